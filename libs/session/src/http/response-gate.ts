@@ -1,0 +1,214 @@
+import { type ServerResponse } from 'node:http';
+
+/** The four calls that start a response. Everything else (1xx, trailers, destroy) passes. */
+const STARTERS = ['writeHead', 'write', 'end', 'flushHeaders'] as const;
+const HEADER_SETTERS = ['setHeader', 'appendHeader', 'removeHeader'] as const;
+
+type Starter = (typeof STARTERS)[number];
+type Call = [name: Starter, given: unknown[]];
+type AnyMethod = (...given: unknown[]) => unknown;
+
+export interface GateKeeper {
+  /**
+   * Called once, at the first call that would start the response, with the status it is about to have. When it returns
+   * a promise, the response is held back until that settles; otherwise the call goes straight through.
+   */
+  commit(statusCode: number): void | Promise<void>;
+  /** Called after a commit that went well, at the last moment at which headers can be set. */
+  setHeaders(statusCode: number): void;
+  /**
+   * Called instead of everything that was held back, when one of the above fails. Nothing has been sent then.
+   * @param end the response's own `end`, below whatever was put on top of the gate
+   */
+  onFailure(error: unknown, end: (body: string) => void): void;
+}
+
+/**
+ * Holds back a response until the session is committed.
+ *
+ * It sits on the raw response, below Nest, Express and Fastify, because only there all roads meet: `@Res()`, streams,
+ * server-sent events, redirects by middleware. While it waits, the response looks as if it had been sent
+ * (`headersSent`), for the frameworks decide by that whether to answer again. What was called meanwhile is replayed
+ * through the methods found at installation, never through `response.write`: whatever was put on top since (such as
+ * `compression`) has seen the calls already.
+ */
+export function installResponseGate(response: ServerResponse, keeper: GateKeeper): void {
+  const methods = response as unknown as Record<Starter | (typeof HEADER_SETTERS)[number], AnyMethod>;
+  const original = Object.fromEntries(STARTERS.map((name) => [name, methods[name]])) as Record<
+    Starter,
+    AnyMethod
+  >;
+  const queue: Call[] = [];
+  let phase: 'open' | 'holding' | 'released' | 'failed' = 'open';
+  let statusCode = 0;
+  let heldBytes = 0;
+  let writerWaits = false;
+  let lift: (() => void) | undefined;
+
+  for (const name of STARTERS) {
+    methods[name] = (...given) => {
+      if (phase === 'open') given = begin(name, given);
+      if (phase === 'holding') return hold(name, given);
+      if (phase === 'failed') return discard(name, given, undefined);
+      return original[name].apply(response, given);
+    };
+  }
+
+  function begin(name: Starter, given: unknown[]): unknown[] {
+    const call = name === 'writeHead' ? takeHead(response, given) : given;
+    phase = 'holding';
+    statusCode = response.statusCode;
+    let committed: void | Promise<void>;
+    try {
+      committed = keeper.commit(statusCode);
+      if (committed === undefined) keeper.setHeaders(statusCode);
+    } catch (error) {
+      committed = Promise.reject(error);
+    }
+    if (committed === undefined) {
+      phase = 'released';
+    } else {
+      lift = disguiseAsSent(response, () => queue.some(([queued]) => queued === 'end'));
+      committed.then(release, fail);
+    }
+    return call;
+  }
+
+  function hold(name: Starter, given: unknown[]): unknown {
+    if (name === 'writeHead' && queue.length > 0) {
+      // Layers above ask Node for an implicit head as long as they see none. A second explicit one is a mistake.
+      if (given.length > 1) throw headersSent('writeHead');
+      return response;
+    }
+    if (name === 'write') heldBytes += byteLength(given);
+    queue.push([name, given]);
+    if (name !== 'write') return response;
+    // Not false at once: a compressing layer below would never drain for a chunk that does not fill it.
+    writerWaits = heldBytes >= response.writableHighWaterMark;
+    return !writerWaits;
+  }
+
+  function release(): void {
+    lift?.();
+    try {
+      keeper.setHeaders(statusCode);
+    } catch (error) {
+      fail(error);
+      return;
+    }
+    phase = 'released';
+    let flowing: unknown;
+    try {
+      for (const [name, given] of queue) {
+        const result = original[name].apply(response, given);
+        if (name === 'write') flowing = result;
+      }
+    } catch (error) {
+      response.destroy(error as Error);
+      return;
+    }
+    // The writer was told to wait for a drain, which Node only emits if it was told so by the real write as well.
+    if (writerWaits && flowing === true && !response.writableEnded) response.emit('drain');
+  }
+
+  function fail(error: unknown): void {
+    lift?.();
+    phase = 'released';
+    try {
+      keeper.onFailure(error, (body) => original.end.call(response, body));
+    } catch (cause) {
+      response.destroy(cause as Error);
+    }
+    // A stream goes on writing for a while. After the answer that was given instead, that would be an error of its own.
+    phase = 'failed';
+    for (const [name, given] of queue) discard(name, given, error);
+  }
+
+  function discard(name: Starter, given: unknown[], error: unknown): unknown {
+    const callback = given.findLast((argument) => typeof argument === 'function');
+    if (callback) process.nextTick(callback, error ?? headersSent(name));
+    return name === 'write' ? false : response;
+  }
+}
+
+/**
+ * Applies status and headers of a `writeHead` to the response at once, as Node would: mistakes are thrown where they
+ * are made, and a cookie that is added later is not overwritten by the headers given here.
+ */
+function takeHead(response: ServerResponse, given: unknown[]): unknown[] {
+  const statusCode = Number(given[0]) | 0;
+  if (statusCode < 100 || statusCode > 999) {
+    throw Object.assign(new RangeError(`Invalid status code: ${String(given[0])}`), {
+      code: 'ERR_HTTP_INVALID_STATUS_CODE',
+    });
+  }
+  const reason = typeof given[1] === 'string' ? given[1] : undefined;
+  const headers = given[2] ?? (reason === undefined ? given[1] : undefined);
+  if (Array.isArray(headers)) {
+    const pairs = headerPairs(headers as unknown[]);
+    for (const [name] of pairs) response.removeHeader(name);
+    for (const [name, value] of pairs) response.appendHeader(name, value);
+  } else if (headers) {
+    for (const [name, value] of Object.entries(headers as Record<string, string>)) {
+      if (name) response.setHeader(name, value);
+    }
+  }
+  response.statusCode = statusCode;
+  return reason === undefined ? [statusCode] : [statusCode, reason];
+}
+
+/** The bytes of the chunk given to a `write`; refuses what Node would refuse, and where it would. */
+function byteLength([chunk, encoding]: unknown[]): number {
+  return Buffer.byteLength(
+    chunk as string,
+    typeof encoding === 'string' ? (encoding as BufferEncoding) : undefined,
+  );
+}
+
+/** `[[name, value], …]` or `[name, value, …]`: Node takes both. */
+function headerPairs(headers: unknown[]): [string, string][] {
+  if (Array.isArray(headers[0])) return headers as [string, string][];
+  if (headers.length % 2 !== 0) {
+    throw Object.assign(
+      new TypeError('The headers given to writeHead are a name without a value too many.'),
+      {
+        code: 'ERR_INVALID_ARG_VALUE',
+      },
+    );
+  }
+  return Array.from({ length: headers.length / 2 }, (_, index): [string, string] => [
+    headers[2 * index] as string,
+    headers[2 * index + 1] as string,
+  ]);
+}
+
+/** Makes a held response look like a sent one. Returns the way back. */
+function disguiseAsSent(response: ServerResponse, ended: () => boolean): () => void {
+  const disguise: Record<string, PropertyDescriptor> = {
+    headersSent: { configurable: true, get: () => true },
+    writableEnded: { configurable: true, get: ended },
+  };
+  for (const name of HEADER_SETTERS) {
+    const value = (): never => {
+      throw headersSent(name);
+    };
+    disguise[name] = { configurable: true, writable: true, value };
+  }
+  const before = Object.keys(disguise).map(
+    (name) => [name, Object.getOwnPropertyDescriptor(response, name)] as const,
+  );
+  Object.defineProperties(response, disguise);
+  return () => {
+    for (const [name, descriptor] of before) {
+      if (descriptor) Object.defineProperty(response, name, descriptor);
+      else Reflect.deleteProperty(response, name);
+    }
+  };
+}
+
+/** The error that Node throws when headers are touched too late. */
+function headersSent(method: string): Error {
+  return Object.assign(new Error(`Cannot ${method} headers after they are sent to the client`), {
+    code: 'ERR_HTTP_HEADERS_SENT',
+  });
+}

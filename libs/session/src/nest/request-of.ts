@@ -1,0 +1,31 @@
+import { type IncomingMessage } from 'node:http';
+import { type ExecutionContext } from '@nestjs/common';
+import { type RequestSession } from '../http/request-session.js';
+import { requestSessionOf } from '../http/session-middleware.js';
+import { SessionNotLoadedError } from '../session.errors.js';
+
+type PlatformRequest = IncomingMessage & { raw?: IncomingMessage };
+
+/**
+ * The request session behind an execution context: of HTTP on either platform, and of GraphQL, whose context carries
+ * the request as `req`.
+ * @throws SessionNotLoadedError in other contexts, and where the middleware did not run
+ */
+export function requestSessionIn(context: ExecutionContext): RequestSession {
+  const request = platformRequest(context);
+  const requestSession = request && requestSessionOf(request.raw ?? request);
+  if (requestSession) return requestSession;
+  throw new SessionNotLoadedError(
+    request
+      ? 'There is no session on this request: the path is excluded, or the session middleware did not run. Check the ' +
+          'option "exclude", and that SessionModule.forRoot() is imported by the application.'
+      : `There is no session in a context of type "${context.getType()}". Take it in HTTP or GraphQL handlers only.`,
+  );
+}
+
+function platformRequest(context: ExecutionContext): PlatformRequest | undefined {
+  const type = context.getType<string>();
+  if (type === 'http') return context.switchToHttp().getRequest<PlatformRequest>();
+  if (type === 'graphql') return context.getArgByIndex<{ req?: PlatformRequest } | undefined>(2)?.req;
+  return undefined;
+}

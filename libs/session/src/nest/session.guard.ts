@@ -1,0 +1,55 @@
+import {
+  type CanActivate,
+  type ExecutionContext,
+  HttpException,
+  HttpStatus,
+  Injectable,
+  UnauthorizedException,
+} from '@nestjs/common';
+import { HttpAdapterHost, Reflector } from '@nestjs/core';
+import { type Session } from '../session/session.js';
+import { requestSessionIn } from './request-of.js';
+import { SESSION_REQUIREMENT, type SessionRequirement } from './require-session.decorator.js';
+
+/**
+ * Lets a request pass when its session is live and a user is logged in, or when it holds the values named by
+ * `@RequireSession`. Everybody else gets 401, or is redirected when the route says so. Where there is no session at
+ * all, because the middleware did not run, nobody passes.
+ */
+@Injectable()
+export class SessionGuard implements CanActivate {
+  constructor(
+    protected readonly reflector: Reflector,
+    protected readonly adapterHost: HttpAdapterHost,
+  ) {}
+
+  async canActivate(context: ExecutionContext): Promise<boolean> {
+    const requestSession = requestSessionIn(context);
+    await requestSession.load();
+    const { session } = requestSession;
+    const requirement = this.reflector.getAllAndOverride<SessionRequirement | undefined>(
+      SESSION_REQUIREMENT,
+      [context.getHandler(), context.getClass()],
+    );
+    if (session && this.satisfies(session, requirement)) return true;
+    if (requirement?.redirectTo === undefined || context.getType() !== 'http')
+      throw new UnauthorizedException();
+    this.adapterHost.httpAdapter.setHeader(
+      context.switchToHttp().getResponse(),
+      'Location',
+      requirement.redirectTo,
+    );
+    throw new HttpException('', HttpStatus.FOUND);
+  }
+
+  /** Override to demand more, such as a role. */
+  protected satisfies(session: Session, requirement: SessionRequirement | undefined): boolean {
+    const keys = requirement?.keys ?? [];
+    if (keys.length === 0) return session.userId !== null;
+    // Whatever the application declares its data to be: these keys are plain text.
+    const data = session as Session<Record<string, unknown>>;
+    return keys.every(
+      (key) => data.get(key) !== undefined && data.get(key) !== null && data.get(key) !== false,
+    );
+  }
+}

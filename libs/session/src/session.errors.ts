@@ -1,0 +1,131 @@
+/**
+ * Every error of this library: one class per thing that can go wrong, one stable `code` per class.
+ * A message names the option or key, says what was wrong, and ends with what to do about it.
+ * No message ever holds a session key, a store key or a value of the session.
+ */
+export abstract class SessionError extends Error {
+  /** Stable across releases: branch on this, not on the message. */
+  abstract readonly code: string;
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+  }
+}
+
+/** An option is missing, malformed or at odds with another one. Thrown while the application starts. */
+export class SessionConfigError extends SessionError {
+  readonly code = 'SESSION_CONFIG';
+
+  constructor(
+    /** Path of the option at fault, such as `cookie.maxAge`. */
+    readonly option: string,
+    problem: string,
+    options?: ErrorOptions,
+  ) {
+    super(`Session option "${option}" ${problem}`, options);
+  }
+}
+
+/** The session was touched before it was loaded, or where no session can be. */
+export class SessionNotLoadedError extends SessionError {
+  readonly code = 'SESSION_NOT_LOADED';
+}
+
+/** A key is missing where one is demanded, or is not allowed as a key. */
+export class SessionKeyError extends SessionError {
+  readonly code = 'SESSION_KEY';
+
+  constructor(
+    /** The dictionary key at fault (not a session key). */
+    readonly key: string,
+    problem: string,
+  ) {
+    super(`Session key ${JSON.stringify(key)} ${problem}`);
+  }
+}
+
+/** A value that JSON cannot carry was put into the session, or an operation met a value of the wrong type. */
+export class SessionValueError extends SessionError {
+  readonly code = 'SESSION_VALUE';
+
+  constructor(
+    /** Path of the value, such as `cart.items[2].addedAt`. */
+    readonly path: string,
+    problem: string,
+  ) {
+    super(`Session value at ${JSON.stringify(path)} ${problem}`);
+  }
+}
+
+/** The session would grow past one of the configured limits. It is left as it was. */
+export class SessionLimitError extends SessionError {
+  readonly code = 'SESSION_LIMIT';
+
+  constructor(
+    /** Which of `limits` was hit. */
+    readonly limit: 'size' | 'keyLength' | 'depth',
+    readonly allowed: number,
+    readonly actual: number,
+    key: string,
+  ) {
+    super(
+      `Session limit "limits.${limit}" is ${allowed}, and writing ${JSON.stringify(abbreviate(key))} would make it ` +
+        `${actual}. Store less (a reference instead of the thing itself), or raise the limit.`,
+    );
+  }
+}
+
+/** The session no longer fits into a cookie, which is where the cookie engine keeps it. Nothing was sent. */
+export class SessionCookieTooLargeError extends SessionError {
+  readonly code = 'SESSION_COOKIE_TOO_LARGE';
+
+  constructor(
+    /** Bytes of a Set-Cookie header that every browser accepts. */
+    readonly allowed: number,
+    readonly actual: number,
+  ) {
+    super(
+      `The session cookie would take ${actual} bytes, attributes included, and browsers drop one of more than ` +
+        `${allowed}. Store less in the session, or use an engine that keeps it on the server.`,
+    );
+  }
+}
+
+/** The session was changed when the response had already left, so the change cannot be kept. */
+export class SessionCommittedError extends SessionError {
+  readonly code = 'SESSION_COMMITTED';
+}
+
+/** The store could not be reached or did not answer in time. Never to be taken for "no session". */
+export class SessionStoreUnavailableError extends SessionError {
+  readonly code = 'SESSION_STORE_UNAVAILABLE';
+
+  constructor(
+    /** The store operation that failed: `load`, `save`, … */
+    readonly operation: string,
+    problem: string,
+    options?: ErrorOptions,
+  ) {
+    super(`The session store failed to ${operation}: ${problem}`, options);
+  }
+}
+
+/** A record is there but cannot be read. The session is treated as absent and the record is left alone. */
+export class SessionRecordCorruptError extends SessionError {
+  readonly code = 'SESSION_RECORD_CORRUPT';
+}
+
+/** The session went away (ended, rotated or expired elsewhere) while it was being worked on; nothing was written. */
+export class SessionGoneError extends SessionError {
+  readonly code = 'SESSION_GONE';
+}
+
+/** The store cannot do what was asked of it. */
+export class SessionUnsupportedError extends SessionError {
+  readonly code = 'SESSION_UNSUPPORTED';
+}
+
+function abbreviate(key: string): string {
+  return key.length > 64 ? `${key.slice(0, 64)}…` : key;
+}

@@ -1,0 +1,213 @@
+import {
+  type DynamicModule,
+  type FactoryProvider,
+  type INestApplicationContext,
+  Inject,
+  Logger,
+  type MiddlewareConsumer,
+  Module,
+  type ModuleMetadata,
+  type NestModule,
+  type OnApplicationShutdown,
+  type Provider,
+  type Type,
+} from '@nestjs/common';
+import { APP_FILTER, APP_GUARD, type AbstractHttpAdapter, HttpAdapterHost, ModuleRef } from '@nestjs/core';
+import { cookieOverhead } from './http/cookie-header.js';
+import { createSessionMiddleware } from './http/session-middleware.js';
+import { type HttpEnvironment } from './http/request-session.js';
+import { ClearExpiredJob } from './management/clear-expired.job.js';
+import { Sessions } from './management/sessions.js';
+import { SESSIONS } from './management/sessions.token.js';
+import { decorateFastify, type FastifyInstance } from './nest/fastify.js';
+import { SessionErrorFilter } from './nest/session-error.filter.js';
+import { SessionGuard } from './nest/session.guard.js';
+import { SessionLoaderGuard } from './nest/session-loader.guard.js';
+import { resolveOptions, type ResolvedSessionOptions, type SessionOptions } from './session.options.js';
+import { HTTP_ENVIRONMENT, SESSION_OPTIONS } from './session.tokens.js';
+import { keyedKeeper } from './session/keyed-keeper.js';
+import { type RecordKeeper } from './session/record-keeper.js';
+import { sealedKeeper } from './session/sealed-keeper.js';
+import { type SessionEvent } from './session/session-events.js';
+import { limitStore } from './session/store-access.js';
+import { SealingStore } from './stores/sealing-store.js';
+import { type SessionEngine } from './stores/session-engine.js';
+import { SessionStore } from './stores/session-store.js';
+
+/** An engine such as `databaseEngine()`, or a store class of your own, which Nest instantiates. */
+export type Engine = SessionEngine | Type<SessionStore>;
+
+export interface SessionModuleAsyncOptions {
+  /** Default: the database engine on the default data source. */
+  engine?: Engine;
+  imports?: NonNullable<ModuleMetadata['imports']>;
+  inject?: NonNullable<FactoryProvider['inject']>;
+  useFactory: FactoryProvider<SessionOptions>['useFactory'];
+}
+
+/** Applications whose middleware was mounted by `mountSessions`, and must not be mounted again. */
+const mounted = new WeakSet<AbstractHttpAdapter>();
+
+/**
+ * Sessions for the whole application, by one import.
+ *
+ * @example
+ * ```ts
+ * @Module({ imports: [TypeOrmModule.forRoot({ … , autoLoadEntities: true }), SessionModule.forRoot(databaseEngine())] })
+ * export class AppModule {}
+ * ```
+ */
+@Module({})
+export class SessionModule implements NestModule, OnApplicationShutdown {
+  constructor(
+    private readonly adapterHost: HttpAdapterHost,
+    private readonly store: SessionStore,
+    @Inject(HTTP_ENVIRONMENT) private readonly environment: HttpEnvironment,
+  ) {
+    decoratePlatform(adapterHost);
+  }
+
+  /** @throws SessionConfigError naming the option that is wrong */
+  static forRoot(engine?: undefined, options?: SessionOptions): Promise<DynamicModule>;
+  static forRoot(engine: Engine, options?: SessionOptions): DynamicModule;
+  static forRoot(engine?: Engine, options?: SessionOptions): DynamicModule | Promise<DynamicModule> {
+    const resolved = resolveOptions(options);
+    return assemble(engine, { provide: SESSION_OPTIONS, useValue: resolved });
+  }
+
+  /** Like `forRoot`, with options from a factory. The engine has to be known at once, for it may import modules. */
+  static forRootAsync(options: SessionModuleAsyncOptions & { engine: Engine }): DynamicModule;
+  static forRootAsync(options: SessionModuleAsyncOptions): Promise<DynamicModule>;
+  static forRootAsync(options: SessionModuleAsyncOptions): DynamicModule | Promise<DynamicModule> {
+    const { engine, imports = [], inject = [], useFactory } = options;
+    const provider: FactoryProvider<ResolvedSessionOptions> = {
+      provide: SESSION_OPTIONS,
+      inject,
+      useFactory: async (...dependencies: Parameters<typeof useFactory>) =>
+        resolveOptions(await useFactory(...dependencies)),
+    };
+    return assemble(engine, provider, imports);
+  }
+
+  /**
+   * Mounts the middleware below everything else of Nest: it covers all paths, unknown ones too, whatever the global
+   * prefix, and comes before the middleware of every module.
+   */
+  configure(_consumer: MiddlewareConsumer): void {
+    const { httpAdapter } = this.adapterHost;
+    // Testing modules get their adapter only when everything has been constructed.
+    decoratePlatform(this.adapterHost);
+    if (!mounted.has(httpAdapter)) httpAdapter.use(createSessionMiddleware(this.environment));
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.store.close();
+  }
+}
+
+/**
+ * Mounts the session middleware at once, ahead of what `main.ts` mounts itself. Needed only for such middleware as reads
+ * the session: `app.use(passport.session())`. It takes `loading: 'eager'` as well.
+ *
+ * @example
+ * ```ts
+ * const app = await NestFactory.create(AppModule);
+ * mountSessions(app);
+ * app.use(passport.session());
+ * ```
+ */
+export function mountSessions(app: INestApplicationContext): void {
+  const { httpAdapter } = app.get(HttpAdapterHost);
+  if (mounted.has(httpAdapter)) return;
+  mounted.add(httpAdapter);
+  httpAdapter.use(createSessionMiddleware(app.get<HttpEnvironment>(HTTP_ENVIRONMENT)));
+}
+
+function decoratePlatform({ httpAdapter }: { httpAdapter?: AbstractHttpAdapter }): void {
+  if (httpAdapter?.getType() === 'fastify') decorateFastify(httpAdapter.getInstance<FastifyInstance>());
+}
+
+function assemble(
+  engine: Engine | undefined,
+  options: Provider,
+  imports: NonNullable<ModuleMetadata['imports']> = [],
+): DynamicModule | Promise<DynamicModule> {
+  if (engine) return moduleOf(engine, options, imports);
+  // Imported at the last moment, so that applications with another engine need no TypeORM.
+  return import('./stores/database/index.js').then(({ databaseEngine }) =>
+    moduleOf(databaseEngine(), options, imports),
+  );
+}
+
+function moduleOf(
+  engine: Engine,
+  options: Provider,
+  imports: NonNullable<ModuleMetadata['imports']>,
+): DynamicModule {
+  const storeProvider: Provider<SessionStore> =
+    typeof engine === 'function'
+      ? { provide: SessionStore, useClass: engine }
+      : { provide: SessionStore, inject: engine.inject ?? [], useFactory: engine.useFactory };
+  return {
+    module: SessionModule,
+    global: true,
+    imports: [...imports, ...(typeof engine === 'function' ? [] : (engine.imports ?? []))],
+    providers: [
+      options,
+      storeProvider,
+      { provide: HTTP_ENVIRONMENT, inject: [SessionStore, SESSION_OPTIONS], useFactory: createEnvironment },
+      {
+        provide: Sessions,
+        inject: [SessionStore, HTTP_ENVIRONMENT],
+        useFactory: (store: SessionStore, { sessions }: HttpEnvironment) => new Sessions(store, sessions),
+      },
+      { provide: SESSIONS, useExisting: Sessions },
+      {
+        provide: ClearExpiredJob,
+        inject: [SessionStore, SESSION_OPTIONS, ModuleRef],
+        useFactory: (store: SessionStore, { clearExpired }: ResolvedSessionOptions, moduleRef: ModuleRef) =>
+          new ClearExpiredJob(store, clearExpired, moduleRef),
+      },
+      SessionGuard,
+      { provide: APP_GUARD, useClass: SessionLoaderGuard },
+      { provide: APP_FILTER, useClass: SessionErrorFilter },
+    ],
+    exports: [SessionStore, Sessions, SESSIONS, SessionGuard, HTTP_ENVIRONMENT],
+  };
+}
+
+function createEnvironment(store: SessionStore, options: ResolvedSessionOptions): HttpEnvironment {
+  const logger = new Logger('Sessions');
+  return {
+    options,
+    logger,
+    sessions: {
+      keeper: keeperOf(store, options),
+      policy: options.policy,
+      limits: options.limits,
+      cookie: options.cookie,
+      saveEveryRequest: options.saveEveryRequest,
+      now: () => store.now(),
+      emit: (event) => logEvent(logger, event),
+    },
+  };
+}
+
+function keeperOf(store: SessionStore, { cookie, storeTimeout }: ResolvedSessionOptions): RecordKeeper {
+  if (!(store instanceof SealingStore)) return keyedKeeper(limitStore(store, storeTimeout));
+  const overhead = cookieOverhead(cookie.name, cookie);
+  return sealedKeeper(store, {
+    purpose: cookie.name,
+    overhead,
+    timeLimit: storeTimeout,
+    now: () => store.now(),
+  });
+}
+
+function logEvent(logger: Logger, event: SessionEvent): void {
+  if (event.type === 'corrupt') logger.error(event.error.message);
+  else
+    logger.warn(
+      `Session ${event.sessionId} ended while a request was changing it; the changes were dropped.`,
+    );
+}

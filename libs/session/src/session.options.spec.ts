@@ -1,0 +1,142 @@
+import { anything, constantFrom, dictionary, sample } from 'fast-check';
+import { SessionConfigError } from './session.errors.js';
+import { resolveOptions, type SessionOptions } from './session.options.js';
+
+const DAY = 86_400_000;
+
+describe('the defaults', () => {
+  it('are those of the documentation', () => {
+    const { excluded, ...options } = resolveOptions();
+    expect(options).toEqual({
+      cookie: {
+        name: 'sessionid',
+        path: '/',
+        secure: 'auto',
+        httpOnly: true,
+        sameSite: 'lax',
+        partitioned: false,
+      },
+      policy: {
+        cookieAge: 14 * DAY,
+        idleTimeout: 14 * DAY,
+        absoluteTimeout: null,
+        expireAtBrowserClose: false,
+        sliding: true,
+      },
+      saveEveryRequest: false,
+      clearExpired: { schedule: { every: DAY }, jitter: 600_000, batchSize: 1000 },
+      loading: 'lazy',
+      limits: { size: 65_536, keyLength: 128, depth: 32 },
+      storeTimeout: 5000,
+    });
+    expect(excluded('/anything')).toBe(false);
+  });
+
+  it('let the idle timeout follow the cookie, and the absolute timeout bound both', () => {
+    expect(resolveOptions({ cookie: { maxAge: '1h' } }).policy.idleTimeout).toBe(3_600_000);
+    expect(resolveOptions({ absoluteTimeout: '8h' }).policy.idleTimeout).toBe(8 * 3_600_000);
+  });
+});
+
+describe('durations', () => {
+  it.each<[SessionOptions['idleTimeout'], number]>([
+    [1800, 1_800_000],
+    ['30m', 1_800_000],
+    ['2w', 14 * DAY],
+    [0.5, 500],
+  ])('%p is %d ms', (idleTimeout, milliseconds) => {
+    expect(resolveOptions({ idleTimeout: idleTimeout as string }).policy.idleTimeout).toBe(milliseconds);
+  });
+});
+
+describe('bad options stop the start, naming the option', () => {
+  const table: [option: string, options: SessionOptions | Record<string, unknown>][] = [
+    ['idleTimeout', { idleTimeout: 0 }],
+    ['idleTimeout', { idleTimeout: -1 }],
+    ['idleTimeout', { idleTimeout: Number.NaN }],
+    ['idleTimeout', { idleTimeout: 'soon' }],
+    ['idleTimeout', { idleTimeout: '30' }],
+    ['idleTimeout', { idleTimeout: '2d', absoluteTimeout: '1d' }],
+    ['absoluteTimeout', { absoluteTimeout: Infinity }],
+    ['storeTimeout', { storeTimeout: null }],
+    ['cookie.maxAge', { cookie: { maxAge: '401d' } }],
+    ['cookie.name', { cookie: { name: 'a b' } }],
+    ['cookie.name', { cookie: { name: '' } }],
+    ['cookie.name', { cookie: { name: '__host-sid', secure: true } }],
+    ['cookie.name', { cookie: { name: '__SECURE-sid', secure: true } }],
+    ['cookie.path', { cookie: { path: 'admin' } }],
+    ['cookie.path', { cookie: { path: '/;secure' } }],
+    ['cookie.path', { cookie: { path: '/admin', name: '__Host-sid', secure: true } }],
+    ['cookie.domain', { cookie: { domain: 'a\r\nSet-Cookie: b=c' } }],
+    ['cookie.domain', { cookie: { domain: 'example.com', name: '__Host-sid', secure: true } }],
+    ['cookie.secure', { cookie: { name: '__Host-sid' } }],
+    ['cookie.secure', { cookie: { name: '__Secure-sid', secure: false } }],
+    ['cookie.secure', { cookie: { sameSite: 'none' } }],
+    ['cookie.secure', { cookie: { partitioned: true } }],
+    ['cookie.sameSite', { cookie: { sameSite: 'Lax' } }],
+    ['cookie.priority', { cookie: { priority: 'urgent' } }],
+    ['cookie.maxage', { cookie: { maxage: 60 } }],
+    ['cookies', { cookies: {} }],
+    ['loading', { loading: 'later' }],
+    ['exclude[1]', { exclude: ['/health', '/a/:'] }],
+    ['limits.size', { limits: { size: 0 } }],
+    ['limits.depth', { limits: { depth: 1.5 } }],
+    ['clearExpired.schedule', { clearExpired: { schedule: 'every day' } }],
+    ['clearExpired.schedule', { clearExpired: { schedule: 0 } }],
+    ['clearExpired.schedule', { clearExpired: { schedule: '30d' } }],
+    ['clearExpired.jitter', { clearExpired: { jitter: '30d' } }],
+    ['clearExpired.batchSize', { clearExpired: { batchSize: 0 } }],
+    ['clearExpired', { clearExpired: true }],
+  ];
+
+  it.each(table)('%s: %p', (option, options) => {
+    let error: unknown;
+    try {
+      resolveOptions(options);
+    } catch (thrown) {
+      error = thrown;
+    }
+    expect(error).toBeInstanceOf(SessionConfigError);
+    expect(error).toMatchObject({ code: 'SESSION_CONFIG', option });
+  });
+
+  it('and nothing else is ever thrown', () => {
+    const options = dictionary(
+      constantFrom('cookie', 'idleTimeout', 'clearExpired', 'limits', 'exclude'),
+      anything(),
+    );
+    const thrown = new Set(sample(options, 1000).map(codeOf));
+    expect(thrown).toEqual(new Set([undefined, 'SESSION_CONFIG']));
+  });
+});
+
+/** The code of what is thrown; undefined when the options are fine. */
+function codeOf(options: Record<string, unknown>): string | undefined {
+  try {
+    resolveOptions(options);
+    return undefined;
+  } catch (error) {
+    return (error as SessionConfigError).code ?? String(error);
+  }
+}
+
+it.each([
+  ['0 4 * * *', { cron: '0 4 * * *' }],
+  ['0 0 4 * * 1-5', { cron: '0 0 4 * * 1-5' }],
+  ['12h', { every: 43_200_000 }],
+  [3600, { every: 3_600_000 }],
+])('clearExpired.schedule %p', (schedule, expected) => {
+  expect(resolveOptions({ clearExpired: { schedule } }).clearExpired).toMatchObject({ schedule: expected });
+});
+
+it.each([
+  ['/health', true],
+  ['/health/', true],
+  ['/healthy', false],
+  ['/assets/css/a.css', true],
+  ['/assets', false],
+  ['/%zz', false],
+  ['/assets/%zz', true],
+])('exclude: %s is excluded: %p', (path, excluded) => {
+  expect(resolveOptions({ exclude: ['/health', '/assets/*path'] }).excluded(path)).toBe(excluded);
+});

@@ -1,0 +1,230 @@
+import { SessionKeyError } from '../session.errors.js';
+import { type JsonObject } from '../stores/session-store.js';
+import { type Dictionary } from './dictionary.js';
+import { createSessionId } from './session-key.js';
+import { type SessionState } from './session-state.js';
+
+/** Reaches the state behind a session object; a symbol, so that no data can stand in its way. */
+export const STATE = Symbol('nest-sessions:state');
+
+export interface FlashMessage {
+  type: string;
+  message: string;
+}
+
+/** Keys of `Data` whose values may be of type `Value`. */
+type KeysOf<Data, Value> = {
+  [Key in keyof Data]-?: Value extends Present<Data[Key]> ? Key : never;
+}[keyof Data] &
+  string;
+/** A declared value that is there: null is a value, undefined is none. */
+type Present<Value> = Exclude<Value, undefined>;
+type ItemOf<Value> = Value extends (infer Item)[] ? Item : never;
+type ArrayKeys<Data> = {
+  [Key in keyof Data]-?: [ItemOf<Present<Data[Key]>>] extends [never] ? never : Key;
+}[keyof Data] &
+  string;
+
+/** A key of the declared data; any string while nothing is declared. */
+type KeyOf<Data> = keyof Data & string;
+
+const TEST_COOKIE = { key: 'testcookie', value: 'worked' };
+/** Each message has a key of its own, so that taking one never takes another that arrives meanwhile. */
+const FLASH = '_flash:';
+
+/** What a session can do as a dictionary: Django's methods, and those that stay exact under concurrency. */
+export abstract class DictionaryApi<Data extends object> {
+  declare readonly [STATE]: SessionState;
+
+  // --- The dictionary ---
+
+  /** The value, or `fallback` when the key is missing. */
+  get<Key extends KeyOf<Data>>(key: Key): Data[Key] | undefined;
+  get<Key extends KeyOf<Data>, Fallback>(key: Key, fallback: Fallback): Present<Data[Key]> | Fallback;
+  get(key: string, fallback?: unknown): unknown {
+    const dictionary = read(this);
+    return dictionary.has(key) ? dictionary.get(key) : fallback;
+  }
+
+  /**
+   * The value; for keys that must be there.
+   * @throws SessionKeyError when the key is missing
+   */
+  getOrThrow<Key extends KeyOf<Data>>(key: Key): Present<Data[Key]> {
+    const dictionary = read(this);
+    if (!dictionary.has(key)) throw missing(key);
+    return dictionary.get(key) as Present<Data[Key]>;
+  }
+
+  /**
+   * @throws SessionValueError when JSON cannot carry the value, naming the place in it
+   * @throws SessionLimitError when the session would grow past `limits`
+   */
+  set<Key extends KeyOf<Data>>(key: Key, value: Data[Key] | undefined): void {
+    write(this).set(key, value);
+  }
+
+  has(key: KeyOf<Data>): boolean {
+    return read(this).has(key);
+  }
+
+  /** The same as `has`. */
+  hasKey(key: KeyOf<Data>): boolean {
+    return read(this).has(key);
+  }
+
+  /** Removes a key. False: it was not there. */
+  delete(key: KeyOf<Data>): boolean {
+    return write(this).delete(key);
+  }
+
+  /**
+   * Removes a key that must be there.
+   * @throws SessionKeyError when the key is missing
+   */
+  deleteOrThrow(key: KeyOf<Data>): void {
+    if (!write(this).delete(key)) throw missing(key);
+  }
+
+  /**
+   * Removes a key and returns its value.
+   * @throws SessionKeyError when the key is missing and no fallback was given
+   */
+  pop<Key extends KeyOf<Data>>(key: Key): Present<Data[Key]>;
+  pop<Key extends KeyOf<Data>, Fallback>(key: Key, fallback: Fallback): Present<Data[Key]> | Fallback;
+  pop(key: string, ...fallback: unknown[]): unknown {
+    const dictionary = write(this);
+    if (!dictionary.has(key)) {
+      if (fallback.length === 0) throw missing(key);
+      return fallback[0];
+    }
+    const value = dictionary.get(key);
+    dictionary.delete(key);
+    return value;
+  }
+
+  /** The value; when the key is missing, `value` is stored and returned. */
+  setDefault<Key extends KeyOf<Data>>(key: Key, value: Present<Data[Key]>): Present<Data[Key]> {
+    const dictionary = write(this);
+    if (!dictionary.has(key)) dictionary.set(key, value);
+    return dictionary.get(key) as Present<Data[Key]>;
+  }
+
+  /** Sets every key of `values`. */
+  update(values: Partial<Data>): void {
+    const dictionary = write(this);
+    for (const [key, value] of Object.entries(values)) dictionary.set(key, value);
+    dictionary.markWritten();
+  }
+
+  /** Removes all data, and the expiry set by `setExpiry`; the session itself stays. See `flush`. */
+  clear(): void {
+    write(this).clear();
+    this[STATE].expiry = null;
+  }
+
+  keys(): KeyOf<Data>[] {
+    return read(this).keys() as KeyOf<Data>[];
+  }
+
+  values(): Present<Data[KeyOf<Data>]>[] {
+    return read(this).values() as Present<Data[KeyOf<Data>]>[];
+  }
+
+  entries(): [KeyOf<Data>, Present<Data[KeyOf<Data>]>][] {
+    return read(this).entries() as [KeyOf<Data>, Present<Data[KeyOf<Data>]>][];
+  }
+
+  /** Adds to a number and returns the sum. Exact, however many requests do it at once. A missing key counts from 0. */
+  increment(key: KeysOf<Data, number>, by = 1): number {
+    return write(this).increment(key, by);
+  }
+
+  /** Appends to an array and returns its length. Loses no item, however many requests do it at once. */
+  push<Key extends ArrayKeys<Data>>(key: Key, ...items: ItemOf<Present<Data[Key]>>[]): number {
+    return write(this).push(key, ...items);
+  }
+
+  /** A copy of the data as a plain object. */
+  toJSON(): JsonObject {
+    return Object.fromEntries(read(this).entries());
+  }
+
+  // --- Flags ---
+
+  /** True when there is neither a stored session nor data. Asking is not access. */
+  isEmpty(): boolean {
+    const state = this[STATE];
+    state.assertLoaded();
+    return state.record === null && state.empty;
+  }
+
+  /** Did the application touch the data? Loading them ahead of it does not count. */
+  get accessed(): boolean {
+    return this[STATE].dictionary.accessed;
+  }
+
+  set accessed(accessed: boolean) {
+    this[STATE].dictionary.accessed = accessed;
+  }
+
+  /** Did the application change the data? Set it to true to have the session saved anew, its deadline included. */
+  get modified(): boolean {
+    return this[STATE].dictionary.modified || this[STATE].metadataChanged;
+  }
+
+  set modified(modified: boolean) {
+    this[STATE].assertWritable();
+    this[STATE].dictionary.modified = modified;
+  }
+
+  // --- Test cookie ---
+
+  /** Writes a value that only a browser with cookies brings back. Ask `testCookieWorked` in the next request. */
+  setTestCookie(): void {
+    write(this).set(TEST_COOKIE.key, TEST_COOKIE.value);
+  }
+
+  testCookieWorked(): boolean {
+    return read(this).get(TEST_COOKIE.key) === TEST_COOKIE.value;
+  }
+
+  deleteTestCookie(): void {
+    write(this).delete(TEST_COOKIE.key);
+  }
+
+  // --- Flash messages ---
+
+  /** Leaves a message for the next page that asks for it. */
+  addFlash(type: string, message: string): void {
+    write(this).set(`${FLASH}${createSessionId()}`, { type, message });
+  }
+
+  /** The messages left so far (of one type), which are thereby taken away. */
+  takeFlash(type?: string): FlashMessage[] {
+    const dictionary = read(this);
+    const keys = dictionary.keys().filter((key) => key.startsWith(FLASH));
+    const taken: FlashMessage[] = [];
+    for (const key of keys) {
+      const flash = dictionary.get(key) as unknown as FlashMessage;
+      if (type !== undefined && flash.type !== type) continue;
+      taken.push(flash);
+      write(this).delete(key);
+    }
+    return taken;
+  }
+}
+
+export function read(session: { [STATE]: SessionState }): Dictionary {
+  session[STATE].assertLoaded();
+  return session[STATE].dictionary;
+}
+
+export function write(session: { [STATE]: SessionState }): Dictionary {
+  session[STATE].assertWritable();
+  return session[STATE].dictionary;
+}
+
+function missing(key: string): SessionKeyError {
+  return new SessionKeyError(key, 'is missing. Ask has() first, or give get() or pop() a fallback.');
+}

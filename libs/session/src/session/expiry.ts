@@ -1,0 +1,142 @@
+import ms from 'ms';
+import { SessionValueError } from '../session.errors.js';
+import { type SessionExpiry, type SessionRecord } from '../stores/session-store.js';
+
+/** How long sessions live that have no expiry of their own. Milliseconds. */
+export interface ExpiryPolicy {
+  /** How long the browser keeps the cookie; what Django calls the session cookie age. */
+  cookieAge: number;
+  /** A session ends when it was not used for so long. */
+  idleTimeout: number;
+  /** A session ends so long after its creation, however much it is used. Null: it does not. */
+  absoluteTimeout: number | null;
+  expireAtBrowserClose: boolean;
+  /** Does every use restart the idle clock (true), or only a save (false, as in Django)? */
+  sliding: boolean;
+}
+
+/**
+ * How long one session lives. A number of seconds or a duration such as `'30m'` counts from the last use; `0` means
+ * until the browser closes; a Date is that moment; null is whatever the options say. Negative: it has expired already.
+ */
+export type ExpiryInput = number | string | Date | null;
+
+type Timing = Pick<SessionRecord, 'expiry' | 'createdAt' | 'lastSeenAt' | 'expiresAt'>;
+
+const SECOND = 1000;
+/** A thousand years. Numbers up to here, added to a moment up to there, are valid dates with a year of four digits. */
+const LONGEST = 1000 * 365.25 * 24 * 3600 * SECOND;
+const FIRST_MOMENT = Date.UTC(1900, 0, 1);
+const LAST_MOMENT = Date.UTC(8999, 11, 31);
+
+/**
+ * Milliseconds of a duration: a number is seconds, a string has a unit (`'500ms'`, `'30m'`, `'2w'`). Undefined when it
+ * is no duration, or longer than a thousand years.
+ */
+export function parseDuration(input: unknown): number | undefined {
+  const duration = typeof input === 'number' ? input * SECOND : parseUnits(input);
+  return duration !== undefined && Math.abs(duration) <= LONGEST ? duration : undefined;
+}
+
+function parseUnits(input: unknown): number | undefined {
+  // Without a unit `ms` takes a number for milliseconds, here it would be seconds: too easy to mix up.
+  if (typeof input !== 'string' || !/[a-z]$/i.test(input)) return undefined;
+  const duration: number | undefined = ms(input as ms.StringValue);
+  return duration;
+}
+
+/**
+ * What is stored for this expiry.
+ * @throws SessionValueError when it is none
+ */
+export function parseExpiry(input: unknown): SessionExpiry {
+  if (input === null) return null;
+  if (input instanceof Date || Object.prototype.toString.call(input) === '[object Date]') {
+    return parseMoment(input as Date);
+  }
+  const duration = parseDuration(input);
+  if (duration === undefined) {
+    throw new SessionValueError(
+      'expiry',
+      'is neither a number of seconds, nor a duration with a unit such as "30m" or "2w", nor a Date, nor null, or it ' +
+        'is longer than a thousand years. Use one of them.',
+    );
+  }
+  return duration === 0 ? 0 : duration / SECOND;
+}
+
+function parseMoment(date: Date): string {
+  const moment = date.getTime();
+  if (moment >= FIRST_MOMENT && moment <= LAST_MOMENT) return new Date(moment).toISOString();
+  throw new SessionValueError(
+    'expiry',
+    Number.isNaN(moment)
+      ? 'is an invalid Date. Use a valid one.'
+      : 'is a Date outside of the years 1900 to 8999. Use null for a session that has no expiry of its own.',
+  );
+}
+
+/** Django's get_expiry_age: seconds from `modification` (default: now) to the expiry. Whole ones for a moment. */
+export function expiryAge(
+  expiry: SessionExpiry,
+  policy: ExpiryPolicy,
+  { now, modification = now }: { now: number; modification?: number | undefined },
+): number {
+  if (typeof expiry === 'string') return Math.floor((Date.parse(expiry) - modification) / SECOND);
+  return expiry === null || expiry === 0 ? policy.cookieAge / SECOND : expiry;
+}
+
+/** Django's get_expiry_date: the moment of the expiry if the session was saved at `modification` (default: now). */
+export function expiryDate(
+  expiry: SessionExpiry,
+  policy: ExpiryPolicy,
+  { now, modification = now }: { now: number; modification?: number | undefined },
+): Date {
+  if (typeof expiry === 'string') return new Date(expiry);
+  return new Date(modification + expiryAge(expiry, policy, { now }) * SECOND);
+}
+
+/** Django's get_expire_at_browser_close: an expiry of its own decides, whichever it is. */
+export function expiresAtBrowserClose(expiry: SessionExpiry, policy: ExpiryPolicy): boolean {
+  return expiry === null ? policy.expireAtBrowserClose : expiry === 0;
+}
+
+/**
+ * The moment, in epoch milliseconds, at which a session that is used `now` ends on the server, unless it is used again.
+ * Browsers do not tell when they close, so an expiry of 0 ends after the idle timeout.
+ */
+export function deadlineOf(
+  expiry: SessionExpiry,
+  createdAt: number,
+  now: number,
+  policy: ExpiryPolicy,
+): number {
+  const own = typeof expiry === 'string' ? Date.parse(expiry) : now + idleTimeOf(expiry, policy);
+  const last = policy.absoluteTimeout === null ? Infinity : createdAt + policy.absoluteTimeout;
+  return Math.floor(Math.min(own, last));
+}
+
+/** Has this record expired, by what is stored or by today's options? Shorter options shorten existing sessions. */
+export function isExpired(record: Timing, now: number, policy: ExpiryPolicy): boolean {
+  // Not `now >= deadline`: a moment that cannot be read gives NaN, and such a session has to end.
+  return !(now < currentDeadline(record, policy));
+}
+
+/**
+ * Is it time to restart the idle clock of this record? Not for every use, but once in a tenth of the idle time, and
+ * only if that moves the deadline. If the options were shortened since, the new deadline can be earlier than the stored
+ * one, so that it takes a save to store it: a touch moves a deadline only forward.
+ */
+export function touchDue(record: Timing, now: number, policy: ExpiryPolicy): boolean {
+  if (!policy.sliding || typeof record.expiry === 'string') return false;
+  if (now - record.lastSeenAt < idleTimeOf(record.expiry, policy) / 10) return false;
+  return deadlineOf(record.expiry, record.createdAt, now, policy) > currentDeadline(record, policy);
+}
+
+function currentDeadline(record: Timing, policy: ExpiryPolicy): number {
+  return Math.min(record.expiresAt, deadlineOf(record.expiry, record.createdAt, record.lastSeenAt, policy));
+}
+
+function idleTimeOf(expiry: number | null, policy: ExpiryPolicy): number {
+  return expiry === null || expiry === 0 ? policy.idleTimeout : expiry * SECOND;
+}

@@ -1,0 +1,105 @@
+import { stringifySetCookie } from 'cookie';
+import { type CookieAttributes } from './cookie-attributes.js';
+import { expiresAtBrowserClose, expiryDate, parseExpiry } from './expiry.js';
+import { type SessionState } from './session-state.js';
+
+/**
+ * `session.cookie` as express-session has it, for code that was written for it. Its times are **milliseconds**.
+ * Setting one of them is `session.setExpiry` in other words; the attributes can only be read here.
+ */
+export class SessionCookie {
+  readonly #state: SessionState;
+
+  constructor(state: SessionState) {
+    this.#state = state;
+  }
+
+  /** The moment the session ends, or null when it ends with the browser. */
+  get expires(): Date | null {
+    const { expiry, environment, record } = this.#state;
+    if (expiresAtBrowserClose(expiry, environment.policy)) return null;
+    return record && record.expiry === expiry
+      ? new Date(record.expiresAt)
+      : expiryDate(expiry, environment.policy, { now: environment.now() });
+  }
+
+  set expires(expires: Date | null | false) {
+    this.#state.expiry = parseExpiry(expires instanceof Date ? expires : 0);
+  }
+
+  /** Milliseconds until the session ends, or null when it ends with the browser. */
+  get maxAge(): number | null {
+    return this.expires && this.expires.getTime() - this.#state.environment.now();
+  }
+
+  set maxAge(milliseconds: number | null | undefined) {
+    this.#state.expiry = parseExpiry(typeof milliseconds === 'number' ? milliseconds / 1000 : 0);
+  }
+
+  /** The lifetime that every use of the session restarts, in milliseconds; null when it ends with the browser. */
+  get originalMaxAge(): number | null {
+    const { expiry, environment } = this.#state;
+    if (expiresAtBrowserClose(expiry, environment.policy)) return null;
+    return typeof expiry === 'number'
+      ? expiry * 1000
+      : typeof expiry === 'string'
+        ? this.maxAge
+        : environment.policy.cookieAge;
+  }
+
+  set originalMaxAge(milliseconds: number | null) {
+    this.maxAge = milliseconds;
+  }
+
+  get path(): string {
+    return this.#state.environment.cookie.path;
+  }
+
+  get domain(): string | undefined {
+    return this.#state.environment.cookie.domain;
+  }
+
+  get httpOnly(): boolean {
+    return this.#state.environment.cookie.httpOnly;
+  }
+
+  get secure(): boolean | 'auto' {
+    return this.#state.environment.cookie.secure;
+  }
+
+  get sameSite(): 'lax' | 'strict' | 'none' | false {
+    return this.#state.environment.cookie.sameSite;
+  }
+
+  get partitioned(): boolean {
+    return this.#state.environment.cookie.partitioned;
+  }
+
+  get priority(): 'low' | 'medium' | 'high' | undefined {
+    return this.#state.environment.cookie.priority;
+  }
+
+  get data(): object {
+    const { originalMaxAge, partitioned, priority, expires, secure, httpOnly, domain, path, sameSite } = this;
+    return { originalMaxAge, partitioned, priority, expires, secure, httpOnly, domain, path, sameSite };
+  }
+
+  serialize(name: string, value: string): string {
+    const { domain, expires, secure, priority, ...rest } = this.#attributes();
+    return stringifySetCookie(name, value, {
+      ...rest,
+      secure: secure === true,
+      ...(domain !== undefined && { domain }),
+      ...(priority && { priority }),
+      ...(expires && { expires }),
+    });
+  }
+
+  toJSON(): object {
+    return this.data;
+  }
+
+  #attributes(): CookieAttributes & { expires: Date | null } {
+    return { ...this.#state.environment.cookie, expires: this.expires };
+  }
+}

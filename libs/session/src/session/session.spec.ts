@@ -1,0 +1,494 @@
+import { inspect } from 'node:util';
+import { resolveOptions, type SessionOptions } from '../session.options.js';
+import { applyChanges } from '../stores/session-log.js';
+import { type SessionChanges, type SessionRecord, SessionStore } from '../stores/session-store.js';
+import { keyedKeeper } from './keyed-keeper.js';
+import { type Session, createSession } from './session.js';
+import { type SessionEvent } from './session-events.js';
+import { toStoreKey } from './session-key.js';
+import { SessionState } from './session-state.js';
+import { limitStore } from './store-access.js';
+
+/** Keeps texts, as every real store does, so that nothing is shared by reference. */
+class MapStore extends SessionStore {
+  readonly records = new Map<string, string>();
+  readonly calls: string[] = [];
+  readonly deletedIds: (string | undefined)[] = [];
+  failing = false;
+
+  load(key: string): Promise<SessionRecord | null> {
+    this.calls.push('load');
+    const text = this.records.get(key);
+    return Promise.resolve(text === undefined ? null : (JSON.parse(text) as SessionRecord));
+  }
+
+  create(key: string, record: SessionRecord): Promise<boolean> {
+    this.calls.push('create');
+    if (this.records.has(key)) return Promise.resolve(false);
+    this.records.set(key, JSON.stringify(record));
+    return Promise.resolve(true);
+  }
+
+  async save(key: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
+    this.calls.push('save');
+    if (this.failing) throw new Error('down');
+    const stored = await this.load(key);
+    this.calls.pop();
+    if (!stored) return false;
+    const data = applyChanges(stored.data, changes);
+    this.records.set(key, JSON.stringify({ ...record, data, version: stored.version + 1 }));
+    return true;
+  }
+
+  override touch(key: string, record: SessionRecord): Promise<boolean> {
+    this.calls.push('touch');
+    if (!this.records.has(key)) return Promise.resolve(false);
+    this.records.set(key, JSON.stringify(record));
+    return Promise.resolve(true);
+  }
+
+  delete(key: string, id?: string): Promise<boolean> {
+    this.calls.push('delete');
+    this.deletedIds.push(id);
+    return Promise.resolve(this.records.delete(key));
+  }
+}
+
+function world(options: SessionOptions = {}) {
+  const store = new MapStore();
+  const events: SessionEvent[] = [];
+  const { policy, limits, cookie, saveEveryRequest } = resolveOptions(options);
+  const clock = { now: Date.UTC(2026, 0, 1) };
+  const environment = {
+    keeper: keyedKeeper(limitStore(store, 1000)),
+    policy,
+    limits,
+    cookie,
+    saveEveryRequest,
+    now: () => clock.now,
+    emit: (event: SessionEvent) => events.push(event),
+  };
+  const open = async (sessionKey?: string): Promise<Session> => {
+    const session = createSession(new SessionState(environment, sessionKey));
+    await session.load();
+    return session;
+  };
+  /** A session that is in the store, opened anew: nothing of it has been touched. */
+  const stored = async (data: Record<string, unknown> = { name: 'ada' }): Promise<Session> => {
+    const session = await open();
+    session.update(data as never);
+    await session.save();
+    store.calls.length = 0;
+    return open(session.sessionKey as string);
+  };
+  return { store, events, clock, environment, open, stored };
+}
+
+describe('the flags, as Django sets them', () => {
+  const table: [what: string, act: (session: Session) => unknown, accessed: boolean, modified: boolean][] = [
+    ['nothing', () => {}, false, false],
+    ['reading a property', (session) => session['name'], true, false],
+    ['get', (session) => session.get('name'), true, false],
+    ['get of a missing key', (session) => session.get('missing'), true, false],
+    ['getOrThrow', (session) => session.getOrThrow('name'), true, false],
+    ['in', (session) => 'name' in session, true, false],
+    ['has', (session) => session.has('missing'), true, false],
+    ['keys', (session) => session.keys(), true, false],
+    ['Object.keys', (session) => Object.keys(session), true, false],
+    ['values', (session) => session.values(), true, false],
+    ['entries', (session) => session.entries(), true, false],
+    ['spread', (session) => ({ ...session }), true, false],
+    ['JSON.stringify', (session) => JSON.stringify(session), true, false],
+    ['userId', (session) => session.userId, true, false],
+    ['isEmpty', (session) => session.isEmpty(), false, false],
+    ['sessionKey', (session) => session.sessionKey, false, false],
+    ['id', (session) => session.id, true, false],
+    ['createdAt', (session) => session.createdAt, true, false],
+    ['cookie', (session) => session.cookie.maxAge, true, false],
+    ['inspection', (session) => inspect(session), false, false],
+    ['awaiting it', (session) => Promise.resolve(session), false, false],
+    ['assigning', (session) => (session['a'] = 1), true, true],
+    ['set', (session) => session.set('a', 1), true, true],
+    ['set of an equal value', (session) => session.set('name', 'ada'), true, true],
+    ['delete', (session) => session.delete('name'), true, true],
+    ['the delete operator', (session) => delete session['name'], true, true],
+    ['delete of a missing key', (session) => session.delete('missing'), true, false],
+    ['pop', (session) => session.pop('name'), true, true],
+    ['pop of a missing key with a fallback', (session) => session.pop('missing', null), true, false],
+    ['setDefault of a key that is there', (session) => session.setDefault('name', 'x'), true, false],
+    ['setDefault of a missing key', (session) => session.setDefault('a', 1), true, true],
+    ['update', (session) => session.update({ a: 1 }), true, true],
+    ['update with nothing', (session) => session.update({}), true, true],
+    ['clear', (session) => session.clear(), true, true],
+    ['flush', (session) => session.flush(), true, true],
+    ['cycleKey', (session) => session.cycleKey(), true, true],
+    ['login', (session) => session.login('1'), true, true],
+    ['setExpiry', (session) => session.setExpiry(60), true, true],
+    ['setExpiry(null) where there is none', (session) => session.setExpiry(null), false, false],
+    ['getExpiryAge', (session) => session.getExpiryAge(), true, false],
+    ['setTestCookie', (session) => session.setTestCookie(), true, true],
+    ['testCookieWorked', (session) => session.testCookieWorked(), true, false],
+    ['modified = true', (session) => (session.modified = true), false, true],
+    ['increment', (session) => session.increment('n'), true, true],
+    ['push', (session) => session.push('list', 1), true, true],
+    ['addFlash', (session) => session.addFlash('info', 'hello'), true, true],
+    ['takeFlash without messages', (session) => session.takeFlash(), true, false],
+  ];
+
+  it.each(table)('%s', async (_what, act, accessed, modified) => {
+    const session = await world().stored();
+    await act(session);
+    expect({ accessed: session.accessed, modified: session.modified }).toEqual({ accessed, modified });
+  });
+
+  it('leaves modified alone when a strict operation fails', async () => {
+    const session = await world().stored();
+    expect(() => session.deleteOrThrow('missing')).toThrow(expect.objectContaining({ code: 'SESSION_KEY' }));
+    expect(() => session.pop('missing')).toThrow(/"missing" is missing/);
+    expect(() => session.getOrThrow('missing')).toThrow(/"missing" is missing/);
+    expect(session.modified).toBe(false);
+  });
+
+  it('sees what was changed inside of a value', async () => {
+    const session = await world().stored({ cart: { items: [] } });
+    (session['cart'] as { items: string[] }).items.push('apple');
+    expect(session.modified).toBe(true);
+  });
+});
+
+describe('the dictionary by property syntax', () => {
+  it('reads, writes, deletes, enumerates and spreads the data and nothing else', async () => {
+    const session = await world().stored({ a: 1 });
+    session['b'] = 2;
+    delete session['a'];
+    session['c'] = { d: [3] };
+    expect(Object.keys(session)).toEqual(['b', 'c']);
+    expect({ ...session }).toEqual({ b: 2, c: { d: [3] } });
+    expect(JSON.parse(JSON.stringify(session))).toEqual({ b: 2, c: { d: [3] } });
+    const seen: string[] = [];
+    for (const key in session) seen.push(key);
+    expect(seen).toEqual(['b', 'c']);
+    expect(['b' in session, 'get' in session]).toEqual([true, false]);
+  });
+
+  it.each(['get', 'save', 'id', 'userId', 'then', 'toString'])(
+    'gives the name %s to the session, and the value by get and set',
+    async (name) => {
+      const session = await world().stored();
+      expect(() => ((session as Record<string, unknown>)[name] = 'mine')).toThrow(
+        expect.objectContaining({
+          code: 'SESSION_KEY',
+          message: expect.stringContaining('session.set(') as string,
+        }),
+      );
+      session.set(name, 'mine');
+      expect(session.get(name)).toBe('mine');
+      expect((session as Record<string, unknown>)[name]).not.toBe('mine');
+    },
+  );
+
+  it.each(['__proto__', 'constructor', 'prototype'])('refuses the key %s', async (key) => {
+    const session = await world().stored();
+    expect(() => session.set(key, {})).toThrow(expect.objectContaining({ code: 'SESSION_KEY' }));
+    expect(({} as Record<string, unknown>)['polluted']).toBeUndefined();
+  });
+
+  it('names the place of a value that JSON cannot carry, and stays as it was', async () => {
+    const session = await world().stored();
+    expect(() => (session['cart'] = { items: [{ at: new Date() }] } as never)).toThrow('"cart.items[0].at"');
+    expect(session.keys()).toEqual(['name']);
+    expect(session.modified).toBe(false);
+  });
+
+  it('keeps no secret in what an inspection shows', async () => {
+    const session = await world().stored();
+    const key = session.sessionKey as string;
+    for (const options of [
+      {},
+      { showHidden: true, depth: 20 },
+      { showProxy: true, depth: 20 },
+      { customInspect: false, depth: 20 },
+    ]) {
+      const shown = inspect(session, options);
+      expect(shown).not.toContain(key);
+      expect(shown).not.toContain(toStoreKey(key));
+    }
+    expect(JSON.stringify(session)).not.toContain(key);
+  });
+});
+
+it('can be shown even when it holds what cannot be saved', async () => {
+  const session = await world().stored({ cart: {} });
+  (session['cart'] as Record<string, unknown>)['at'] = new Date(0);
+  expect(inspect(session)).toContain('1970');
+  await expect(session.save()).rejects.toMatchObject({ code: 'SESSION_VALUE', path: 'cart.at' });
+});
+
+describe('before it is loaded', () => {
+  it('refuses every touch, with a sentence that helps, even without a cookie', () => {
+    const { environment } = world();
+    const session = createSession(new SessionState(environment, undefined));
+    for (const touch of [
+      () => session['name'],
+      () => (session['name'] = 'ada'),
+      () => session.get('name'),
+      () => session.userId,
+      () => session.flush(),
+      () => Object.keys(session),
+      () => session.id,
+    ]) {
+      expect(touch).toThrow(expect.objectContaining({ code: 'SESSION_NOT_LOADED' }));
+    }
+    expect(inspect(session)).toContain('not loaded');
+  });
+
+  it('is loaded once, however often that is asked for', async () => {
+    const { store, environment, stored } = world();
+    const { sessionKey } = await stored();
+    store.calls.length = 0;
+    const session = createSession(new SessionState(environment, sessionKey as string));
+    await Promise.all([session.load(), session.load()]);
+    await session.load();
+    expect(store.calls).toEqual(['load']);
+  });
+});
+
+describe('saving', () => {
+  it('creates a record under a hash of the session key', async () => {
+    const { store, open } = world();
+    const session = await open();
+    session['name'] = 'ada';
+    await session.save();
+    expect(session.sessionKey).toMatch(/^[\w-]{43}$/);
+    expect([...store.records.keys()]).toEqual([toStoreKey(session.sessionKey as string)]);
+    expect([...store.records.values()].join()).not.toContain(session.sessionKey);
+  });
+
+  it('stores nothing for a session that stayed or became empty', async () => {
+    const { store, open } = world();
+    const session = await open();
+    session['name'] = 'ada';
+    delete session['name'];
+    await session.save();
+    expect(store.calls).toEqual([]);
+  });
+
+  it('writes nothing when a value was replaced by an equal one', async () => {
+    const { store, stored } = world();
+    const session = await stored({ cart: { items: [1] } });
+    session['cart'] = { items: [1] };
+    await session.save();
+    expect(store.calls).toEqual(['load']);
+  });
+
+  it('keeps a record whose data were all removed', async () => {
+    const { store, stored } = world();
+    const session = await stored();
+    delete session['name'];
+    await session.save();
+    expect(store.calls).toEqual(['load', 'save']);
+    expect(session.isEmpty()).toBe(false);
+  });
+
+  it('saves each thing once', async () => {
+    const { store, stored } = world();
+    const session = await stored();
+    session['a'] = 1;
+    await Promise.all([session.save(), session.save()]);
+    await session.save();
+    expect(store.calls).toEqual(['load', 'save']);
+  });
+
+  it('keeps what was changed while a save was under way', async () => {
+    const { stored, open } = world();
+    const session = await stored();
+    session['a'] = 1;
+    const saving = session.save();
+    session['b'] = 2;
+    await saving;
+    await session.save();
+    expect((await open(session.sessionKey as string)).toJSON()).toEqual({ name: 'ada', a: 1, b: 2 });
+  });
+
+  it('saves nothing that was declared unmodified, until the next write', async () => {
+    const { stored, open } = world();
+    const session = await stored();
+    session['a'] = 1;
+    session.modified = false;
+    await session.save();
+    expect((await open(session.sessionKey as string)).has('a')).toBe(false);
+    session['b'] = 2;
+    await session.save();
+    expect((await open(session.sessionKey as string)).toJSON()).toEqual({ name: 'ada', a: 1, b: 2 });
+  });
+
+  it('moves a deadline back when the options were shortened', async () => {
+    const { store, clock, environment, stored, open } = world();
+    const { sessionKey } = await stored();
+    environment.policy.idleTimeout = 600_000;
+    clock.now += 300_000;
+    const session = await open(sessionKey as string);
+    expect(session.get('name')).toBe('ada');
+    await session.save();
+    expect(session.expiresAt?.getTime()).toBe(clock.now + 600_000);
+    store.calls.length = 0;
+    await (await open(sessionKey as string)).save();
+    expect(store.calls).toEqual(['load']);
+  });
+
+  it('renews the deadline for modified = true', async () => {
+    const { store, clock, stored } = world({ sliding: false });
+    const session = await stored();
+    clock.now += 60_000;
+    session.modified = true;
+    await session.save();
+    expect(store.calls).toEqual(['load', 'touch']);
+    expect(session.expiresAt?.getTime()).toBe(clock.now + 14 * 86_400_000);
+  });
+
+  it('drops the changes of a session that ended meanwhile, says so, and never makes it again', async () => {
+    const { store, events, stored } = world();
+    const session = await stored();
+    const { id } = session;
+    store.records.clear();
+    session['late'] = true;
+    await expect(session.save()).rejects.toMatchObject({ code: 'SESSION_GONE' });
+    session['later'] = true;
+    await expect(session.save()).rejects.toMatchObject({ code: 'SESSION_GONE' });
+    expect(store.records.size).toBe(0);
+    expect(events).toEqual([{ type: 'write-after-end', sessionId: id }]);
+  });
+
+  it('a logout after that still goes for the record, wherever it is now', async () => {
+    const { store, stored } = world();
+    const session = await stored();
+    const { id } = session;
+    const records = [...store.records];
+    store.records.clear();
+    session['late'] = true;
+    await session.save().catch(() => {});
+    store.records.set('moved', (records[0] as [string, string])[1]);
+    session.logout();
+    await session.save();
+    expect(store.deletedIds).toEqual([id]);
+  });
+
+  it('can be tried again after the store has failed', async () => {
+    const { store, stored, open } = world();
+    const session = await stored();
+    session['a'] = 1;
+    store.failing = true;
+    await expect(session.save()).rejects.toThrow('down');
+    store.failing = false;
+    await session.save();
+    expect((await open(session.sessionKey as string)).get('a')).toBe(1);
+  });
+});
+
+describe('identity', () => {
+  it('flush deletes the record and starts anew under another key and id', async () => {
+    const { store, stored, open } = world();
+    const session = await stored();
+    const before = { key: session.sessionKey as string, id: session.id };
+    session.flush();
+    expect([session.isEmpty(), session.sessionKey]).toEqual([true, null]);
+    session['fresh'] = 1;
+    await session.save();
+    expect(session.sessionKey).not.toBe(before.key);
+    expect(session.id).not.toBe(before.id);
+    expect((await open(before.key)).isEmpty()).toBe(true);
+    expect(store.records.size).toBe(1);
+  });
+
+  it('cycleKey keeps data and id, and kills the old key', async () => {
+    const { stored, open } = world();
+    const session = await stored();
+    const before = { key: session.sessionKey as string, id: session.id };
+    session.cycleKey();
+    session['more'] = 1;
+    await session.save();
+    expect(session.sessionKey).not.toBe(before.key);
+    const again = await open(session.sessionKey as string);
+    expect([again.id, again.toJSON()]).toEqual([before.id, { name: 'ada', more: 1 }]);
+    expect((await open(before.key)).isEmpty()).toBe(true);
+  });
+
+  it('login binds the user under a new key and keeps anonymous data', async () => {
+    const { stored, open } = world();
+    const session = await stored({ cart: [1] });
+    const anonymousKey = session.sessionKey as string;
+    session.login(7);
+    await session.save();
+    const again = await open(session.sessionKey as string);
+    expect([again.userId, again.toJSON()]).toEqual(['7', { cart: [1] }]);
+    expect((await open(anonymousKey)).userId).toBeNull();
+  });
+
+  it('login as another user keeps nothing of the first', async () => {
+    const { stored } = world();
+    const session = await stored({ secret: 'of ada' });
+    session.login('ada');
+    session.login('ada');
+    expect(session.get('secret')).toBe('of ada');
+    session.login('bob');
+    expect([session.userId, session.keys()]).toEqual(['bob', []]);
+  });
+
+  it.each([undefined, null, '', Number.NaN, {}])('login refuses %p', async (userId) => {
+    const session = await world().stored();
+    expect(() => session.login(userId as never)).toThrow(expect.objectContaining({ code: 'SESSION_KEY' }));
+  });
+
+  it('an expiry in the past ends the session', async () => {
+    const { store, stored } = world();
+    const session = await stored();
+    session.setExpiry(-1);
+    await session.save();
+    expect(store.records.size).toBe(0);
+  });
+});
+
+describe('flash messages', () => {
+  it('are there for the next one who asks, once, by type if wanted', async () => {
+    const { stored, open } = world();
+    const session = await stored({});
+    session.addFlash('info', 'saved');
+    session.addFlash('error', 'but');
+    await session.save();
+    const next = await open(session.sessionKey as string);
+    expect(next.takeFlash('error')).toEqual([{ type: 'error', message: 'but' }]);
+    expect(next.takeFlash()).toEqual([{ type: 'info', message: 'saved' }]);
+    expect(next.takeFlash()).toEqual([]);
+  });
+});
+
+describe('express-session’s cookie', () => {
+  it.each<[string, (session: Session) => void, number | null, boolean]>([
+    ['maxAge', (session) => (session.cookie.maxAge = 60_000), 60_000, false],
+    ['maxAge null', (session) => (session.cookie.maxAge = null), null, true],
+    ['expires', (session) => (session.cookie.expires = new Date(Date.UTC(2026, 0, 1, 0, 2))), 120_000, false],
+    ['expires false', (session) => (session.cookie.expires = false), null, true],
+    ['originalMaxAge', (session) => (session.cookie.originalMaxAge = 60_000), 60_000, false],
+    [
+      'assignment of another cookie',
+      (session) => (session.cookie = { originalMaxAge: 30_000 } as never),
+      30_000,
+      false,
+    ],
+  ])('%s', async (_what, act, maxAge, browserLength) => {
+    const session = await world().stored();
+    act(session);
+    expect([session.cookie.maxAge, session.getExpireAtBrowserClose()]).toEqual([maxAge, browserLength]);
+  });
+
+  it('serialises', async () => {
+    const session = await world().stored();
+    expect(session.cookie.serialize('a', 'b')).toBe(
+      'a=b; Path=/; Expires=Thu, 15 Jan 2026 00:00:00 GMT; HttpOnly; SameSite=Lax',
+    );
+    expect(JSON.parse(JSON.stringify(session.cookie))).toMatchObject({
+      path: '/',
+      originalMaxAge: 1_209_600_000,
+    });
+  });
+});

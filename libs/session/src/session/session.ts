@@ -1,0 +1,115 @@
+import { SessionKeyError } from '../session.errors.js';
+import { type JsonValue } from '../stores/session-store.js';
+import { STATE } from './dictionary-api.js';
+import { SessionApi } from './session-api.js';
+import { type SessionState } from './session-state.js';
+
+/**
+ * What your sessions hold. Declare it once, and every session is typed:
+ * ```ts
+ * declare module 'nest-sessions' {
+ *   interface SessionData {
+ *     cart: Item[];
+ *   }
+ * }
+ * ```
+ * While nothing is declared, every key may hold whatever JSON can carry.
+ */
+// oxlint-disable-next-line typescript/no-empty-object-type -- it is there to be augmented
+export interface SessionData {}
+
+/** Values by key; any of them may be missing. */
+type Declared<Data extends object> = [keyof Data] extends [never] ? { [key: string]: JsonValue } : Data;
+
+/**
+ * A session: a dictionary by property syntax (`session.cart`, `delete session.cart`, `'cart' in session`,
+ * `Object.keys(session)`, `{ ...session }`) and by methods. Where a method and a value share a name, the property is
+ * the method and the value is reached by `get` and `set`.
+ */
+export type Session<Data extends object = SessionData> = Methods<SessionApi<Declared<Data>>> &
+  Partial<Declared<Data>>;
+
+/** Not the class itself: its instances are not meant to be spread, and sessions are. */
+type Methods<Api> = { [Name in Exclude<keyof Api, typeof STATE>]: Api[Name] };
+
+/** The session object over a state. */
+export function createSession(state: SessionState): Session {
+  const target = Object.create(SessionApi.prototype, {
+    [STATE]: { value: state, configurable: true },
+  }) as object;
+  return new Proxy(target, new SessionTraps(state)) as Session;
+}
+
+class SessionTraps implements ProxyHandler<object> {
+  readonly #state: SessionState;
+
+  constructor(state: SessionState) {
+    this.#state = state;
+  }
+
+  get(target: object, name: string | symbol, receiver: unknown): unknown {
+    if (typeof name === 'symbol' || name in target) return Reflect.get(target, name, receiver);
+    // A promise that resolves to a session looks here; that is nobody's access to the data.
+    if (name === 'then') return undefined;
+    return this.#dictionary.get(name);
+  }
+
+  set(target: object, name: string | symbol, value: unknown, receiver: unknown): boolean {
+    if (typeof name === 'symbol') return false;
+    if (name === 'then' || name in target) {
+      if (isSetter(target, name)) return Reflect.set(target, name, value, receiver);
+      throw new SessionKeyError(
+        name,
+        `is a name of the session's own. Use session.set(${JSON.stringify(name)}, …).`,
+      );
+    }
+    this.#state.assertWritable();
+    this.#state.dictionary.set(name, value);
+    return true;
+  }
+
+  has(target: object, name: string | symbol): boolean {
+    return typeof name === 'symbol' ? Reflect.has(target, name) : this.#dictionary.has(name);
+  }
+
+  deleteProperty(_target: object, name: string | symbol): boolean {
+    if (typeof name === 'symbol') return false;
+    this.#state.assertWritable();
+    this.#state.dictionary.delete(name);
+    return true;
+  }
+
+  ownKeys(): string[] {
+    return this.#dictionary.keys();
+  }
+
+  getOwnPropertyDescriptor(_target: object, name: string | symbol): PropertyDescriptor | undefined {
+    if (typeof name === 'symbol' || !this.#dictionary.has(name)) return undefined;
+    return { value: this.#dictionary.get(name), writable: true, enumerable: true, configurable: true };
+  }
+
+  defineProperty(target: object, name: string | symbol, descriptor: PropertyDescriptor): boolean {
+    return 'value' in descriptor && this.set(target, name, descriptor.value, target);
+  }
+
+  setPrototypeOf(): boolean {
+    return false;
+  }
+
+  preventExtensions(): boolean {
+    return false;
+  }
+
+  get #dictionary() {
+    this.#state.assertLoaded();
+    return this.#state.dictionary;
+  }
+}
+
+function isSetter(target: object, name: string): boolean {
+  for (let object: object | null = target; object; object = Object.getPrototypeOf(object) as object | null) {
+    const descriptor = Object.getOwnPropertyDescriptor(object, name);
+    if (descriptor) return descriptor.set !== undefined;
+  }
+  return false;
+}
