@@ -1,0 +1,54 @@
+import { type FactoryProvider } from '@nestjs/common';
+import type { Cache } from 'cache-manager';
+import { SessionConfigError } from '../../session.errors.js';
+import { type SessionEngine } from '../session-engine.js';
+import { CacheStore, type CacheStoreOptions } from './cache-store.js';
+
+export interface CacheEngineOptions extends CacheStoreOptions {
+  /**
+   * Token of a cache of `@nestjs/cache-manager`: `CACHE_MANAGER`, or one of your own.
+   * @default none: a cache in the memory of this process, for the sessions alone
+   */
+  cache?: NonNullable<FactoryProvider['inject']>[number];
+  /** The module that exports the token, unless it is global. */
+  imports?: NonNullable<SessionEngine['imports']>;
+}
+
+/**
+ * Sessions in a cache of `@nestjs/cache-manager`, and nowhere else.
+ *
+ * @throws SessionConfigError, when the application starts, if the token is not that of such a cache
+ *
+ * @example
+ * ```ts
+ * @Module({
+ *   imports: [
+ *     CacheModule.register({ isGlobal: true, stores: new KeyvRedis(url) }),
+ *     SessionModule.forRoot(cacheEngine({ cache: CACHE_MANAGER })),
+ *   ],
+ * })
+ * export class AppModule {}
+ * ```
+ */
+export function cacheEngine(options: CacheEngineOptions = {}): SessionEngine {
+  const { cache: token, imports = [], ...storeOptions } = options;
+  if (token === undefined) {
+    return { useFactory: async () => new CacheStore(await createMemoryCache(), storeOptions) };
+  }
+  return {
+    imports,
+    inject: [token],
+    useFactory: (cache: Cache) => new CacheStore(cache, storeOptions),
+  };
+}
+
+async function createMemoryCache(): Promise<Cache> {
+  try {
+    const { createCache } = await import('cache-manager');
+    return createCache();
+  } catch (cause) {
+    throw new SessionConfigError('engine', 'needs the package cache-manager: npm install cache-manager', {
+      cause,
+    });
+  }
+}

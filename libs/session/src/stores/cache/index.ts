@@ -1,0 +1,2 @@
+export * from './cache-engine.js';
+export * from './cache-store.js';

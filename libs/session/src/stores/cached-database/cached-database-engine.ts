@@ -1,0 +1,145 @@
+import { type FactoryProvider, Logger } from '@nestjs/common';
+import type { Cache } from 'cache-manager';
+import ms from 'ms';
+import { SessionConfigError } from '../../session.errors.js';
+import { databaseEngine, type DatabaseEngineOptions } from '../database/database-engine.js';
+import { SessionEntity } from '../database/session.entity.js';
+import { checkEngineOptions, type ClientGiven, type ClientWanted } from '../redis/redis-options.js';
+import { type SessionEngine } from '../session-engine.js';
+import { type SessionStore } from '../session-store.js';
+import { CachedDatabaseStore } from './cached-database-store.js';
+import { ManagerCache } from './manager-cache.js';
+import { ProcessCache } from './process-cache.js';
+import { type RecordCache } from './record-cache.js';
+import { RedisCache } from './redis-cache.js';
+
+export interface CachedDatabaseEngineOptions {
+  /** As of `databaseEngine`. */
+  database?: DatabaseEngineOptions;
+  /**
+   * Which cache, or a factory that says so.
+   * @default one in the memory of this process: right for one process, while several do not see each other's writes
+   * for as long as `revocationBound`
+   */
+  cache?: CacheChoice | CacheChoiceFactory;
+  /**
+   * How long the cache may go on showing a session that was changed or deleted without it: by SQL, or while the cache
+   * was out of reach. Logouts, revocations and saves by this library show at once. Seconds, or a string such as `'5s'`.
+   * @default 5
+   */
+  revocationBound?: number | string;
+  /**
+   * How long one operation of the cache may take before the database is asked instead. Seconds, or a string.
+   * @default '500ms'
+   */
+  cacheTimeout?: number | string;
+}
+
+/** One of them. */
+export type CacheChoice =
+  | { redis: ClientGiven | ClientWanted; prefix?: string }
+  | { manager: Cache; prefix?: string }
+  | { custom: RecordCache }
+  | { maxEntries?: number };
+
+export interface CacheChoiceFactory extends Pick<SessionEngine, 'imports' | 'inject'> {
+  useFactory: FactoryProvider<CacheChoice>['useFactory'];
+}
+
+/**
+ * Sessions in a database, with a cache in front: Redis, a cache of `@nestjs/cache-manager`, or the process's memory.
+ * The database decides; without the cache everything goes on, at the database's speed.
+ *
+ * @throws SessionConfigError when an option is wrong
+ *
+ * @example
+ * ```ts
+ * SessionModule.forRoot(cachedDatabaseEngine({ cache: { redis: { url: 'redis://localhost:6379' } } }))
+ * SessionModule.forRoot(cachedDatabaseEngine({
+ *   cache: { inject: [CACHE_MANAGER], useFactory: (cache: Cache) => ({ manager: cache }) },
+ * }))
+ * ```
+ */
+export function cachedDatabaseEngine(options: CachedDatabaseEngineOptions = {}): SessionEngine {
+  const { database = {}, cache = {} } = options;
+  const limits = {
+    revocationBound: milliseconds('revocationBound', options.revocationBound ?? 5),
+    cacheTimeout: milliseconds('cacheTimeout', options.cacheTimeout ?? '500ms'),
+  };
+  const { imports = [], inject = [], useFactory: chooseCache } = choiceFactory(cache);
+  const { imports: databaseImports = [], inject: databaseInject = [], useFactory } = databaseEngine(database);
+  return {
+    imports: [...databaseImports, ...imports],
+    inject: [...databaseInject, ...inject],
+    useFactory: async (...dependencies: unknown[]) => {
+      const own = dependencies.slice(0, databaseInject.length) as [SessionTables];
+      const choice = await chooseCache(...dependencies.slice(databaseInject.length));
+      checkChoice(choice);
+      const store: SessionStore = await useFactory(...own);
+      const keysOfUser = keysIn(own[0], database.entity ?? SessionEntity);
+      return new CachedDatabaseStore(
+        store,
+        makeCache(choice),
+        { ...limits, keysOfUser },
+        new Logger('Sessions'),
+      );
+    },
+  };
+}
+
+function choiceFactory(cache: CacheChoice | CacheChoiceFactory): CacheChoiceFactory {
+  if ('useFactory' in cache) return cache;
+  checkChoice(cache);
+  return { useFactory: () => cache };
+}
+
+/** @throws SessionConfigError for what can be seen without a connection */
+function checkChoice(choice: CacheChoice): void {
+  if ('redis' in choice) return checkEngineOptions(choice.redis);
+  if ('manager' in choice || 'custom' in choice) return;
+  const { maxEntries = 1 } = choice;
+  if (Number.isSafeInteger(maxEntries) && maxEntries > 0) return;
+  throw new SessionConfigError('cache.maxEntries', 'has to be a whole number from 1 on.');
+}
+
+function makeCache(choice: CacheChoice): RecordCache {
+  if ('custom' in choice) return choice.custom;
+  if ('redis' in choice) return new RedisCache(choice.redis, choice.prefix ?? DEFAULT_PREFIX);
+  if ('manager' in choice) return new ManagerCache(choice.manager, choice.prefix ?? DEFAULT_PREFIX);
+  return new ProcessCache(choice.maxEntries ?? 10_000);
+}
+
+const DEFAULT_PREFIX = 'session-cache:';
+
+/** What is used here of the data source that the database engine injects. */
+interface SessionTables {
+  getRepository(entity: typeof SessionEntity): {
+    find(query: {
+      select: { sessionKey: true };
+      where: { userId: string };
+    }): Promise<{ sessionKey: string }[]>;
+  };
+}
+
+function keysIn(tables: SessionTables, entity: typeof SessionEntity): (userId: string) => Promise<string[]> {
+  return async (userId) => {
+    const rows = await tables.getRepository(entity).find({ select: { sessionKey: true }, where: { userId } });
+    return rows.map(({ sessionKey }) => sessionKey);
+  };
+}
+
+function milliseconds(option: string, duration: number | string): number {
+  const parsed: unknown =
+    typeof duration === 'number'
+      ? duration * 1000
+      : /[a-z]$/i.test(duration)
+        ? ms(duration as ms.StringValue)
+        : NaN;
+  if (typeof parsed === 'number' && parsed >= 1 && parsed <= LONGEST) return parsed;
+  throw new SessionConfigError(
+    option,
+    `has to be a duration between 1 ms and a day: a number of seconds or a string such as '5s', not ${JSON.stringify(duration)}.`,
+  );
+}
+
+const LONGEST = 24 * 3600 * 1000;

@@ -1,0 +1,81 @@
+import { deflateRawSync, inflateRawSync } from 'node:zlib';
+import { SessionRecordCorruptError } from '../../session.errors.js';
+import { type SealedRecord } from '../sealing-store.js';
+import { applyChanges } from '../session-log.js';
+import { type JsonObject, type SessionExpiry } from '../session-store.js';
+
+/** The members of a record, without their names: a cookie has no room for them. */
+type Members = [
+  id: string,
+  userId: string | null,
+  userSince: number | null,
+  createdAt: number,
+  lastSeenAt: number,
+  expiresAt: number,
+  expiry: SessionExpiry,
+  version: number,
+  data: JsonObject,
+];
+
+/** The first byte of a content says what follows. */
+const PLAIN = 0;
+const DEFLATED = 1;
+
+/** Below this many bytes compression gains nothing worth its time. */
+const SMALL = 512;
+/** Whatever fits into a cookie is hardly longer than this when inflated, and what is longer is not inflated. */
+const LARGEST = 65_536;
+
+export function encodeContent(record: SealedRecord, compress: boolean): Buffer {
+  const { id, userId, userSince, createdAt, lastSeenAt, expiresAt, expiry, version, data } = record;
+  const members: Members = [id, userId, userSince, createdAt, lastSeenAt, expiresAt, expiry, version, data];
+  const text = Buffer.from(JSON.stringify(members));
+  if (compress && text.length > SMALL && text.length <= LARGEST) {
+    const deflated = deflateRawSync(text);
+    if (deflated.length < text.length) return Buffer.concat([Buffer.of(DEFLATED), deflated]);
+  }
+  return Buffer.concat([Buffer.of(PLAIN), text]);
+}
+
+/** @throws SessionRecordCorruptError when this is no content of ours, or inflates to more than a session */
+export function decodeContent(content: Buffer): SealedRecord {
+  try {
+    const [id, userId, userSince, createdAt, lastSeenAt, expiresAt, expiry, version, data] = JSON.parse(
+      textOf(content),
+    ) as Members;
+    if (typeof id !== 'string' || typeof expiresAt !== 'number' || !isObject(data)) throw notOurs();
+    return {
+      id,
+      userId,
+      userSince,
+      createdAt,
+      lastSeenAt,
+      expiresAt,
+      expiry,
+      version,
+      // Without prototype, as data are everywhere.
+      data: applyChanges(data, {}),
+    };
+  } catch {
+    // The causes quote the data, so they are not passed on.
+    throw notOurs();
+  }
+}
+
+function textOf(content: Buffer): string {
+  const body = content.subarray(1);
+  if (content[0] === PLAIN) return body.toString();
+  if (content[0] === DEFLATED) return inflateRawSync(body, { maxOutputLength: LARGEST }).toString();
+  throw notOurs();
+}
+
+function isObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function notOurs(): SessionRecordCorruptError {
+  return new SessionRecordCorruptError(
+    'A session cookie was sealed by one of the secrets, but its content is none of this version. It is treated as ' +
+      'absent. Use the secrets for nothing else.',
+  );
+}

@@ -1,0 +1,64 @@
+import { type SessionEngine } from '../session-engine.js';
+import { CookieStore, type CookieStoreOptions } from './cookie-store.js';
+import { RevocationRecords } from './revocation-records.js';
+import { type RevocationStore } from './revocation-store.js';
+import { checkSecrets } from './secrets.js';
+
+export interface CookieEngineOptions extends Omit<CookieStoreOptions, 'revocations'> {
+  /**
+   * Where ended sessions are noted, so that a logout holds against copies of the cookie: another engine, such as
+   * `redisEngine({ url })`, or a store of your own. It is asked once or twice when a session is loaded.
+   * @default nowhere: a copy of a cookie lives until it expires
+   */
+  revocations?: SessionEngine | RevocationStore;
+}
+
+/** Options that something of Nest has to provide. */
+export interface CookieEngineFactory extends Pick<SessionEngine, 'imports' | 'inject'> {
+  useFactory: (...dependencies: never[]) => CookieStoreOptions | Promise<CookieStoreOptions>;
+  revocations?: SessionEngine;
+}
+
+/**
+ * Sessions in the cookie itself: encrypted, or only signed. Nothing is kept on the server.
+ *
+ * @example
+ * ```ts
+ * SessionModule.forRoot(cookieEngine({ secrets: process.env.SESSION_SECRETS.split(' ') }))
+ * ```
+ * @throws SessionConfigError when a secret is short or well known: at once, or at start-up when a factory gives it
+ */
+export function cookieEngine(given: CookieEngineOptions | CookieEngineFactory): SessionEngine {
+  if ('useFactory' in given) {
+    const { useFactory, revocations, ...wiring } = given;
+    return withRevocations(revocations, wiring, useFactory as (...dependencies: unknown[]) => Options);
+  }
+  const { revocations, ...options } = given;
+  checkSecrets(options.secrets);
+  if (revocations === undefined || 'useFactory' in revocations) {
+    return withRevocations(revocations, {}, () => options);
+  }
+  return { useFactory: () => new CookieStore({ ...options, revocations }) };
+}
+
+type Options = CookieStoreOptions | Promise<CookieStoreOptions>;
+
+/** The wiring of both: what the options need is injected first, what the store of revocations needs comes after it. */
+function withRevocations(
+  engine: SessionEngine | undefined,
+  { imports = [], inject = [] }: Pick<SessionEngine, 'imports' | 'inject'>,
+  optionsFrom: (...dependencies: unknown[]) => Options,
+): SessionEngine {
+  return {
+    imports: [...imports, ...(engine?.imports ?? [])],
+    inject: [...inject, ...(engine?.inject ?? [])],
+    useFactory: async (...dependencies: unknown[]) => {
+      const options = await optionsFrom(...dependencies.slice(0, inject.length));
+      // Before the other store is opened, which nobody would close.
+      checkSecrets(options.secrets);
+      if (!engine) return new CookieStore(options);
+      const records = await engine.useFactory(...dependencies.slice(inject.length));
+      return new CookieStore({ ...options, revocations: new RevocationRecords(records) });
+    },
+  };
+}

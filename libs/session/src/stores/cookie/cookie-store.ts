@@ -1,0 +1,119 @@
+import { SessionUnsupportedError, SessionValueError } from '../../session.errors.js';
+import { type SealedRecord, SealingStore } from '../sealing-store.js';
+import { decodeContent, encodeContent } from './content.js';
+import { KeyRing, type Use } from './key-ring.js';
+import { type RevocationStore } from './revocation-store.js';
+import { checkSecrets } from './secrets.js';
+import { TokenFormat } from './token.js';
+
+export interface CookieStoreOptions {
+  /**
+   * What the cookies are sealed with: 32 random bytes or more, as text. Of a list the first one seals and all of them
+   * open, so put a new one in front, and remove the old one when its cookies have expired.
+   */
+  secrets: string | readonly string[];
+  /**
+   * Sign the cookies instead of encrypting them: nobody can change one, and **everybody who has one can read it**.
+   * @default false
+   */
+  signedOnly?: boolean;
+  /**
+   * Compress sessions of more than 512 bytes. The length of a cookie then tells something of what is in it, so leave it
+   * off where a session holds secrets next to text of strangers.
+   * @default false
+   */
+  compress?: boolean;
+  /** Where ended sessions are noted, so that a logout holds against copies of the cookie. Default: nowhere. */
+  revocations?: RevocationStore;
+}
+
+const DAY = 86_400_000;
+/** No browser keeps a cookie longer. Where sessions can be revoked, no token opens longer without being sealed anew. */
+const LONGEST_LIFE = 400 * DAY;
+
+/**
+ * Keeps sessions in their cookies, and nothing on the server but, if wanted, a note of those that have ended.
+ *
+ * @throws SessionConfigError when a secret is short, or well known
+ */
+export class CookieStore extends SealingStore {
+  private readonly tokens: TokenFormat;
+  private readonly compress: boolean;
+  private readonly revocations: RevocationStore | undefined;
+
+  constructor({ secrets, signedOnly = false, compress = false, revocations }: CookieStoreOptions) {
+    super();
+    const use: Use = signedOnly ? 'sign' : 'encrypt';
+    this.tokens = new TokenFormat(new KeyRing(checkSecrets(secrets), use), use);
+    this.compress = compress;
+    this.revocations = revocations;
+  }
+
+  isToken(text: string): boolean {
+    return this.tokens.isToken(text);
+  }
+
+  seal(record: SealedRecord, purpose: string): string {
+    // Notes of ended sessions can be forgotten because of this.
+    const latest = this.revocations ? record.lastSeenAt + LONGEST_LIFE : Infinity;
+    const expiresAt = Math.min(record.expiresAt, latest);
+    return this.tokens.seal(encodeContent({ ...record, expiresAt }, this.compress), purpose);
+  }
+
+  open(token: string, purpose: string): SealedRecord | null {
+    const content = this.tokens.open(token, purpose);
+    return content && decodeContent(content);
+  }
+
+  /**
+   * Ends the sessions into which this user logged in before a moment; those of a later login live. Whoever has a copy of
+   * their cookies is out, too.
+   * @param moment default: now
+   * @throws SessionUnsupportedError without the option `revocations`
+   */
+  async revokeBefore(userId: string, moment: Date | number = this.now()): Promise<void> {
+    if (!this.revocations) {
+      throw new SessionUnsupportedError(
+        'The cookie engine cannot end sessions that clients carry. Give it the option "revocations", or use an engine ' +
+          'that keeps sessions on the server.',
+      );
+    }
+    const before = Number(moment);
+    if (Number.isNaN(before)) throw new SessionValueError('moment', 'is no moment. Give a valid Date.');
+    await this.revocations.revokeBefore(userSubject(userId), before, this.keepUntil());
+  }
+
+  override async isRevoked({ id, userId, userSince }: SealedRecord): Promise<boolean> {
+    if (!this.revocations) return false;
+    const [ended, revokedBefore] = await Promise.all([
+      this.revocations.revokedBefore(sessionSubject(id)),
+      userId === null ? null : this.revocations.revokedBefore(userSubject(userId)),
+    ]);
+    return ended !== null || (revokedBefore !== null && (userSince ?? 0) < revokedBefore);
+  }
+
+  override async revoke({ id }: SealedRecord): Promise<void> {
+    await this.revocations?.revokeBefore(sessionSubject(id), this.now(), this.keepUntil());
+  }
+
+  override clearExpired(batchSize: number): Promise<number> {
+    return this.revocations?.clearExpired?.(batchSize) ?? Promise.resolve(0);
+  }
+
+  override async close(): Promise<void> {
+    await this.revocations?.close?.();
+  }
+
+  /** As long as a token sealed before can live, and a day for requests that seal one while the note is taken. */
+  private keepUntil(): number {
+    return this.now() + LONGEST_LIFE + DAY;
+  }
+}
+
+function userSubject(userId: string): string {
+  return `user:${userId}`;
+}
+
+function sessionSubject(id: string): string {
+  return `session:${id}`;
+}

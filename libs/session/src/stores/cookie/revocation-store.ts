@@ -1,0 +1,53 @@
+/**
+ * Where the cookie engine notes, on the server, which sessions have ended although their cookies still open. A subject is
+ * `user:<user id>` or `session:<session id>`. Moments are epoch milliseconds.
+ *
+ * A store that cannot answer has to throw (`SessionStoreUnavailableError`, so that the visitor gets a 503): silence would
+ * let ended sessions in.
+ */
+export interface RevocationStore {
+  /** The latest moment noted for this subject, or null. */
+  revokedBefore(subject: string): Promise<number | null>;
+
+  /**
+   * Notes a moment. One that is noted already and later stays.
+   * @param keepUntil from this moment on the note may be forgotten
+   */
+  revokeBefore(subject: string, moment: number, keepUntil: number): Promise<void>;
+
+  /** Deletes one batch of notes that may be forgotten, and returns how many. */
+  clearExpired?(batchSize: number): Promise<number>;
+
+  close?(): Promise<void>;
+}
+
+interface Note {
+  moment: number;
+  keepUntil: number;
+}
+
+/** For tests, and for applications of a single process that may forget with a restart. */
+export class MemoryRevocationStore implements RevocationStore {
+  /** In the order in which they may be forgotten. */
+  private readonly notes = new Map<string, Note>();
+
+  revokedBefore(subject: string): Promise<number | null> {
+    const note = this.notes.get(subject);
+    return Promise.resolve(note && Date.now() < note.keepUntil ? note.moment : null);
+  }
+
+  revokeBefore(subject: string, moment: number, keepUntil: number): Promise<void> {
+    this.forget();
+    const latest = Math.max(moment, this.notes.get(subject)?.moment ?? moment);
+    this.notes.delete(subject);
+    this.notes.set(subject, { moment: latest, keepUntil });
+    return Promise.resolve();
+  }
+
+  private forget(): void {
+    for (const [subject, { keepUntil }] of this.notes) {
+      if (Date.now() < keepUntil) return;
+      this.notes.delete(subject);
+    }
+  }
+}

@@ -1,0 +1,66 @@
+import { SessionConfigError } from '../../session.errors.js';
+
+/** Bytes. Less can be guessed by trying, away from the server, on any cookie that was ever sent. */
+const SHORTEST = 32;
+/** A random text of 32 hexadecimal digits has more different characters than this, practically always. */
+const FEWEST_CHARACTERS = 8;
+
+/** What stands in tutorials, samples and defaults, without anything but letters and digits. */
+const WELL_KNOWN = [
+  'secret',
+  'password',
+  'changeme',
+  'changethis',
+  'replaceme',
+  'replacethis',
+  'keyboardcat',
+  'biggerthanthirtytwo',
+  'atleast32',
+  'atleastthirtytwo',
+  'notsecure',
+  'insecure',
+  'example',
+  'placeholder',
+  'correcthorsebatterystaple',
+  'thequickbrownfox',
+  'loremipsum',
+  'qwertyuiop',
+  'abcdefghij',
+  '0123456789',
+  '1234567890',
+];
+
+/**
+ * Refuses what an attacker would try first.
+ * @throws SessionConfigError naming the secret by its place, never by its text
+ */
+export function checkSecrets(given: unknown): string[] {
+  const secrets: unknown[] = Array.isArray(given) ? given : [given];
+  if (secrets.length === 0) throw new SessionConfigError('secrets', `is empty. ${HOW_TO_MAKE_ONE}`);
+  const checked = secrets.map((secret, index) => {
+    const problem = problemOf(secret);
+    if (problem === undefined) return secret as string;
+    throw new SessionConfigError(Array.isArray(given) ? `secrets[${index}]` : 'secrets', problem);
+  });
+  const double = checked.findIndex((secret, index) => checked.indexOf(secret) < index);
+  if (double === -1) return checked;
+  throw new SessionConfigError(`secrets[${double}]`, 'is in the list already. Remove one of the two.');
+}
+
+function problemOf(secret: unknown): string | undefined {
+  if (typeof secret !== 'string') return `is not set. ${HOW_TO_MAKE_ONE}`;
+  if (Buffer.byteLength(secret) < SHORTEST) {
+    return `has less than ${SHORTEST} bytes, so that it could be guessed. ${HOW_TO_MAKE_ONE}`;
+  }
+  if (new Set(secret).size < FEWEST_CHARACTERS || /^(.{1,16}?)\1+$/su.test(secret)) {
+    return `repeats a few characters, so that it could be guessed. ${HOW_TO_MAKE_ONE}`;
+  }
+  const plain = secret.toLowerCase().replace(/[^a-z0-9]/g, '');
+  if (WELL_KNOWN.some((text) => plain.includes(text))) {
+    return `looks like the sample of some manual, which everybody knows. ${HOW_TO_MAKE_ONE}`;
+  }
+  return undefined;
+}
+
+const HOW_TO_MAKE_ONE =
+  'Make one with: node -p "crypto.randomBytes(32).toString(\'base64url\')" and keep it out of the source code.';

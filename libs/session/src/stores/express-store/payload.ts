@@ -1,0 +1,98 @@
+import { decodeData, encodeSnapshot } from '../session-log.js';
+import { type SessionRecord } from '../session-store.js';
+import { corruptRecord } from './store-errors.js';
+
+/** Stands where a session was that a rotation has moved. */
+export interface Forward {
+  /** The store key that it lives under now. */
+  movedTo: string;
+  expiresAt: number;
+}
+
+export type Content = SessionRecord | Forward;
+
+/**
+ * A session as express-session stores know it. Ours is under one name, and its data is text: no key in it can clash
+ * with `cookie` or with what stores add, and no store changes what it has no room for.
+ */
+export interface Payload {
+  cookie: StoredCookie;
+  nestSession: Forward | (Omit<SessionRecord, 'data'> & { data: string });
+}
+
+/** Later dates do not fit the columns of some stores. */
+const LAST_MOMENT = Date.UTC(9999, 11, 31);
+
+/**
+ * What stores read of express-session's cookie: until when to keep the session. Some take the moment, some the length
+ * of time, some either of them from the JSON.
+ */
+export class StoredCookie {
+  readonly path = '/';
+  readonly httpOnly = true;
+
+  /** @param maxAge milliseconds */
+  constructor(
+    readonly expires: Date,
+    readonly maxAge: number,
+    readonly _expires = expires,
+    readonly originalMaxAge = maxAge,
+  ) {}
+
+  toJSON(): object {
+    const { originalMaxAge, expires, httpOnly, path } = this;
+    return { originalMaxAge, expires, httpOnly, path };
+  }
+}
+
+/** A new object with every call, for stores write into what they are given. */
+export function toPayload(content: Content): Payload {
+  const expiresAt = Math.min(content.expiresAt, LAST_MOMENT);
+  return {
+    cookie: new StoredCookie(new Date(expiresAt), Math.max(1, Math.ceil(expiresAt - Date.now()))),
+    nestSession: 'movedTo' in content ? content : { ...content, data: encodeSnapshot(content.data) },
+  };
+}
+
+/**
+ * @param session what the store gave back; the cookie in it says nothing, for many a store extends the life of a session
+ * without writing that down
+ * @returns null when it is none
+ * @throws SessionRecordCorruptError when it is not what `toPayload` made
+ */
+export function fromPayload(session: unknown): Content | null {
+  if (!session) return null;
+  if (typeof session !== 'object') throw corruptRecord();
+  const { cookie, nestSession } = session as Partial<Payload>;
+  if (!cookie) return null;
+  if (isForward(nestSession)) return { movedTo: nestSession.movedTo, expiresAt: nestSession.expiresAt };
+  if (!isKept(nestSession)) throw corruptRecord();
+  const { id, userId, data, expiry, createdAt, lastSeenAt, expiresAt, version } = nestSession;
+  return {
+    id,
+    // Not every store keeps a null.
+    userId: userId ?? null,
+    data: decodeData(data, ''),
+    expiry: expiry ?? null,
+    createdAt,
+    lastSeenAt,
+    expiresAt,
+    version,
+  };
+}
+
+function isForward(kept: Payload['nestSession'] | undefined): kept is Forward {
+  return (
+    typeof (kept as Partial<Forward> | undefined)?.movedTo === 'string' && Number.isFinite(kept?.expiresAt)
+  );
+}
+
+function isKept(kept: Payload['nestSession'] | undefined): kept is Exclude<Payload['nestSession'], Forward> {
+  const { id, data, ...others } = (kept ?? {}) as Partial<Record<string, unknown>>;
+  const numbers = ['createdAt', 'lastSeenAt', 'expiresAt', 'version'];
+  return (
+    typeof id === 'string' &&
+    typeof data === 'string' &&
+    numbers.every((name) => Number.isFinite(others[name]))
+  );
+}

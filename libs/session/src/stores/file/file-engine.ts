@@ -1,0 +1,43 @@
+import { type FactoryProvider, type ModuleMetadata } from '@nestjs/common';
+import { SessionConfigError } from '../../session.errors.js';
+import { type SessionEngine } from '../session-engine.js';
+import { FileStore, type FileStoreOptions } from './file-store.js';
+
+export interface FileEngineAsyncOptions {
+  imports?: NonNullable<ModuleMetadata['imports']>;
+  inject?: NonNullable<FactoryProvider['inject']>;
+  useFactory: FactoryProvider<FileStoreOptions>['useFactory'];
+}
+
+/**
+ * Sessions in files, one each, for the processes of one machine.
+ *
+ * The start-up fails with a `SessionConfigError` when the directory is missing or open to others.
+ *
+ * @example
+ * ```ts
+ * SessionModule.forRoot(fileEngine({ directory: '/var/lib/shop/sessions' }))
+ * ```
+ *
+ * @example With options from elsewhere
+ * ```ts
+ * fileEngine({
+ *   inject: [ConfigService],
+ *   useFactory: (config: ConfigService) => ({ directory: config.getOrThrow('SESSION_DIRECTORY') }),
+ * })
+ * ```
+ */
+export function fileEngine(options: FileStoreOptions | FileEngineAsyncOptions): SessionEngine {
+  if ('useFactory' in options) {
+    const { useFactory, ...wiring } = options;
+    return {
+      ...wiring,
+      useFactory: async (...dependencies: Parameters<typeof useFactory>) =>
+        new FileStore(await useFactory(...dependencies)),
+    };
+  }
+  if (typeof options.directory !== 'string' || options.directory === '') {
+    throw new SessionConfigError('directory', 'is missing. Name the directory that the session files go to.');
+  }
+  return { useFactory: () => new FileStore(options) };
+}

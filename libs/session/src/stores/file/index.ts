@@ -1,0 +1,2 @@
+export * from './file-engine.js';
+export * from './file-store.js';

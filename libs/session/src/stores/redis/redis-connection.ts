@@ -1,0 +1,71 @@
+import { type RedisScript } from './redis-scripts.js';
+
+/** For how many replicas an end waits, and for how long. */
+export interface ReplicaWait {
+  /** How many replicas must have the end before it counts as done. */
+  replicas: number;
+  /** Milliseconds to wait for them. When they pass, the operation fails. */
+  timeout: number;
+}
+
+/** A connection on which nothing comes for so long, though an answer is due, is given up. Milliseconds. */
+export const ANSWERS_WITHIN = 5000;
+
+/** All that the store wants of a Redis client: to run a script on the primary that holds the keys. */
+export interface RedisConnection {
+  /** Are the keys spread over several primaries, so that a script may touch those of one slot only? */
+  readonly cluster: boolean;
+  /** Would a command go out now, instead of waiting in a queue for a connection? */
+  readonly ready: boolean;
+  /** Resolves when `ready`. */
+  connect(): Promise<void>;
+  run(script: RedisScript, keys: string[], values: string[]): Promise<unknown>;
+  /**
+   * Runs a script, then waits until its effects are on replicas. Resolves with its reply and how many have them. Both
+   * go out together over one connection, for WAIT speaks of the writes of its own, and after a reconnection of none.
+   */
+  runAndWait(
+    script: RedisScript,
+    keys: string[],
+    values: string[],
+    wait: ReplicaWait,
+  ): Promise<[reply: unknown, confirmed: number]>;
+  /** Another connection to the same place, which is the caller's to connect and close. */
+  duplicate(): RedisConnection;
+  /** Closes the client, unless it is the application's own. */
+  close(): Promise<void>;
+}
+
+/** By its hash, which is short; in full when the server does not know it, for it forgets all at a restart. */
+export async function runByHash(
+  script: RedisScript,
+  byHash: (hash: string) => Promise<unknown>,
+  inFull: (text: string) => Promise<unknown>,
+): Promise<unknown> {
+  try {
+    return await byHash(script.hash);
+  } catch (error) {
+    if (!(error as Error).message.startsWith('NOSCRIPT')) throw error;
+    return inFull(script.text);
+  }
+}
+
+/**
+ * Clients follow no redirection of a cluster in a pipeline. So after one a command of its own goes first, by which the
+ * client learns where the key lives now. What was redirected has not been carried out.
+ */
+export async function followRedirection<Result>(
+  pipeline: () => Promise<Result>,
+  lookUp: () => Promise<unknown>,
+): Promise<Result> {
+  try {
+    return await pipeline();
+  } catch (error) {
+    if (!/^(MOVED|ASK) /.test((error as Error).message)) throw error;
+    await lookUp();
+    return pipeline();
+  }
+}
+
+/** A script that does nothing but to be sent to where its key lives. */
+export const NO_SCRIPT = 'return 1';

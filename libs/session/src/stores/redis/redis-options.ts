@@ -1,0 +1,154 @@
+import { SessionConfigError } from '../../session.errors.js';
+import { type IoRedisClient } from './ioredis-connection.js';
+import { type NodeRedisClient } from './node-redis-connection.js';
+import { type ReplicaWait } from './redis-connection.js';
+
+export interface RedisStoreOptions {
+  /**
+   * What all keys begin with, so that other things can live in the same Redis. No braces.
+   * @default 'session:'
+   */
+  prefix?: string;
+  /**
+   * Makes an end (logout, revocation, rotation) wait until so many replicas have it, and fail if they do not in time.
+   * Without it a fail-over can bring back a session that was ended a moment before: Redis replicates asynchronously.
+   * Takes a second connection, opened by the first end.
+   * @default none: an end is done when the primary has it
+   */
+  waitForReplicas?: ReplicaWait;
+}
+
+/** A client of the application's own, which the store uses and never closes. */
+export interface ClientGiven {
+  client: IoRedisClient | NodeRedisClient;
+}
+
+/** Where Redis is, for a client that the store opens and closes itself. One of `url`, `cluster`, `sentinel`. */
+export interface ClientWanted {
+  /** A single node: `redis://[user:password@]host[:port][/database]`, `rediss://` for TLS. */
+  url?: string;
+  /** URLs of some nodes of a Redis Cluster, the more the better. User, password and TLS are those of the first. */
+  cluster?: readonly string[];
+  /** Sentinels as `host:port`, and the name by which they know the primary. */
+  sentinel?: { name: string; nodes: readonly string[] };
+  /** Handed to the client's constructor, above what the store sets. Alone it means a single node: `{ host, port }`. */
+  options?: object;
+  /**
+   * Which package to use.
+   * @default ioredis if it is installed, for it takes less time per command, or else redis
+   */
+  library?: RedisLibrary;
+}
+
+export type RedisLibrary = 'ioredis' | 'redis';
+
+export type RedisEngineOptions = RedisStoreOptions & (ClientGiven | ClientWanted);
+
+/** @throws SessionConfigError */
+export function resolveStoreOptions({
+  prefix = 'session:',
+  waitForReplicas,
+}: RedisStoreOptions): Required<Pick<RedisStoreOptions, 'prefix'>> &
+  Pick<RedisStoreOptions, 'waitForReplicas'> {
+  if (typeof prefix !== 'string' || /[{}]/.test(prefix)) {
+    throw new SessionConfigError(
+      'prefix',
+      'has to be a string without braces, for in a cluster they decide where a key lives.',
+    );
+  }
+  if (waitForReplicas === undefined) return { prefix };
+  for (const name of ['replicas', 'timeout'] as const) {
+    const value: unknown = waitForReplicas[name];
+    if (!Number.isSafeInteger(value) || Number(value) < 1) {
+      // A timeout of 0 would mean for ever.
+      throw new SessionConfigError(`waitForReplicas.${name}`, 'has to be a whole number from 1 on.');
+    }
+  }
+  return { prefix, waitForReplicas };
+}
+
+/** @throws SessionConfigError for what can be seen without a connection */
+export function checkEngineOptions(options: RedisEngineOptions): void {
+  resolveStoreOptions(options);
+  if ('client' in options) return checkClient(options.client);
+  const { url, cluster, sentinel, library } = options;
+  if (url === undefined && cluster === undefined && sentinel === undefined && options.options === undefined) {
+    throw new SessionConfigError(
+      'url',
+      'is missing. Say where Redis is: by "url", "cluster", "sentinel", "options" or "client".',
+    );
+  }
+  if ([url, cluster, sentinel].filter((place) => place !== undefined).length > 1) {
+    throw new SessionConfigError(
+      'url',
+      'is one of "url", "cluster" and "sentinel", of which one is enough. Leave one.',
+    );
+  }
+  if (url !== undefined) parseRedisUrl('url', url);
+  if (cluster !== undefined) {
+    if (cluster.length === 0)
+      throw new SessionConfigError('cluster', 'is empty. Give the URL of a node at least.');
+    cluster.forEach((node, index) => parseRedisUrl(`cluster[${index}]`, node));
+  }
+  sentinel?.nodes.forEach((node, index) => parseNode(`sentinel.nodes[${index}]`, node));
+  if (sentinel !== undefined && (sentinel.nodes.length === 0 || sentinel.name === '')) {
+    throw new SessionConfigError(
+      'sentinel',
+      'needs the "name" of the primary and one of the "nodes" at least.',
+    );
+  }
+  if (library !== undefined && library !== 'ioredis' && library !== 'redis') {
+    throw new SessionConfigError('library', 'has to be "ioredis" or "redis".');
+  }
+}
+
+function checkClient(client: unknown): void {
+  if (isIoRedis(client) || isNodeRedis(client)) return;
+  throw new SessionConfigError(
+    'client',
+    'is a client of neither "ioredis" nor "redis". Hand in what their constructors return.',
+  );
+}
+
+export function isIoRedis(client: unknown): client is IoRedisClient {
+  return typeof (client as Partial<IoRedisClient> | null | undefined)?.evalsha === 'function';
+}
+
+export function isNodeRedis(client: unknown): client is NodeRedisClient {
+  return typeof (client as Partial<NodeRedisClient> | null | undefined)?.evalSha === 'function';
+}
+
+/** @throws SessionConfigError, which does not quote it, for it may hold a password */
+export function parseRedisUrl(option: string, url: string): URL {
+  let parsed: URL | undefined;
+  try {
+    parsed = new URL(url);
+  } catch {
+    // Falls through.
+  }
+  if (parsed?.protocol === 'redis:' || parsed?.protocol === 'rediss:') return parsed;
+  throw new SessionConfigError(
+    option,
+    'is no Redis URL. It looks like redis://user:password@host:6379/0, or rediss:// for TLS.',
+  );
+}
+
+export function parseNode(option: string, node: string): { host: string; port: number } {
+  const [, host, port] = /^\[?(.+?)\]?:(\d{1,5})$/.exec(node) ?? [];
+  if (host !== undefined) return { host, port: Number(port) };
+  throw new SessionConfigError(option, 'has to be a host and a port, such as "sentinel-1:26379".');
+}
+
+/** What all nodes of a cluster are reached with. */
+export function credentialsOf([first = '']: readonly string[]): {
+  username?: string;
+  password?: string;
+  tls?: true;
+} {
+  const { username, password, protocol } = parseRedisUrl('cluster[0]', first);
+  return {
+    ...(username !== '' && { username: decodeURIComponent(username) }),
+    ...(password !== '' && { password: decodeURIComponent(password) }),
+    ...(protocol === 'rediss:' && { tls: true }),
+  };
+}

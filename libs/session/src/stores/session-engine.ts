@@ -1,0 +1,21 @@
+import { type FactoryProvider, type ModuleMetadata } from '@nestjs/common';
+import { type SessionStore } from './session-store.js';
+
+/**
+ * The Nest wiring of a store: what to import, what to inject, and a factory that makes the store from it.
+ * This is what `SessionModule.forRoot` takes; `databaseEngine()` and its siblings return one.
+ *
+ * @example
+ * ```ts
+ * const engine: SessionEngine = {
+ *   imports: [ConfigModule],
+ *   inject: [ConfigService],
+ *   useFactory: (config: ConfigService) => new MyStore(config.getOrThrow('MY_STORE_URL')),
+ * };
+ * ```
+ */
+export interface SessionEngine {
+  imports?: NonNullable<ModuleMetadata['imports']>;
+  inject?: NonNullable<FactoryProvider['inject']>;
+  useFactory: FactoryProvider<SessionStore>['useFactory'];
+}
