@@ -1,0 +1,28 @@
+import { type CallHandler, type ExecutionContext, Injectable, type NestInterceptor } from '@nestjs/common';
+import { type Session } from 'nest-sessions';
+import { map, type Observable } from 'rxjs';
+
+interface PageRequest {
+  method: string;
+  url: string;
+  session: Session;
+}
+
+/** Gives every page what the layout shows: where we are, who is logged in, and the messages left for this visitor. */
+@Injectable()
+export class PageInterceptor implements NestInterceptor {
+  async intercept(context: ExecutionContext, next: CallHandler<object>): Promise<Observable<unknown>> {
+    const { method, url, session } = context.switchToHttp().getRequest<PageRequest>();
+    if (method !== 'GET') return next.handle();
+    await session.load();
+    const section = /^\/([\w-]*)/.exec(url)?.[1] || 'home';
+    return next.handle().pipe(
+      map((page) => ({
+        ...page,
+        here: { [section]: true },
+        user: session.userId,
+        messages: session.takeFlash(),
+      })),
+    );
+  }
+}
