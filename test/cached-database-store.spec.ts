@@ -1,0 +1,629 @@
+import { randomBytes } from 'node:crypto';
+import { setImmediate, setTimeout } from 'node:timers/promises';
+import { CACHE_MANAGER, CacheModule } from '@nestjs/cache-manager';
+import { type INestApplicationContext } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import { type Cache, createCache } from 'cache-manager';
+import { Redis } from 'ioredis';
+import { SessionModule, SessionStore, type SessionRecord } from 'nest-sessions';
+import {
+  cachedDatabaseEngine,
+  type CachedDatabaseEngineOptions,
+  CachedDatabaseStore,
+  type RecordCache,
+} from 'nest-sessions/cached-database';
+import { DatabaseStore, SessionEntity } from 'nest-sessions/database';
+import { describeSessionStore, type StoreUnderTest } from 'nest-sessions/testing';
+import { createClient } from 'redis';
+import { DataSource } from 'typeorm';
+import { ManagerCache } from '../libs/session/src/stores/cached-database/manager-cache.js';
+import { ProcessCache } from '../libs/session/src/stores/cached-database/process-cache.js';
+import { RedisCache } from '../libs/session/src/stores/cached-database/redis-cache.js';
+import { changed, HOUR, newKey, newRecord } from '../libs/session/src/testing/store-bench.js';
+import { testDatabase } from './support/data-source.js';
+import { DatabaseStoreBench } from './support/database-store-bench.js';
+import { describeWithKillableRedis } from './support/killable-redis.js';
+import { type DatabaseKind, describeWithService, serviceUrl } from './support/services.js';
+
+/** The clients and caches of the test that is running. */
+const opened: RecordCache[] = [];
+afterEach(async () => {
+  for (const cache of opened.splice(0)) await cache.close?.();
+});
+
+function opening<Made extends RecordCache>(cache: Made): Made {
+  opened.push(cache);
+  return cache;
+}
+
+/** As processes make it that share one place: every call is another process, or else the one and only. */
+type MakeCache = () => RecordCache;
+
+type Front = 'redis' | 'manager' | 'process';
+
+function sharedCache(front: Front): MakeCache {
+  const prefix = `${new URL(serviceUrl('redis') ?? 'redis://none#none').hash.slice(1)}:${randomBytes(4).toString('hex')}:`;
+  if (front === 'redis') {
+    let library: 'ioredis' | 'redis' = 'redis';
+    return () => {
+      library = library === 'redis' ? 'ioredis' : 'redis'; // each sees what the other wrote
+      return new RedisCache({ url: serviceUrl('redis') as string, library }, prefix);
+    };
+  }
+  const only = front === 'process' ? new ProcessCache(1000) : new ManagerCache(createCache(), prefix);
+  return () => only;
+}
+
+class Log {
+  readonly lines: string[] = [];
+  warn(line: string): void {
+    this.lines.push(`warn ${line}`);
+  }
+  log(line: string): void {
+    this.lines.push(`log ${line}`);
+  }
+  error(line: string): void {
+    this.lines.push(`error ${line}`);
+  }
+}
+
+function cached(
+  database: SessionStore,
+  cache: RecordCache,
+  dataSource: DataSource,
+  { revocationBound = 5000, cacheTimeout = 2000, logger = new Log() } = {},
+): CachedDatabaseStore {
+  const keysOfUser = async (userId: string): Promise<string[]> => {
+    const rows = await dataSource.getRepository(SessionEntity).findBy({ userId });
+    return rows.map(({ sessionKey }) => sessionKey);
+  };
+  return new CachedDatabaseStore(database, cache, { revocationBound, cacheTimeout, keysOfUser }, logger);
+}
+
+async function load(from: SessionStore, key: string): Promise<SessionRecord> {
+  const record = await from.load(key);
+  if (record === null) throw new Error('The record is gone.');
+  return record;
+}
+
+/** Forgets everything at a word, and fails at another. */
+class TestCache implements RecordCache {
+  private epoch = 0;
+  failing = false;
+
+  constructor(private readonly cache: RecordCache) {}
+
+  forgetAll(): void {
+    this.epoch += 1;
+  }
+
+  get = (key: string) => this.on(key, (own) => this.cache.get(own));
+  add = (key: string, value: string, ttl: number) => this.on(key, (own) => this.cache.add(own, value, ttl));
+  replace = (key: string, beginning: string, value: string) =>
+    this.on(key, (own) => this.cache.replace(own, beginning, value));
+  set = (key: string, value: string, ttl: number) => this.on(key, (own) => this.cache.set(own, value, ttl));
+  delete = (key: string) => this.on(key, (own) => this.cache.delete(own));
+  close = async () => this.cache.close?.();
+
+  private async on<Answer>(key: string, operation: (key: string) => Promise<Answer>): Promise<Answer> {
+    if (this.failing) throw new Error(`no cache for ${key}`);
+    return operation(`${this.epoch}:${key}`);
+  }
+}
+
+function describeConforming(front: Front, kind: DatabaseKind): void {
+  const makeStore = async (): Promise<StoreUnderTest> => {
+    const bench = new DatabaseStoreBench(kind);
+    const underTest = await bench.underTest();
+    const make = sharedCache(front);
+    const caches = [new TestCache(make()), new TestCache(make())] as const;
+    const forgetAll = (): void => caches.forEach((cache) => cache.forgetAll());
+    const [store, sibling] = [underTest.store, await underTest.sibling?.()] as [SessionStore, SessionStore];
+    return {
+      ...underTest,
+      store: cached(store, caches[0], bench.dataSource),
+      sibling: () => cached(sibling, caches[1], bench.dataSource),
+      // What is done behind the back of the store shows after the bound, for which the kit does not wait.
+      elapse: async (ms) => {
+        await underTest.elapse?.(ms);
+        forgetAll();
+      },
+      corrupt: async (key) => {
+        await underTest.corrupt?.(key);
+        forgetAll();
+      },
+      cut: async () => {
+        await underTest.cut?.();
+        forgetAll();
+      },
+      dispose: async () => {
+        for (const cache of caches) await cache.close();
+        await underTest.dispose();
+      },
+    };
+  };
+  describeSessionStore(`with ${front} in front of ${kind}`, makeStore, {
+    capabilities: {
+      outages: kind !== 'sqljs',
+      ownClock: kind !== 'sqljs',
+      severalProcesses: front === 'redis',
+    },
+  });
+}
+
+describe('CachedDatabaseStore conforms', () => {
+  describeConforming('process', 'sqljs');
+  describeWithService('postgres', 'on PostgreSQL', () => {
+    describeConforming('manager', 'postgres');
+    describeWithService('redis', 'and Redis', () => describeConforming('redis', 'postgres'));
+  });
+});
+
+const FRONTS_AND_DATABASES = [
+  ['process', 'sqljs'],
+  ['process', 'postgres'],
+  ['manager', 'postgres'],
+  ['redis', 'postgres'],
+] as const;
+
+for (const [front, kind] of FRONTS_AND_DATABASES) {
+  const suite = (): void => describeCaching(front, kind);
+  const suiteOnDatabase = (): void => {
+    if (kind === 'sqljs') suite();
+    else describeWithService(kind, `on ${kind}`, suite);
+  };
+  describe(`CachedDatabaseStore with ${front} in front of ${kind}`, () => {
+    if (front === 'redis') describeWithService('redis', 'and Redis', suiteOnDatabase);
+    else suiteOnDatabase();
+  });
+}
+
+function describeCaching(front: Front, kind: DatabaseKind): void {
+  const bench = new DatabaseStoreBench(kind);
+  beforeAll(() => bench.open());
+  afterAll(() => bench.close());
+
+  /** Stores of so many processes; of caches for one process, so many handles on it. */
+  function stores(count: number, options?: Parameters<typeof cached>[3]): CachedDatabaseStore[] {
+    const make = sharedCache(front);
+    return Array.from({ length: count }, () =>
+      cached(new DatabaseStore(bench.dataSource), opening(make()), bench.dataSource, options),
+    );
+  }
+
+  function store(options?: Parameters<typeof cached>[3]): CachedDatabaseStore {
+    return stores(1, options)[0] as CachedDatabaseStore;
+  }
+
+  it('asks the database once, and not again after a save', async () => {
+    const sessions = store();
+    const key = await bench.create({ a: 1 });
+    const statements = await bench.statementsOf(async () => {
+      const loaded = await load(sessions, key);
+      expect(await load(sessions, key)).toEqual(loaded);
+      const changes = { set: { b: 2 } };
+      await sessions.save(key, changes, changed(loaded, changes));
+      expect(await load(sessions, key)).toMatchObject({ data: { a: 1, b: 2 }, version: 2 });
+      await sessions.exists(key);
+    });
+    expect(statements.map((text) => text.slice(0, 6))).toEqual(['SELECT', 'UPDATE']);
+    const { lastSeenAt, ...fromCache } = await load(sessions, key);
+    expect(fromCache).toMatchObject({
+      id: (await bench.load(key)).id,
+      version: (await bench.load(key)).version,
+    });
+    expect(Math.abs(lastSeenAt - (await bench.load(key)).lastSeenAt)).toBeLessThan(1000);
+  });
+
+  it('shows at once what changes more than the data', async () => {
+    const sessions = store();
+    const key = await bench.create({ a: 1 });
+    const loaded = await load(sessions, key);
+    await sessions.save(key, { userId: 'Ann' }, changed(loaded, { userId: 'Ann' }));
+    const saved = await load(sessions, key);
+    expect(saved.userId).toBe('Ann');
+    const expiresAt = saved.expiresAt + HOUR;
+    await sessions.touch(key, { ...saved, expiresAt });
+    expect(Math.abs((await load(sessions, key)).expiresAt - expiresAt)).toBeLessThan(1000);
+  });
+
+  it('is not filled by a reader that was slower than a logout', async () => {
+    const [one, other] = stores(2) as [CachedDatabaseStore, CachedDatabaseStore];
+    for (const end of ['delete', 'deleteByUser', 'save'] as const) {
+      const key = await bench.create({}, { userId: 'Ann' });
+      const held = holdLoads(one);
+      const reading = one.load(key);
+      await held.read;
+      const loaded = await load(other, key); // finds the lease of the reader, and leaves it alone
+      if (end === 'delete') await other.delete(key, loaded.id);
+      else if (end === 'deleteByUser') await other.deleteByUser('Ann');
+      else await other.save(key, { set: { b: 2 } }, changed(loaded, { set: { b: 2 } }));
+      held.release();
+      expect(await reading).not.toBeNull(); // it read before
+      const left = [await one.load(key), await other.load(key)].map((record) => record?.data ?? null);
+      const expected = end === 'save' ? { b: 2 } : null;
+      expect(left).toEqual([expected, expected]);
+    }
+  });
+
+  it('ends what has moved and is cached under its new key', async () => {
+    const [one, other] = stores(2) as [CachedDatabaseStore, CachedDatabaseStore];
+    const [key, next, last] = [await bench.create(), newKey(), newKey()];
+    const loaded = await load(one, key);
+    await one.rename(key, next, {}, loaded);
+    await one.rename(next, last, {}, await load(one, next));
+    await load(one, last);
+    expect(await other.delete(key, loaded.id)).toBe(true);
+    expect([await one.load(key), await one.load(next), await one.load(last)]).toEqual([null, null, null]);
+  });
+
+  it('never stays stale, and shows no session that was logged out, whoever races', async () => {
+    const all = stores(4);
+    let [stale, alive, fromCache, lost] = [0, 0, 0, 0];
+    for (let trial = 0; trial < 60; trial++) {
+      const key = await bench.create({ n: 0 });
+      const logout = trial % 2 === 1;
+      const writer = async (n: number): Promise<boolean> => {
+        const own = all[n % all.length] as CachedDatabaseStore;
+        const record = await own.load(key);
+        if (!record) return false;
+        const changes = { set: { [`w${n}`]: n }, increment: { n: 1 } };
+        return own.save(key, changes, changed(record, changes));
+      };
+      const reader = async (n: number): Promise<boolean> => {
+        const own = all[n % all.length] as CachedDatabaseStore;
+        for (let time = 0; time < 3; time++) await own.load(key);
+        return false;
+      };
+      const work = Array.from({ length: 12 }, (_, n) => [() => writer(n), () => reader(n)]).flat();
+      const end = async (): Promise<boolean> => {
+        await setImmediate();
+        return (all[trial % all.length] as CachedDatabaseStore).delete(key);
+      };
+      if (logout) work.splice(trial % 24, 0, end);
+      const outcomes = await Promise.all(work.map((start) => start()));
+      const truth = await bench.store.load(key);
+      const statements = await bench.statementsOf(async () => {
+        for (const own of all) {
+          const seen = await own.load(key);
+          if (logout && seen !== null) alive += 1;
+          else if (JSON.stringify(seen?.data) !== JSON.stringify(truth?.data)) stale += 1;
+        }
+      });
+      fromCache += all.length - statements.length;
+      if (!logout) lost += outcomes.filter(Boolean).length - (truth?.data['n'] as number);
+    }
+    expect({ stale, alive, lost }).toEqual({ stale: 0, alive: 0, lost: 0 });
+    expect(fromCache).toBeGreaterThan(60);
+  });
+
+  it('shows a deletion by SQL within the bound, however busy the session is', async () => {
+    const revocationBound = 300;
+    const sessions = store({ revocationBound });
+    for (const busy of [false, true]) {
+      const key = await bench.create();
+      await load(sessions, key);
+      await bench.dataSource.getRepository(SessionEntity).delete({ sessionKey: key });
+      const deleted = performance.now();
+      expect(await sessions.load(key)).not.toBeNull(); // the price of not asking
+      while ((await sessions.load(key)) !== null) {
+        if (!busy) await setTimeout(5);
+        if (performance.now() - deleted > 5000) throw new Error('It never shows.');
+      }
+      expect(performance.now() - deleted).toBeLessThan(revocationBound + 200);
+    }
+  });
+
+  it('does not let saves put the bound off', async () => {
+    const revocationBound = 300;
+    const sessions = store({ revocationBound });
+    const key = await bench.create({ n: 0 });
+    let record = await load(sessions, key);
+    // Somebody writes around the cache, which a save cannot see.
+    await bench.save(key, record, { set: { theirs: 1 } });
+    const written = performance.now();
+    while (record.data['theirs'] === undefined) {
+      const changes = { increment: { n: 1 } };
+      await sessions.save(key, changes, changed(record, changes));
+      record = await load(sessions, key);
+      if (performance.now() - written > 5000) throw new Error('It never shows.');
+    }
+    expect(performance.now() - written).toBeLessThan(revocationBound + 200);
+  });
+
+  it('asks the database where the clocks of processes disagree', async () => {
+    const [one, other] = stores(2) as [CachedDatabaseStore, CachedDatabaseStore];
+    const key = await bench.create();
+    await load(one, key);
+    const real = Date.now;
+    for (const minutes of kind === 'sqljs' ? [] : [-90, 90]) {
+      Date.now = () => real() + minutes * 60_000;
+      try {
+        expect(Math.abs((await load(other, key)).expiresAt - Date.now() - HOUR)).toBeLessThan(2000);
+      } finally {
+        Date.now = real;
+      }
+    }
+  });
+}
+
+/** Holds back the next load of the database behind this store, after it has read. */
+function holdLoads(store: CachedDatabaseStore): { read: Promise<void>; release: () => void } {
+  const { database } = store as unknown as { database: SessionStore };
+  const gate = { read: (): void => {}, release: (): void => {} };
+  const read = new Promise<void>((resolve) => (gate.read = resolve));
+  const released = new Promise<void>((resolve) => (gate.release = resolve));
+  database.load = async (key) => {
+    Reflect.deleteProperty(database, 'load');
+    const record = await database.load(key);
+    gate.read();
+    await released;
+    return record;
+  };
+  return { read, release: () => gate.release() };
+}
+
+describe('CachedDatabaseStore without its cache', () => {
+  const bench = new DatabaseStoreBench('sqljs');
+  beforeAll(() => bench.open());
+  afterAll(() => bench.close());
+
+  it('does everything, warns once per outage, and says when it is over', async () => {
+    const logger = new Log();
+    const cache = new TestCache(new ProcessCache(100));
+    const sessions = cached(bench.store, cache, bench.dataSource, { logger, revocationBound: 200 });
+    for (let outage = 0; outage < 2; outage++) {
+      const before = await bench.create({ a: 1 });
+      await sessions.load(before);
+      cache.failing = true;
+      const key = newKey();
+      await sessions.create(key, newRecord({ a: 1 }, { userId: 'Ann' }));
+      const loaded = (await sessions.load(key)) as SessionRecord;
+      const changes = { set: { b: 2 } };
+      expect(await sessions.save(key, changes, changed(loaded, changes))).toBe(true);
+      const saved = (await sessions.load(key)) as SessionRecord;
+      expect(saved.data).toEqual({ a: 1, b: 2 });
+      expect(await sessions.touch(key, { ...saved, expiresAt: saved.expiresAt + HOUR })).toBe(true);
+      const next = newKey();
+      expect(await sessions.rename(key, next, {}, saved)).toBe(true);
+      expect(await sessions.listByUser('Ann')).toHaveLength(1);
+      expect(await sessions.delete(key, saved.id)).toBe(true);
+      expect(await sessions.deleteByUser('Ann')).toBe(0);
+      expect(await sessions.clearExpired(10)).toBe(0);
+      await sessions.save(before, changes, changed((await sessions.load(before)) as SessionRecord, changes));
+
+      cache.failing = false;
+      await setTimeout(1050);
+      // The cache still has what the save could not take out of it, or it would not be a test of that.
+      expect((await sessions.load(before))?.data).toEqual({ a: 1, b: 2 });
+    }
+    expect(logger.lines).toEqual([
+      expect.stringMatching(/^warn .*does not answer \(no cache for …\)/),
+      'log The cache of the sessions answers again.',
+      expect.stringMatching(/^warn .*does not answer/),
+      'log The cache of the sessions answers again.',
+    ]);
+  });
+
+  it('does not believe the cache about what it could not take out of it', async () => {
+    const cache = new TestCache(new ProcessCache(100));
+    const sessions = cached(bench.store, cache, bench.dataSource, { revocationBound: 60_000 });
+    const key = await bench.create({ a: 1 });
+    const loaded = (await sessions.load(key)) as SessionRecord;
+    cache.failing = true;
+    await sessions.delete(key, loaded.id);
+    cache.failing = false;
+    await setTimeout(1050);
+    expect(await cache.get(key)).not.toBeNull();
+    expect(await sessions.load(key)).toBeNull();
+  });
+
+  it('waits for a cache that hangs no longer than it may, and not for every load', async () => {
+    const hanging = new ProcessCache(100);
+    hanging.get = () => new Promise(() => {});
+    const logger = new Log();
+    const sessions = cached(bench.store, hanging, bench.dataSource, { logger, cacheTimeout: 100 });
+    const key = await bench.create({ a: 1 });
+    const began = performance.now();
+    for (let n = 0; n < 20; n++) expect(await sessions.load(key)).not.toBeNull();
+    expect(performance.now() - began).toBeLessThan(400);
+    expect(logger.lines).toEqual([expect.stringContaining('no answer within 100 ms')]);
+  });
+
+  it('keeps to the number of entries in the memory of the process', async () => {
+    const cache = new ProcessCache(2);
+    for (const key of ['a', 'b']) await cache.set(key, key, HOUR);
+    await cache.get('a');
+    await cache.set('c', 'c', HOUR);
+    expect([await cache.get('a'), await cache.get('b'), await cache.get('c')]).toEqual(['a', null, 'c']);
+  });
+});
+
+describeWithService('postgres', 'CachedDatabaseStore in front of PostgreSQL', () => {
+  describeWithKillableRedis('with a Redis that dies', (redis) => {
+    const bench = new DatabaseStoreBench('postgres');
+    beforeAll(() => bench.open());
+    afterAll(() => bench.close());
+
+    it.each(['ioredis', 'redis'] as const)(
+      'loses nothing, revives nothing and is never stale (%s)',
+      async (library) => {
+        const logger = new Log();
+        const sessions = cached(
+          new DatabaseStore(bench.dataSource),
+          opening(new RedisCache({ url: redis.url, library }, `${library}:`)),
+          bench.dataSource,
+          { logger, cacheTimeout: 300, revocationBound: 1000 },
+        );
+        const keys = await Promise.all(Array.from({ length: 8 }, () => bench.create({ n: 0 })));
+        const ended = new Map<string, number>();
+        const written = new Map<string, number>();
+        const faults: unknown[] = [];
+        const traffic = { running: true, loads: 0 };
+
+        const visit = async (slot: number): Promise<void> => {
+          while (traffic.running) {
+            const key = keys[slot] as string;
+            const record = await sessions.load(key);
+            traffic.loads += 1;
+            const expected = written.get(key) ?? 0;
+            if (record === null || record.data['n'] !== expected) {
+              faults.push([record?.data['n'], expected]);
+              return;
+            }
+            const changes = { increment: { n: 1 } };
+            await sessions.save(key, changes, changed(record, changes));
+            written.set(key, expected + 1);
+            if (expected % 50 === 49) {
+              await sessions.delete(key, record.id);
+              ended.set(key, performance.now());
+              keys[slot] = await bench.create({ n: 0 });
+            }
+            for (const dead of [...ended.keys()].slice(-3)) {
+              if ((await sessions.load(dead)) !== null) faults.push('alive');
+            }
+          }
+        };
+        const visits = Promise.all(keys.map((_, slot) => visit(slot)));
+        visits.catch((error: unknown) => faults.push(error));
+        const serving = async (): Promise<void> => {
+          const enough = traffic.loads + 200;
+          while (traffic.loads < enough && faults.length === 0) await setTimeout(5);
+        };
+        const answering = async (lines: number): Promise<void> => {
+          while (logger.lines.length < lines && faults.length === 0) await setTimeout(5);
+        };
+        try {
+          await serving();
+          await redis.kill();
+          await serving();
+          await redis.start(); // empty
+          await answering(2);
+          await serving();
+          redis.freeze();
+          await answering(3);
+          await serving();
+          redis.thaw();
+          await answering(4);
+          await serving();
+        } finally {
+          redis.thaw();
+          traffic.running = false;
+          await visits;
+        }
+        expect(faults).toEqual([]);
+        expect(logger.lines.map((line) => line.split(' (')[0])).toEqual([
+          'warn The cache of the sessions does not answer',
+          'log The cache of the sessions answers again.',
+          'warn The cache of the sessions does not answer',
+          'log The cache of the sessions answers again.',
+        ]);
+        expect(ended.size).toBeGreaterThan(0);
+      },
+    );
+  });
+});
+
+/** A session that is made and read twice. */
+async function roundTrip(store: SessionStore): Promise<string> {
+  const key = newKey();
+  await store.create(key, newRecord({ a: 1 }, { userId: 'Ann' }));
+  expect(await load(store, key)).toEqual(await load(store, key));
+  return key;
+}
+
+describe('cachedDatabaseEngine', () => {
+  let app: INestApplicationContext | undefined;
+  afterEach(async () => {
+    await app?.close();
+    app = undefined;
+  });
+
+  async function start(options?: CachedDatabaseEngineOptions, logger = new Log()): Promise<SessionStore> {
+    const { options: database } = await testDatabase('sqljs');
+    const testing = await Test.createTestingModule({
+      imports: [
+        CacheModule.register({ isGlobal: true }),
+        TypeOrmModule.forRoot({ ...database, synchronize: true, autoLoadEntities: true }),
+        SessionModule.forRoot(cachedDatabaseEngine(options), { clearExpired: false }),
+      ],
+    })
+      .setLogger(logger)
+      .compile();
+    app = testing;
+    return app.get(SessionStore);
+  }
+
+  it('caches in the memory of the process by default', async () => {
+    const store = await start();
+    const key = await roundTrip(store);
+    const table = app?.get(DataSource).getRepository(SessionEntity);
+    await table?.delete({ sessionKey: key });
+    expect(await store.load(key)).not.toBeNull();
+  });
+
+  it("finds a user's sessions in the cache", async () => {
+    const store = await start();
+    const keys = [await roundTrip(store), await roundTrip(store)];
+    const [kept] = await store.listByUser('Ann');
+    expect(await store.deleteByUser('Ann', [kept?.id ?? ''])).toBe(1);
+    const left = await Promise.all(keys.map((key) => store.load(key)));
+    expect(left.filter(Boolean).map((record) => record?.id)).toEqual([kept?.id]);
+  });
+
+  it('takes the cache of the application', async () => {
+    const store = await start({
+      cache: { inject: [CACHE_MANAGER], useFactory: (cache: Cache) => ({ manager: cache, prefix: 'p:' }) },
+    });
+    const key = await roundTrip(store);
+    expect(await app?.get<Cache>(CACHE_MANAGER).get(`p:${key}`)).toMatch(/^\d+ r1 /);
+  });
+
+  it('takes a cache of your own', async () => {
+    const cache = new ProcessCache(10);
+    const key = await roundTrip(await start({ cache: { custom: cache } }));
+    expect(await cache.get(key)).toMatch(/^r1 /);
+  });
+
+  it('starts without Redis, and uses it when it comes', async () => {
+    const logger = new Log();
+    const store = await start({ cache: { redis: { url: 'redis://127.0.0.1:1' } } }, logger);
+    await roundTrip(store);
+    expect(logger.lines.filter((line) => line.includes('does not answer'))).toHaveLength(1);
+  });
+
+  describeWithService('redis', 'with Redis', () => {
+    it("takes clients of the application's own, and leaves them open", async () => {
+      const url = serviceUrl('redis') as string;
+      const [ioRedis, nodeRedis] = [new Redis(url), createClient({ url })];
+      await nodeRedis.connect();
+      const prefix = `${new URL(url).hash.slice(1)}:${randomBytes(4).toString('hex')}:`;
+      try {
+        for (const client of [ioRedis, nodeRedis]) {
+          const key = await roundTrip(await start({ cache: { redis: { client }, prefix } }));
+          expect(await ioRedis.get(prefix + key)).toMatch(/^r1 /);
+          expect(await ioRedis.pttl(prefix + key)).toBeLessThanOrEqual(5000);
+          await app?.close();
+          expect(await nodeRedis.ping()).toBe('PONG');
+        }
+      } finally {
+        ioRedis.disconnect();
+        nodeRedis.destroy();
+      }
+    });
+  });
+
+  it.each<[string, CachedDatabaseEngineOptions]>([
+    ['revocationBound', { revocationBound: 0 }],
+    ['revocationBound', { revocationBound: 'soon' }],
+    ['revocationBound', { revocationBound: '2d' }],
+    ['cacheTimeout', { cacheTimeout: Number.NaN }],
+    ['cache.maxEntries', { cache: { maxEntries: 0 } }],
+    ['url', { cache: { redis: { url: 'localhost:6379' } } }],
+  ])('refuses a bad %s at once', (option, options) => {
+    expect(() => cachedDatabaseEngine(options)).toThrow(
+      expect.objectContaining({ code: 'SESSION_CONFIG', option }),
+    );
+  });
+});

@@ -1,0 +1,345 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { jest } from '@jest/globals';
+import { type INestApplication, Logger } from '@nestjs/common';
+import request from 'supertest';
+import { DataSource } from 'typeorm';
+import { type Platform } from '../src/settings.js';
+import { describeWithKillableRedis } from './support/killable-redis.js';
+
+// @fastify/static requires this ES module, which Node 20 can do and Jest on it cannot.
+const contentDisposition: unknown = await import('content-disposition');
+jest.mock('content-disposition', () => contentDisposition);
+
+const directory = mkdtempSync(join(tmpdir(), 'nest-sessions-demo-'));
+const { createApp } = await import('../src/app.js');
+const { readSettings } = await import('../src/settings.js');
+
+afterAll(() => rmSync(directory, { recursive: true }));
+
+/** Their headings. */
+const pages = {
+  '/': 'Sessions for Nest',
+  '/cookie-test': 'Cookie test',
+  '/cookie-test/result': 'Cookie test',
+  '/login': 'Log in',
+  '/cart': 'Cart',
+  '/expiry': 'Expiry',
+  '/inspect': 'Inspect',
+};
+
+type Browser = ReturnType<typeof request.agent>;
+
+async function listen(
+  platform: Platform,
+  environment: NodeJS.ProcessEnv = {},
+): Promise<{ app: INestApplication; url: string }> {
+  const DATABASE_URL = `sqlite:${join(directory, 'deep', 'demo.sqlite')}`;
+  const app = await createApp(readSettings({ PLATFORM: platform, DATABASE_URL, ...environment }));
+  app.useLogger(false);
+  await app.listen(0, '127.0.0.1');
+  const { port } = app.getHttpServer().address() as { port: number };
+  return { app, url: `http://127.0.0.1:${port}` };
+}
+
+function sessionKeyIn({ headers }: { headers: Record<string, unknown> }): string {
+  const cookies = headers['set-cookie'] as string[];
+  return /^sessionid=([\w-]{43});/.exec(cookies[0] ?? '')?.[1] ?? '';
+}
+
+async function post(browser: Browser, path: string, form: Record<string, unknown> = {}) {
+  return browser.post(path).type('form').send(form);
+}
+
+async function logIn(browser: Browser) {
+  return post(browser, '/login', { name: 'ada', password: 'password' });
+}
+
+describe.each(['express', 'fastify'] as const)('the demo on %s', (platform) => {
+  let app: INestApplication;
+  let url: string;
+
+  beforeAll(async () => ({ app, url } = await listen(platform)));
+  afterAll(() => app.close());
+
+  const newBrowser = (): Browser => request.agent(url);
+
+  it.each(Object.entries(pages))('shows %s to a new visitor', async (path, heading) => {
+    const { status, type, text } = await request(url).get(path);
+
+    expect({ status, type }).toEqual({ status: 200, type: 'text/html' });
+    expect(text).toContain(`<h1>${heading}</h1>`);
+    expect(text).toContain('aria-current="page"');
+    expect(text).toMatch(/<\/html>\s*$/);
+    expect(text.match(/<main>/g)).toHaveLength(1);
+  });
+
+  it('has a stylesheet', async () => {
+    const { status, type } = await request(url).get('/public/style.css');
+    expect({ status, type }).toEqual({ status: 200, type: 'text/css' });
+  });
+
+  it('counts the visits of each browser', async () => {
+    const [one, other] = [newBrowser(), newBrowser()];
+    await one.get('/');
+    await one.get('/');
+
+    expect((await one.get('/')).text).toContain('<output id="visits">3</output> visits of this page');
+    expect((await other.get('/')).text).toContain('<output id="visits">1</output> visit of this page');
+  });
+
+  it('tells whether the browser accepts cookies', async () => {
+    const browser = newBrowser();
+    const started = await post(browser, '/cookie-test');
+    expect({ status: started.status, location: started.headers['location'] }).toEqual({
+      status: 303,
+      location: '/cookie-test/result',
+    });
+
+    expect((await browser.get('/cookie-test/result')).text).toContain('Cookies work');
+    expect((await browser.get('/cookie-test/result')).text).toContain('No test cookie came back');
+  });
+
+  it('lets a user in by password only, and out for good', async () => {
+    const browser = newBrowser();
+    expect((await browser.get('/secret')).headers['location']).toBe('/login');
+
+    const refused = await post(browser, '/login', { name: 'ada', password: 'guess' });
+    expect(refused.headers['location']).toBe('/login');
+    expect((await browser.get('/login')).text).toContain('Wrong name or password.');
+    expect((await browser.get('/login')).text).not.toContain('Wrong name or password.');
+    expect((await browser.get('/secret')).headers['location']).toBe('/login');
+
+    const admitted = await logIn(browser);
+    expect(admitted.headers['location']).toBe('/secret');
+    expect(sessionKeyIn(admitted)).not.toBe(sessionKeyIn(refused));
+    const secret = await browser.get('/secret');
+    expect(secret.text).toContain('Welcome, ada.');
+    expect(secret.text).toContain('Well done, <strong>ada</strong>');
+    expect((await browser.get('/secret/strict')).status).toBe(200);
+
+    await post(browser, '/logout');
+    expect((await browser.get('/secret')).headers['location']).toBe('/login');
+    const replayed = await request(url)
+      .get('/secret')
+      .set('Cookie', `sessionid=${sessionKeyIn(admitted)}`);
+    expect(replayed.headers['location']).toBe('/login');
+  });
+
+  it('refuses a login without a form', async () => {
+    expect((await request(url).post('/login')).headers['location']).toBe('/login');
+  });
+
+  it('keeps a cart, changed in its depth', async () => {
+    const browser = newBrowser();
+    await post(browser, '/cart/items', { product: 'tea' });
+    await post(browser, '/cart/items', { product: 'tea' });
+    await post(browser, '/cart/items', { product: 'lamp' });
+    expect((await browser.get('/cart')).text).toContain('<strong id="total">€48.00</strong>');
+
+    await post(browser, '/cart/items/tea/quantity', { quantity: '5' });
+    const changed = await browser.get('/cart');
+    expect(changed.text).toContain('Green tea: 5 now.');
+    expect(changed.text).toContain('<strong id="total">€61.50</strong>');
+
+    await post(browser, '/cart/items/lamp/remove');
+    expect((await browser.get('/cart')).text).toContain('<strong id="total">€22.50</strong>');
+    await post(browser, '/cart/items/tea/remove');
+    expect((await browser.get('/cart')).text).toContain('Your cart is empty.');
+  });
+
+  it.each([
+    ['/cart/items', { product: 'anvil' }, 404],
+    ['/cart/items/tea/quantity', { quantity: 'many' }, 400],
+  ])('answers nonsense to %s with an error page', async (path, form, expected) => {
+    const { status, text } = await post(newBrowser(), path, form);
+
+    expect(status).toBe(expected);
+    expect(text).toContain(`<span class="status">${expected}</span>`);
+  });
+
+  it('lets the visitor choose when the session ends', async () => {
+    const browser = newBrowser();
+    const cookieAfter = async (choice: string, form = {}): Promise<string> =>
+      (await post(browser, `/expiry/${choice}`, form)).headers['set-cookie']?.[0] ?? '';
+
+    expect(await cookieAfter('idle')).toContain('Max-Age=1800;');
+    expect((await browser.get('/expiry')).text).toContain('>1800 seconds<');
+
+    expect(await cookieAfter('moment', { moment: '2090-05-01T10:30' })).toContain('01 May 2090 10:30:00 GMT');
+    expect((await browser.get('/expiry')).text).toContain('>1 May 2090 at 10:30:00 UTC<');
+
+    expect(await cookieAfter('browser')).not.toMatch(/Max-Age|Expires/);
+    expect((await browser.get('/expiry')).text).toContain(
+      '<strong data-call="getExpireAtBrowserClose()">true<',
+    );
+
+    expect(await cookieAfter('default')).toContain('Max-Age=1209600;');
+  });
+
+  it.each([{ moment: '2001-01-01T00:00' }, { moment: 'tomorrow' }, {}])(
+    'refuses the moment %j',
+    async (form) => {
+      const browser = newBrowser();
+      await post(browser, '/expiry/moment', form);
+      expect((await browser.get('/expiry')).text).toContain('Choose a moment in the future.');
+    },
+  );
+
+  it('shows the session and its row, but never the session key', async () => {
+    const browser = newBrowser();
+    const begun = await browser.get('/');
+    await post(browser, '/cart/items', { product: 'mug' });
+    await browser.get('/cart');
+    const admitted = await logIn(browser);
+    await browser.get('/secret');
+    const { text } = await browser.get('/inspect');
+
+    expect(text).toContain('&quot;product&quot;: &quot;mug&quot;');
+    expect(text).toContain('<code data-column="user_id">ada</code>');
+    const storeKey = createHash('sha256')
+      .update(`nest-sessions:v1:${sessionKeyIn(admitted)}`)
+      .digest('hex');
+    expect(text).toContain(`<code data-column="session_key">v1-${storeKey}</code>`);
+    expect(text).not.toContain(sessionKeyIn(admitted));
+    expect(text).not.toContain(sessionKeyIn(begun));
+  });
+
+  it('stores nothing for a visitor who only looks', async () => {
+    const { text, headers } = await request(url).get('/inspect');
+
+    expect(text).toContain('Nothing is stored for you');
+    expect(headers['set-cookie']).toBeUndefined();
+  });
+
+  it('has pages for 401 and 404', async () => {
+    const unauthorized = await request(url).get('/secret/strict');
+    expect(unauthorized.status).toBe(401);
+    expect(unauthorized.text).toContain('<a href="/login">Log in</a>');
+
+    const missing = await request(url).get('/no/such/page');
+    expect(missing.status).toBe(404);
+    expect(missing.text).toContain('There is no such page.');
+  });
+
+  it('refuses forms of other sites', async () => {
+    const browser = newBrowser();
+    await logIn(browser);
+    const forged = await browser.post('/logout').set('Origin', 'https://elsewhere.example');
+
+    expect(forged.status).toBe(403);
+    expect(forged.text).toContain('The form was sent from another site');
+    expect((await browser.get('/secret')).status).toBe(200);
+  });
+
+  it('keeps sessions over a restart', async () => {
+    const begun = await request(url).get('/');
+    await app.close();
+    ({ app, url } = await listen(platform));
+
+    const { text } = await request(url)
+      .get('/')
+      .set('Cookie', `sessionid=${sessionKeyIn(begun)}`);
+    expect(text).toContain('<output id="visits">2</output>');
+  });
+
+  it('does not log anybody out when the store is away', async () => {
+    const browser = newBrowser();
+    await logIn(browser);
+    const database = app.get(DataSource);
+    await database.destroy();
+    const { status, headers, text } = await browser.get('/secret');
+
+    expect(status).toBe(503);
+    expect(headers['retry-after']).toBeDefined();
+    expect(headers['set-cookie']).toBeUndefined();
+    expect(text).toContain('You are not logged out');
+
+    await database.initialize();
+    expect((await browser.get('/secret')).status).toBe(200);
+  });
+});
+
+/** What `SESSION_ENGINE` says besides the default, the platform that it is tried on, and where the page says sessions are. */
+const otherEngines: {
+  environment: NodeJS.ProcessEnv;
+  platform: Platform;
+  place: string;
+  onServer?: false;
+}[] = [
+  { environment: { SESSION_ENGINE: 'memory' }, platform: 'fastify', place: 'In the memory of this process' },
+  { environment: { SESSION_ENGINE: 'cache' }, platform: 'express', place: 'In the cache' },
+  {
+    environment: { SESSION_ENGINE: 'express-store' },
+    platform: 'express',
+    place: 'In a store of express-session',
+  },
+  { environment: { SESSION_ENGINE: 'cached-database' }, platform: 'fastify', place: 'behind a cache' },
+  {
+    environment: { SESSION_ENGINE: 'file', SESSION_DIRECTORY: join(directory, 'made', 'at-start') },
+    platform: 'express',
+    place: 'In a file',
+  },
+  {
+    environment: { SESSION_ENGINE: 'cookie', SESSION_SECRETS: randomBytes(32).toString('base64url') },
+    platform: 'fastify',
+    place: 'In the cookie itself',
+  },
+];
+
+describe.each(otherEngines)('with $environment.SESSION_ENGINE on $platform', (engine) => {
+  smoke(() => engine);
+});
+
+describeWithKillableRedis('with redis on express', (redis) => {
+  smoke(() => ({
+    environment: { SESSION_ENGINE: 'redis', REDIS_URL: redis.url },
+    platform: 'express',
+    place: 'In Redis',
+  }));
+});
+
+it('seals cookies with a secret for this start when it was given none, and says so', async () => {
+  const warned = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => {});
+  const { app, url } = await listen('express', { SESSION_ENGINE: 'cookie' });
+  expect(warned).toHaveBeenCalledWith(expect.stringMatching(/^SESSION_SECRETS is not set/));
+  warned.mockRestore();
+  expect((await request(url).get('/')).headers['set-cookie']?.[0]).toMatch(/^sessionid=e1\./);
+  await app.close();
+});
+
+/** Every page, and that what one request did is there in the next. */
+function smoke(engine: () => (typeof otherEngines)[number]): void {
+  let app: INestApplication;
+  let url: string;
+
+  beforeAll(async () => ({ app, url } = await listen(engine().platform, engine().environment)));
+  afterAll(() => app.close());
+
+  it('shows every page, and remembers', async () => {
+    const browser = request.agent(url);
+    for (const [path, heading] of Object.entries(pages)) {
+      const { status, text } = await browser.get(path);
+      expect({ path, status }).toEqual({ path, status: 200 });
+      expect(text).toContain(`<h1>${heading}</h1>`);
+    }
+    await post(browser, '/cookie-test');
+    expect((await browser.get('/cookie-test/result')).text).toContain('Cookies work');
+    await post(browser, '/cart/items', { product: 'tea' });
+    await logIn(browser);
+    expect((await browser.get('/secret')).text).toContain('Well done, <strong>ada</strong>');
+    await post(browser, '/expiry/idle');
+    expect((await browser.get('/expiry')).text).toContain('>1800 seconds<');
+    expect((await browser.get('/')).text).toContain('<output id="visits">2</output>');
+
+    const { text } = await browser.get('/inspect');
+    expect(text).toMatch(new RegExp(`<h2 id="place">[^<]*${engine().place}`));
+    expect(text).toMatch(/<code data-column="(user_id|userId)">ada</);
+    expect(text).toContain('&quot;product&quot;');
+
+    await post(browser, '/logout');
+    expect((await browser.get('/secret')).headers['location']).toBe('/login');
+  });
+}

@@ -1,0 +1,534 @@
+import { EventEmitter } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { inspect } from 'node:util';
+import { jest } from '@jest/globals';
+import { Controller, Get, Module, Post } from '@nestjs/common';
+import createPostgresStore from 'connect-pg-simple';
+import { RedisStore } from 'connect-redis';
+import { MemoryStore } from 'express-session';
+import createMemoryStore from 'memorystore';
+import { Session, type SessionRecord } from 'nest-sessions';
+import {
+  type CallbackStore,
+  expressSession,
+  ExpressStore,
+  expressStoreEngine,
+} from 'nest-sessions/express-store';
+import { describeSessionStore, type StoreUnderTest } from 'nest-sessions/testing';
+import { Pool } from 'pg';
+import { createClient } from 'redis';
+import createFileStore from 'session-file-store';
+import { HOUR, newKey, newRecord } from '../libs/session/src/testing/store-bench.js';
+import { platforms, type RunningApp, silent, startApp } from './support/app.js';
+import { testDatabase } from './support/data-source.js';
+import { testRedis } from './support/redis-store-bench.js';
+import { describeWithService, type ServiceName } from './support/services.js';
+import { startTcpProxy } from './support/tcp-proxy.js';
+
+interface OpenStore extends Omit<StoreUnderTest, 'store'> {
+  store: CallbackStore;
+}
+
+const PostgresStore = createPostgresStore(expressSession);
+const FileStore = createFileStore(expressSession);
+const ProcessStore = createMemoryStore(expressSession);
+
+async function openMemory(): Promise<OpenStore> {
+  const store = new ProcessStore({});
+  return {
+    store,
+    corrupt: async (key) => store.set(key, { cookie: {}, nestSession: { id: 1 } } as never),
+    dispose: async () => {},
+  };
+}
+
+async function openFiles(): Promise<OpenStore> {
+  const path = await mkdtemp(join(tmpdir(), 'express-store-'));
+  return {
+    store: new FileStore({ path, retries: 0, reapInterval: -1, logFn: () => {} }),
+    // What is no JSON, this store deletes.
+    corrupt: (key) =>
+      writeFile(join(path, `${key}.json`), '{"cookie":{"originalMaxAge":3600000},"__lastAccess":9e15}'),
+    dispose: () => rm(path, { recursive: true }),
+  };
+}
+
+async function openPostgres(): Promise<OpenStore & { pool: Pool }> {
+  const { options, dispose } = await testDatabase('postgres');
+  const { url, extra } = options as { url: string; extra: { options: string } };
+  const target = new URL(url);
+  const proxy = await startTcpProxy(target.hostname, Number(target.port || 5432));
+  target.hostname = '127.0.0.1';
+  target.port = String(proxy.port);
+  const pool = new Pool({ connectionString: target.href, ...extra });
+  pool.on('error', () => {});
+  const store = new PostgresStore({
+    pool,
+    tableName: 'visits',
+    createTableIfMissing: true,
+    pruneSessionInterval: false,
+  });
+  return {
+    store,
+    pool,
+    corrupt: async (key) => {
+      await pool.query(`UPDATE visits SET sess = '{"cookie":{}}' WHERE sid = $1`, [key]);
+    },
+    cut: async () => proxy.cut(),
+    mend: async () => proxy.mend(),
+    dispose: async () => {
+      await pool.end();
+      await proxy.close();
+      await dispose();
+    },
+  };
+}
+
+async function openRedis(): Promise<OpenStore> {
+  const { url, prefix } = testRedis();
+  const { hostname, port } = new URL(url);
+  const proxy = await startTcpProxy(hostname, Number(port || 6379));
+  const client = createClient({
+    url: `redis://127.0.0.1:${proxy.port}`,
+    disableOfflineQueue: true,
+    socket: { reconnectStrategy: 20 },
+  });
+  client.on('error', () => {});
+  await client.connect();
+  return {
+    store: new RedisStore({ client, prefix }),
+    corrupt: async (key) => void (await client.set(prefix + key, 'not ours', { KEEPTTL: true })),
+    cut: async () => proxy.cut(),
+    mend: async () => {
+      proxy.mend();
+      while (!client.isReady) await setTimeout(20);
+    },
+    dispose: async () => {
+      client.destroy();
+      await proxy.close();
+    },
+  };
+}
+
+const stores: { name: string; open: () => Promise<OpenStore>; service?: ServiceName; outages?: false }[] = [
+  { name: 'memorystore', open: openMemory, outages: false },
+  { name: 'session-file-store', open: openFiles, outages: false },
+  { name: 'connect-pg-simple', open: openPostgres, service: 'postgres' },
+  { name: 'connect-redis', open: openRedis, service: 'redis' },
+];
+
+@Controller()
+class VisitController {
+  @Post('login')
+  login(@Session() session: Session): void {
+    session.login('Ann');
+  }
+
+  @Post('logout')
+  logout(@Session() session: Session): void {
+    session.logout();
+  }
+
+  @Get('visit')
+  visit(@Session() session: Session<{ visits?: number }>) {
+    session.increment('visits');
+    return { userId: session.userId, visits: session.visits };
+  }
+
+  @Get('look')
+  look(@Session() session: Session<{ visits?: number }>) {
+    return { userId: session.userId, visits: session.visits ?? null };
+  }
+
+  @Post('hurry')
+  hurry(@Session() session: Session): void {
+    session.setExpiry(1);
+  }
+}
+
+for (const { name, open, service, outages } of stores) {
+  const describeStore = service ? describeWithService.bind(null, service) : describe;
+
+  describeStore(`ExpressStore on ${name}`, () => {
+    describeSessionStore(
+      'conforms',
+      async () => {
+        const opened = await open();
+        return { ...opened, store: new ExpressStore(opened.store) };
+      },
+      {
+        capabilities: {
+          severalProcesses: false,
+          byUser: false,
+          clearsExpired: false,
+          ownClock: false,
+          outages: outages ?? true,
+        },
+        // memorystore deletes what its process's clock says is over, so that no other process with another clock finds it.
+        it: (title, test) =>
+          (name === 'memorystore' && title === 'judges by the clock of this process' ? it.skip : it)(
+            title,
+            test,
+          ),
+      },
+    );
+
+    describe.each(platforms)('behind %s', (platform) => {
+      let opened: OpenStore;
+      let app: RunningApp;
+      beforeAll(async () => {
+        opened = await open();
+        app = await startApp(platform, {
+          engine: expressStoreEngine(opened.store),
+          controllers: [VisitController],
+        });
+      });
+      afterAll(async () => {
+        await app.close();
+        await opened.dispose();
+      });
+
+      const look = async (cookie: string) =>
+        (await app.request.get('/look').set('Cookie', cookie)).body as unknown;
+      const nobody = { userId: null, visits: null };
+
+      it('keeps a session through visits, login and parallel requests, and ends it', async () => {
+        const browser = app.browser();
+        await browser.get('/visit').expect({ userId: null, visits: 1 });
+        const login = await browser.post('/login').expect(201);
+        await browser.get('/visit').expect({ userId: 'Ann', visits: 2 });
+        await Promise.all(Array.from({ length: 10 }, () => browser.get('/visit').expect(200)));
+        const looked = await browser.get('/look');
+        expect([looked.body, looked.header['set-cookie']]).toEqual([
+          { userId: 'Ann', visits: 12 },
+          undefined,
+        ]);
+
+        await browser.post('/logout').expect(201);
+        expect(await look(cookieOf(login))).toEqual(nobody);
+      });
+
+      it('ends a session at its deadline', async () => {
+        const browser = app.browser();
+        const login = await browser.post('/login').expect(201);
+        await browser.post('/hurry').expect(201);
+        expect(await look(cookieOf(login))).toEqual({ userId: 'Ann', visits: null });
+        await setTimeout(1100);
+        expect(await look(cookieOf(login))).toEqual(nobody);
+      });
+    });
+  });
+}
+
+function cookieOf({ header }: { header: Record<string, unknown> }): string {
+  const [cookie = ''] = (header['set-cookie'] as string[] | undefined) ?? [];
+  return cookie.split(';', 1)[0] ?? '';
+}
+
+type Give = (error?: unknown, session?: unknown) => void;
+
+/** A store in memory that answers as it is told. */
+class OddStore extends EventEmitter implements CallbackStore {
+  readonly kept = new Map<string, string>();
+  /** How `get`, `set` and `destroy` pass on what they have to say. */
+  answer: (give: Give, ...said: Parameters<Give>) => unknown = (give, ...said) => give(...said);
+
+  get(sid: string, callback: Give): unknown {
+    const text = this.kept.get(sid);
+    return this.answer(callback, null, text === undefined ? undefined : JSON.parse(text));
+  }
+
+  set(sid: string, session: unknown, callback: Give): unknown {
+    this.kept.set(sid, JSON.stringify(session));
+    return this.answer(callback);
+  }
+
+  destroy(sid: string, callback: Give): unknown {
+    this.kept.delete(sid);
+    return this.answer(callback);
+  }
+}
+
+async function holding(store: CallbackStore, overrides: Partial<SessionRecord> = {}) {
+  const sessions = new ExpressStore(store);
+  const key = newKey();
+  await sessions.create(key, newRecord({ a: 1 }, overrides));
+  return { sessions, key, loaded: (await sessions.load(key))! };
+}
+
+describe('ExpressStore on an odd store', () => {
+  it.each<[string, OddStore['answer']]>([
+    ['at once', (give, ...said) => give(...said)],
+    ['twice', (give, ...said) => [give(...said), give(new Error('again')), give(null, { cookie: {} })]],
+    [
+      'and throws afterwards',
+      (give, ...said) => {
+        give(...said);
+        throw new Error('Something else went wrong.');
+      },
+    ],
+    [
+      'after its promise',
+      (give, ...said) => {
+        setImmediate(() => give(...said));
+        return Promise.resolve();
+      },
+    ],
+    [
+      'before its promise fails',
+      (give, ...said) => {
+        give(...said);
+        return Promise.reject(new Error('late'));
+      },
+    ],
+  ])('takes what it answers %s', async (_, answer) => {
+    const store = new OddStore();
+    store.answer = answer;
+    const { sessions, key, loaded } = await holding(store);
+    expect(await sessions.save(key, { set: { b: 2 } }, loaded)).toBe(true);
+    expect((await sessions.load(key))?.data).toEqual({ a: 1, b: 2 });
+    expect(await sessions.delete(key)).toBe(true);
+    expect(await sessions.load(key)).toBeNull();
+  });
+
+  it('takes what promises answer when there are no callbacks', async () => {
+    const kept = new Map<string, unknown>();
+    const { sessions, key, loaded } = await holding({
+      get: async (sid: string) => kept.get(sid),
+      set: async (sid: string, session: unknown) => void kept.set(sid, session),
+      destroy: async (sid: string) => void kept.delete(sid),
+    });
+    expect(await sessions.save(key, { set: { b: 2 } }, loaded)).toBe(true);
+    expect((await sessions.load(key))?.data).toEqual({ a: 1, b: 2 });
+    expect(await sessions.delete(key)).toBe(true);
+    expect(await sessions.load(key)).toBeNull();
+  });
+
+  it.each<[string, OddStore['answer']]>([
+    [
+      'throws',
+      () => {
+        throw new Error('down at redis://bob:hunter2@db');
+      },
+    ],
+    [
+      'throws nothing',
+      () => {
+        throw undefined;
+      },
+    ],
+    ['calls back with an error', (give) => give(new Error('down at redis://bob:hunter2@db'))],
+    ['calls back with a list of errors', (give) => give([new Error('down')])],
+    ['returns a promise that fails', () => Promise.reject(new Error('down'))],
+    [
+      'finds no socket',
+      (give) => give(Object.assign(new Error('down'), { code: 'ENOENT', syscall: 'connect' })),
+    ],
+  ])('takes it for an outage when it %s', async (_, answer) => {
+    const store = new OddStore();
+    const { sessions, key, loaded } = await holding(store);
+    store.answer = answer;
+    const unavailable = { code: 'SESSION_STORE_UNAVAILABLE' };
+    await expect(sessions.create(newKey(), newRecord())).rejects.toMatchObject(unavailable);
+    await expect(sessions.save(key, {}, loaded)).rejects.toMatchObject(unavailable);
+    await expect(sessions.touch(key, { ...loaded, expiresAt: Date.now() + 2 * HOUR })).rejects.toMatchObject(
+      unavailable,
+    );
+    await expect(sessions.delete(key)).rejects.toMatchObject(unavailable);
+    const error: unknown = await sessions.load(key).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject(unavailable);
+    expect(inspect(error)).not.toMatch(/hunter2|v1-/);
+  });
+
+  it.each<[string, Parameters<Give>]>([
+    ['ENOENT', [Object.assign(new Error('no such file'), { code: 'ENOENT' })]],
+    ['null', [null, null]],
+    ['undefined', []],
+    ['an empty object', [null, {}]],
+    ['what some stores make of an expired session', [null, { __lastAccess: 1 }]],
+  ])('takes %s for no session', async (_, said) => {
+    const store = new OddStore();
+    const { sessions, key, loaded } = await holding(store);
+    store.answer = (give) => give(...said);
+    expect(await sessions.load(key)).toBeNull();
+    expect(await sessions.exists(key)).toBe(false);
+    expect(await sessions.save(key, { set: { b: 2 } }, loaded)).toBe(false);
+    expect(await sessions.delete(key)).toBe(false);
+  });
+
+  it('takes an ENOENT of a write for an outage', async () => {
+    const store = new OddStore();
+    const { sessions, key, loaded } = await holding(store);
+    store.set = (_sid, _session, callback) =>
+      callback(Object.assign(new Error('no directory'), { code: 'ENOENT' }));
+    await expect(sessions.save(key, { set: { b: 2 } }, loaded)).rejects.toMatchObject({
+      code: 'SESSION_STORE_UNAVAILABLE',
+    });
+  });
+
+  it.each([
+    ['no object', 'text'],
+    ['a session that is not ours', { cookie: {}, user: 1 }],
+    ['a damaged one', { cookie: {}, nestSession: { id: 'a', expiresAt: Date.now() + HOUR } }],
+  ])('takes %s for a corrupt record', async (_, session) => {
+    const store = new OddStore();
+    const { sessions, key } = await holding(store);
+    store.answer = (give, error) => give(error, session);
+    await expect(sessions.load(key)).rejects.toMatchObject({ code: 'SESSION_RECORD_CORRUPT' });
+  });
+
+  it('forgets a call that is never answered, so that the session can be used again', async () => {
+    const store = new OddStore();
+    const { sessions, key, loaded } = await holding(store);
+    jest.useFakeTimers({ now: Date.now(), doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask'] });
+    try {
+      const { answer } = store;
+      store.answer = () => undefined;
+      const lost = sessions.save(key, { set: { lost: 1 } }, loaded);
+      const failure = lost.catch((error: unknown) => error);
+      store.answer = answer;
+      const next = sessions.save(key, { set: { b: 2 } }, loaded);
+      await jest.advanceTimersByTimeAsync(30_000);
+      expect(await failure).toMatchObject({ code: 'SESSION_STORE_UNAVAILABLE' });
+      expect(await next).toBe(true);
+    } finally {
+      jest.useRealTimers();
+    }
+    expect((await sessions.load(key))?.data).toEqual({ a: 1, b: 2 });
+  });
+
+  it('asks again after it said that it has no connection', async () => {
+    const store = new OddStore();
+    const { sessions, key } = await holding(store);
+    store.emit('disconnect');
+    expect(await sessions.load(key)).not.toBeNull();
+  });
+
+  it('shows stores a session as express-session does, and takes nothing that they add', async () => {
+    const store = new OddStore();
+    const { sessions, key } = await holding(store, { expiresAt: Date.now() + HOUR });
+    const [session] = [JSON.parse(store.kept.get(key) ?? '')] as [{ cookie: object }];
+    expect(session.cookie).toEqual({
+      originalMaxAge: expect.any(Number),
+      expires: expect.stringMatching(/Z$/),
+      httpOnly: true,
+      path: '/',
+    });
+    let seen: unknown;
+    store.set = (sid, given, callback) => {
+      seen = given;
+      Object.assign(given as object, { __lastAccess: 1, lastModified: new Date() });
+      store.kept.set(sid, JSON.stringify({ ...(given as object), cookie: { expires: new Date(0) } }));
+      callback();
+    };
+    expect(await sessions.save(key, { set: { cookie: 'mine' } }, (await sessions.load(key))!)).toBe(true);
+    const { cookie } = seen as { cookie: Record<string, unknown> };
+    expect(cookie).toMatchObject({
+      expires: expect.any(Date),
+      maxAge: expect.any(Number),
+      originalMaxAge: cookie['maxAge'],
+    });
+    expect(cookie['_expires']).toBe(cookie['expires']);
+    expect(Math.abs((cookie['maxAge'] as number) - HOUR)).toBeLessThan(2000);
+    // The cookie in it has expired long ago, and says nothing.
+    expect((await sessions.load(key))?.data).toEqual({ a: 1, cookie: 'mine' });
+  });
+
+  it('is never asked for a key that is none', async () => {
+    const store = new OddStore();
+    await expect(new ExpressStore(store).create('../../etc/passwd', newRecord())).rejects.toThrow(TypeError);
+    expect(store.kept.size).toBe(0);
+  });
+
+  it.each(['pruneSessions', 'prune', 'clearExpiredSessions', 'reap'])(
+    'lets it clear by %s',
+    async (method) => {
+      for (const prune of [
+        jest.fn(),
+        jest.fn((callback: Give) => void setImmediate(callback)),
+        jest.fn(async () => {}),
+      ]) {
+        // A mock's own length is 0.
+        const pruning = prune.getMockImplementation();
+        const store = Object.assign(new OddStore(), {
+          [method]: pruning?.length ? (callback: Give) => prune(callback) : () => prune(undefined as never),
+        });
+        expect(await new ExpressStore(store).clearExpired(100)).toBe(0);
+        expect(prune).toHaveBeenCalledTimes(1);
+      }
+    },
+  );
+
+  it('says so when clearing fails', async () => {
+    const store = Object.assign(new OddStore(), { prune: (callback: Give) => callback(new Error('down')) });
+    await expect(new ExpressStore(store).clearExpired(100)).rejects.toMatchObject({
+      operation: 'clearExpired',
+    });
+  });
+});
+
+describeWithService('postgres', 'ExpressStore in SQL', () => {
+  it('shows whose a session is', async () => {
+    const { store, pool, dispose } = await openPostgres();
+    const { key } = await holding(store, { userId: '42' });
+    await holding(store, { userId: '43' });
+    const { rows } = await pool.query(
+      `SELECT sid FROM visits WHERE sess -> 'nestSession' ->> 'userId' = '42'`,
+    );
+    expect(rows).toEqual([{ sid: key }]);
+    await dispose();
+  });
+});
+
+describe('expressStoreEngine', () => {
+  @Module({ providers: [{ provide: 'STORE', useValue: new MemoryStore() }], exports: ['STORE'] })
+  class Stores {}
+
+  it('takes a store from a factory, such as that of express-session itself', async () => {
+    const app = await startApp('express', {
+      engine: expressStoreEngine({
+        imports: [Stores],
+        inject: ['STORE'],
+        useFactory: async (store: MemoryStore) => store,
+      }),
+      controllers: [VisitController],
+    });
+    const browser = app.browser();
+    await browser.get('/visit').expect(200);
+    expect((await browser.get('/visit')).body).toEqual({ userId: null, visits: 2 });
+    await app.close();
+  });
+
+  it.each([
+    ['a class', MemoryStore],
+    ['nothing', null],
+    ['text', 'redis'],
+    ['a client', { get() {}, set() {} }],
+  ])('refuses %s', async (_, store) => {
+    expect(() => expressStoreEngine(store as unknown as CallbackStore)).toThrow(/"engine" needs a store/);
+    const { useFactory } = expressStoreEngine({ useFactory: () => store as unknown as CallbackStore });
+    await expect(useFactory()).rejects.toMatchObject({ code: 'SESSION_CONFIG' });
+  });
+
+  it.each(platforms)('answers 503 when the store does not answer in time (%s)', async (platform) => {
+    const store = new OddStore();
+    const app = await startApp(platform, {
+      engine: expressStoreEngine(store),
+      options: { storeTimeout: 0.1 },
+      controllers: [VisitController],
+      logger: silent,
+    });
+    const browser = app.browser();
+    await browser.get('/visit').expect(200);
+    store.answer = () => undefined;
+    expect((await browser.get('/visit')).status).toBe(503);
+    await app.close();
+  });
+});
+
+it('expressSession is no middleware', () => {
+  expect(() => expressSession({ secret: 's' })).toThrow(/express-session/);
+});

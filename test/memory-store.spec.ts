@@ -1,0 +1,176 @@
+import { Controller, Get, Logger, Post, UseGuards } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import { jest } from '@jest/globals';
+import { Session, SessionGuard, SessionModule, Sessions, SessionStore } from 'nest-sessions';
+import { memoryEngine, MemoryStore } from 'nest-sessions/memory';
+import { describeSessionStore, loggedInCookie, testingEngine } from 'nest-sessions/testing';
+import { HOUR, MINUTE, newKey, newRecord } from '../libs/session/src/testing/store-bench.js';
+import { platforms, type RunningApp, startApp } from './support/app.js';
+
+describeSessionStore(
+  'MemoryStore',
+  async () => {
+    let passed = 0;
+    return {
+      store: new MemoryStore({ now: () => Date.now() + passed }),
+      elapse: async (ms) => void (passed += ms),
+      dispose: async () => {},
+    };
+  },
+  { capabilities: { severalProcesses: false, ownClock: false, corruptRecords: false, outages: false } },
+);
+
+describe('A MemoryStore that is full', () => {
+  let passed = 0;
+  let store: MemoryStore;
+  const create = async (overrides: Parameters<typeof newRecord>[1] = {}): Promise<string> => {
+    const key = newKey();
+    await store.create(key, newRecord({}, overrides));
+    return key;
+  };
+  const alive = (...keys: string[]): Promise<boolean[]> => Promise.all(keys.map((key) => store.exists(key)));
+
+  beforeEach(() => {
+    passed = 0;
+    store = new MemoryStore({ maxSessions: 3, now: () => Date.now() + passed });
+  });
+
+  it('lets the expired go first', async () => {
+    const keys = [await create(), await create({ expiresAt: Date.now() + MINUTE }), await create()];
+    passed = 2 * MINUTE;
+    keys.push(await create());
+    expect(await alive(...keys)).toEqual([true, false, true, true]);
+  });
+
+  it('then whoever belongs to no user and was used the longest time ago', async () => {
+    const keys = [await create({ userId: 'Ann' }), await create(), await create()];
+    const loaded = (await store.load(keys[1] ?? ''))!;
+    await store.touch(keys[1] ?? '', { ...loaded, expiresAt: Date.now() + 2 * HOUR });
+    keys.push(await create());
+    expect(await alive(...keys)).toEqual([true, true, false, true]);
+  });
+
+  it('then users, in that order', async () => {
+    const keys = [
+      await create({ userId: 'Ann' }),
+      await create({ userId: 'Bob' }),
+      await create({ userId: 'Cy' }),
+    ];
+    const loaded = (await store.load(keys[0] ?? ''))!;
+    await store.save(keys[0] ?? '', { set: { a: 1 } }, loaded);
+    keys.push(await create({ userId: 'Dee' }));
+    expect(await alive(...keys)).toEqual([true, false, true, true]);
+    expect(store.size).toBe(3);
+  });
+});
+
+it('A MemoryStore sweeps expired sessions out once in a minute', async () => {
+  let passed = 0;
+  const store = new MemoryStore({ now: () => Date.now() + passed });
+  for (let n = 0; n < 5; n++) await store.create(newKey(), newRecord({}, { expiresAt: Date.now() + 1000 }));
+  passed = 30_000;
+  await store.create(newKey(), newRecord());
+  expect(store.size).toBe(6);
+  passed = 2 * MINUTE;
+  await store.create(newKey(), newRecord());
+  expect(store.size).toBe(2);
+});
+
+describe('memoryEngine', () => {
+  it.each([0, -1, 1.5, Number.NaN, '10' as unknown as number])('refuses %p sessions', (maxSessions) => {
+    expect(() => memoryEngine({ maxSessions })).toThrow(/"engine\.maxSessions"/);
+  });
+
+  it.each([
+    ['production', 1],
+    ['development', 0],
+  ])('in %s warns %d times', async (environment, times) => {
+    const warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => {});
+    const before = process.env['NODE_ENV'];
+    process.env['NODE_ENV'] = environment;
+    try {
+      await memoryEngine().useFactory();
+      expect(warn).toHaveBeenCalledTimes(times);
+    } finally {
+      process.env['NODE_ENV'] = before;
+      warn.mockRestore();
+    }
+  });
+});
+
+@Controller()
+class AccountController {
+  @Post('login')
+  login(@Session() session: Session): void {
+    session.login('Ann');
+  }
+
+  @Get('account')
+  @UseGuards(SessionGuard)
+  account(@Session() session: Session<{ cart?: string[] }>) {
+    return { userId: session.userId, cart: session.cart ?? null };
+  }
+}
+
+describe.each(platforms)('testingEngine (%s)', (platform) => {
+  const engine = testingEngine();
+  let app: RunningApp;
+  beforeAll(async () => {
+    app = await startApp(platform, {
+      engine,
+      options: { idleTimeout: '30m', absoluteTimeout: '8h', cookie: { name: 'shop' } },
+      controllers: [AccountController],
+    });
+  });
+  afterAll(() => app.close());
+
+  const status = async (cookie: string): Promise<number> =>
+    (await app.request.get('/account').set('Cookie', cookie)).status;
+
+  it('makes sessions of users who have logged in', async () => {
+    const cookie = await loggedInCookie<{ cart: string[] }>(app.app, 'Ann', { cart: ['tea'] });
+    expect(cookie).toMatch(/^shop=[\w-]{43}$/);
+    const { body } = await app.request.get('/account').set('Cookie', cookie).expect(200);
+    expect(body).toEqual({ userId: 'Ann', cart: ['tea'] });
+    expect(await engine.store.listByUser('Ann')).toHaveLength(1);
+  });
+
+  it('lets time pass, for the idle timeout', async () => {
+    const cookie = await loggedInCookie(app.app, 1);
+    engine.clock.advance('29m');
+    expect(await status(cookie)).toBe(200);
+    engine.clock.advance(29 * 60);
+    expect(await status(cookie)).toBe(200);
+    engine.clock.advance('31m');
+    expect(await status(cookie)).toBe(401);
+  });
+
+  it('lets time pass, for the absolute timeout', async () => {
+    const cookie = await loggedInCookie(app.app, 1);
+    for (let n = 0; n < 24; n++) {
+      expect(await status(cookie)).toBe(200);
+      engine.clock.advance('20m');
+    }
+    expect(await status(cookie)).toBe(401);
+  });
+
+  it('takes the place of another engine, clock and all', async () => {
+    const testing = await Test.createTestingModule({
+      imports: [SessionModule.forRoot(memoryEngine(), { idleTimeout: '30m', clearExpired: false })],
+    })
+      .overrideProvider(SessionStore)
+      .useValue(engine.store)
+      .compile();
+    const { sessionKey } = await testing.get(Sessions).create();
+    const isOpen = async (): Promise<boolean> =>
+      (await testing.get(Sessions).open(sessionKey ?? '')) !== null;
+    expect(await isOpen()).toBe(true);
+    engine.clock.advance('31m');
+    expect(await isOpen()).toBe(false);
+    await testing.close();
+  });
+
+  it('refuses what is no duration', () => {
+    expect(() => engine.clock.advance('soon')).toThrow(TypeError);
+  });
+});

@@ -1,0 +1,74 @@
+import {
+  type INestApplication,
+  type LoggerService,
+  type ModuleMetadata,
+  type Provider,
+  type Type,
+} from '@nestjs/common';
+import { type AbstractHttpAdapter } from '@nestjs/core';
+import { Test } from '@nestjs/testing';
+import { ExpressAdapter } from '@nestjs/platform-express';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+import request from 'supertest';
+import { type Engine, SessionModule, type SessionOptions } from 'nest-sessions';
+
+export const platforms = ['express', 'fastify'] as const;
+export type Platform = (typeof platforms)[number];
+
+/** For specs that provoke errors. */
+export const silent: LoggerService = { log() {}, warn() {}, error() {} };
+
+export interface AppSetup {
+  /** `none`: the same application without the module. */
+  engine: Engine | 'none';
+  options?: SessionOptions;
+  /** Default: the platform's own, without any options. */
+  adapter?: AbstractHttpAdapter;
+  /** Serve over TLS. */
+  https?: { key: string; cert: string };
+  /** Default: Nest's, from errors on. */
+  logger?: LoggerService;
+  controllers?: Type[];
+  imports?: NonNullable<ModuleMetadata['imports']>;
+  providers?: Provider[];
+  /** Called before the application starts to listen: `app.use(…)`, view engines, filters. */
+  prepare?: (app: INestApplication) => void | Promise<void>;
+}
+
+export interface RunningApp {
+  app: INestApplication;
+  /** `http://127.0.0.1:<port>` */
+  url: string;
+  /** A browser: keeps the cookies it is given. */
+  browser(): ReturnType<typeof request.agent>;
+  /** One request without any memory. */
+  request: ReturnType<typeof request>;
+  close(): Promise<void>;
+}
+
+/** A real application on a free port. Its logger says nothing below errors. */
+export async function startApp(platform: Platform, setup: AppSetup): Promise<RunningApp> {
+  const testing = await Test.createTestingModule({
+    imports: [
+      ...(setup.imports ?? []),
+      ...(setup.engine === 'none'
+        ? []
+        : [SessionModule.forRoot(setup.engine, { clearExpired: false, ...setup.options })]),
+    ],
+    controllers: setup.controllers ?? [],
+    providers: setup.providers ?? [],
+  }).compile();
+  const app = testing.createNestApplication(
+    setup.adapter ?? (platform === 'fastify' ? fastifyAdapter(setup) : new ExpressAdapter()),
+    { logger: setup.logger ?? ['error', 'fatal'], ...(setup.https && { httpsOptions: setup.https }) },
+  );
+  await setup.prepare?.(app);
+  await app.listen(0, '127.0.0.1');
+  const { port } = app.getHttpServer().address() as { port: number };
+  const url = `${setup.https ? 'https' : 'http'}://127.0.0.1:${port}`;
+  return { app, url, browser: () => request.agent(url), request: request(url), close: () => app.close() };
+}
+
+function fastifyAdapter({ https }: AppSetup): AbstractHttpAdapter {
+  return https ? new FastifyAdapter({ https }) : new FastifyAdapter();
+}

@@ -1,0 +1,64 @@
+import { setTimeout } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import { openConnection } from '../../libs/session/src/stores/redis/open-connection.js';
+import { type RedisEngineOptions, type RedisLibrary, RedisStore } from 'nest-sessions/redis';
+import { type StoreUnderTest } from 'nest-sessions/testing';
+import { newKey, newRecord } from '../../libs/session/src/testing/store-bench.js';
+import { serviceUrl } from './services.js';
+import { startTcpProxy } from './tcp-proxy.js';
+
+export const redisLibraries: readonly RedisLibrary[] = ['ioredis', 'redis'];
+
+let stores = 0;
+
+/** This run's Redis, and a prefix in it that nobody else has. Its keys are removed when the run is over. */
+export function testRedis(): { url: string; prefix: string } {
+  const url = new URL(serviceUrl('redis') ?? 'redis://none');
+  const run = url.hash.slice(1);
+  url.hash = '';
+  return { url: url.href, prefix: `${run}:${process.pid}:${stores++}:` };
+}
+
+/** The store of these options, as the engine makes it. */
+export async function openRedisStore(options: RedisEngineOptions): Promise<RedisStore> {
+  return new RedisStore(await openConnection(options), options);
+}
+
+/** A store on the run's Redis behind a wire that can be cut, for the conformance kit. */
+export async function redisStoreUnderTest(library: RedisLibrary): Promise<StoreUnderTest> {
+  const { url, prefix } = testRedis();
+  const { hostname, port } = new URL(url);
+  const proxy = await startTcpProxy(hostname, Number(port || 6379));
+  const raw = new Redis(url);
+  const store = await openRedisStore({ url: `redis://127.0.0.1:${proxy.port}`, library, prefix });
+  const sibling = await openRedisStore({ url, library, prefix });
+  return {
+    store,
+    sibling: () => sibling,
+    corrupt: async (key) => void (await raw.set(`${prefix}{${key}}`, 'not ours', 'EX', 60)),
+    cut: async () => proxy.cut(),
+    mend: async () => {
+      proxy.mend();
+      await untilServing(store);
+    },
+    dispose: async () => {
+      await Promise.all([store.close(), sibling.close(), proxy.close()]);
+      await raw.quit();
+    },
+  };
+}
+
+/** Waits until the client has found its way back. */
+export async function untilServing(store: RedisStore): Promise<void> {
+  for (const deadline = Date.now() + 20_000; ;) {
+    try {
+      const key = newKey();
+      await store.create(key, newRecord());
+      await store.delete(key);
+      return;
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+      await setTimeout(25);
+    }
+  }
+}

@@ -1,0 +1,55 @@
+import { expectTypeOf } from 'expect-type';
+import { type JsonValue, type Session } from 'nest-sessions';
+
+/** While nothing is declared, any key may hold whatever JSON can carry. */
+export function undeclared(session: Session): void {
+  expectTypeOf(session['name']).toEqualTypeOf<JsonValue | undefined>();
+  session['name'] = 'ada';
+  session.set('cart', { items: [{ id: 1 }] });
+  expectTypeOf(session.get('name')).toEqualTypeOf<JsonValue | undefined>();
+  expectTypeOf(session.get('count', 0)).toEqualTypeOf<JsonValue>();
+  expectTypeOf(session.increment('count')).toEqualTypeOf<number>();
+  expectTypeOf(session.push('list', 'item')).toEqualTypeOf<number>();
+  expectTypeOf(session.userId).toEqualTypeOf<string | null>();
+  expectTypeOf(session.save()).toEqualTypeOf<Promise<void>>();
+  // @ts-expect-error JSON carries no dates
+  session['at'] = new Date();
+  // @ts-expect-error JSON carries no functions
+  session.set('f', () => 1);
+}
+
+interface Checkout {
+  step: number;
+  items: { id: number }[];
+  note?: string;
+}
+
+/** A type argument declares the data of one session. */
+export function generic(session: Session<Checkout>): void {
+  expectTypeOf(session.step).toEqualTypeOf<number | undefined>();
+  expectTypeOf(session.get('items')).toEqualTypeOf<{ id: number }[] | undefined>();
+  expectTypeOf(session.get('step', 1)).toEqualTypeOf<number>();
+  expectTypeOf(session.getOrThrow('note')).toEqualTypeOf<string>();
+  expectTypeOf(session.pop('note', null)).toEqualTypeOf<string | null>();
+  expectTypeOf(session.keys()).toEqualTypeOf<('step' | 'items' | 'note')[]>();
+  session.items?.push({ id: 2 });
+  session.push('items', { id: 3 });
+  session.increment('step', 2);
+  session.update({ step: 3 });
+  // @ts-expect-error no such key
+  session.stepp = 1;
+  // @ts-expect-error no such key
+  session.get('stepp');
+  // @ts-expect-error the wrong type
+  session.step = 'one';
+  // @ts-expect-error the wrong type
+  session.set('step', 'one');
+  // @ts-expect-error not a number
+  session.increment('items');
+  // @ts-expect-error not an array
+  session.push('step', 1);
+  // @ts-expect-error the wrong item
+  session.push('items', 'apple');
+  // @ts-expect-error null is not declared
+  session.set('step', null);
+}
