@@ -206,8 +206,9 @@ function keeperOf(store: SessionStore, { cookie, storeTimeout }: ResolvedSession
 
 function logEvent(logger: Logger, event: SessionEvent): void {
   if (event.type === 'corrupt') logger.error(event.error.message);
-  else
+  if (event.type === 'write-after-end') {
     logger.warn(
       `Session ${event.sessionId} ended while a request was changing it; the changes were dropped.`,
     );
+  }
 }

@@ -1,8 +1,48 @@
-/** Something worth knowing happened to a session. `sessionId` is public; keys are never part of an event. */
+/** Why a session ended before its time. */
+export type EndReason =
+  /** `logout`, `flush`, `destroy` or `regenerate` was called. */
+  | 'logout'
+  /** Another user logged in on it. */
+  | 'user-changed'
+  /** `setExpiry` was given a moment that has passed. */
+  | 'expiry'
+  /** `Sessions.revoke` or `revokeAll` ended it. */
+  | 'revoked'
+  /** The user had more sessions than the limit allows. */
+  | 'limit'
+  /** The credential that it was opened with is no longer the user's. */
+  | 'stamp'
+  /** A key that a renewal had replaced came back. */
+  | 'reuse';
+
+/** Why a session got a new key. */
+export type RotationReason = 'login' | 'cycle' | 'renewal';
+
+/** The session that an event is about. The id is public; keys are never part of an event. */
+interface OfSession {
+  sessionId: string;
+  userId: string | null;
+}
+
+/** Something worth knowing happened to a session. */
 export type SessionEvent =
+  /** The first record of a session was saved. */
+  | ({ type: 'created' } & OfSession)
+  /** A request found its session in the store. */
+  | ({ type: 'loaded' } & OfSession)
+  | ({ type: 'rotated'; reason: RotationReason } & OfSession)
+  | ({ type: 'ended'; reason: EndReason } & OfSession)
+  /** A request came with a session that today's options consider expired, though the store still had it. */
+  | ({ type: 'expired' } & OfSession)
   /** A request changed a session that had gone away meanwhile; its changes were dropped. */
   | { type: 'write-after-end'; sessionId: string }
+  /** A key that a renewal had replaced came back after the overlap: a copy of the cookie may be in use elsewhere. */
+  | ({ type: 'reuse' } & OfSession)
+  /** A login met the limit of sessions per user. */
+  | { type: 'limit'; userId: string }
   /** A record could not be decoded. It is treated as absent and left where it is. */
-  | { type: 'corrupt'; error: Error };
+  | { type: 'corrupt'; error: Error }
+  /** A sweep of expired records has finished: how many went, and how long it took, in milliseconds. */
+  | { type: 'cleared'; count: number; duration: number };
 
 export type SessionEventListener = (event: SessionEvent) => void;
