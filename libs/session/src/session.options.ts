@@ -3,6 +3,8 @@ import { match, type MatchFunction } from 'path-to-regexp';
 import { z } from 'zod';
 import { SessionConfigError } from './session.errors.js';
 import { type CookieAttributes } from './session/cookie-attributes.js';
+import { type PepperOptions } from './session/session-key.js';
+import { type CurrentStamp } from './session/credential-stamp.js';
 import { type ExpiryPolicy, parseDuration } from './session/expiry.js';
 import { type Limits } from './session/json-value.js';
 
@@ -31,6 +33,41 @@ export interface SessionOptions {
   sliding?: boolean;
   /** The session ends so long after it was created, however busy it is. Default: `false`, no such limit. */
   absoluteTimeout?: Duration | false;
+  /**
+   * The timeouts of an assurance level of NIST SP 800-63B take the place of the defaults above: `'aal1'` ends sessions
+   * after 30 days, `'aal2'` after a day or an hour without use, `'aal3'` after 12 hours or 15 minutes without use. Longer
+   * ones that are given all the same are named in the log, once. Default: none.
+   */
+  assurance?: AssuranceLevel;
+  /** The timeouts of sessions whose user wished to be remembered: `session.login(userId, { remember: true })`. */
+  remember?: RememberOptions;
+  /** What a login does to the data of the session. */
+  login?: LoginPolicyOptions;
+  /**
+   * Replaces the session key when it is so old, without ending the session. Requests that still carry the old key are
+   * served for up to a minute, so parallel ones lose nothing. Needs an engine that remembers moved keys. Default: never.
+   */
+  renewAfter?: Duration | false;
+  /**
+   * What to do when a key that a renewal replaced comes back after that minute, so that two clients may have the cookie:
+   * `'report'` an event, or `'revoke'` the session as well. Default: `'report'`.
+   */
+  onReuse?: 'report' | 'revoke';
+  /**
+   * Ends sessions whose credential is no longer good, as Django does after a change of the password. Asked with every
+   * load of a session that has a user; what it returns is compared with the `stamp` that `login` was given.
+   *
+   * @example
+   * ```ts
+   * currentStamp: async (userId) => (await users.findOneBy({ id: userId }))?.passwordHash ?? null,
+   * ```
+   */
+  currentStamp?: CurrentStamp;
+  /**
+   * A secret that store keys are computed with, so that a stolen store is of no use without it. For engines that keep
+   * sessions on the server. Default: none; store keys are plain hashes of session keys, which cannot be inverted either.
+   */
+  pepper?: PepperOptions;
   /** Regular clearing of expired sessions, or `false` for none. */
   clearExpired?: false | ClearExpiredOptions;
   /**
@@ -70,6 +107,25 @@ export interface SessionCookieOptions {
   priority?: 'low' | 'medium' | 'high';
 }
 
+export type AssuranceLevel = 'aal1' | 'aal2' | 'aal3';
+
+export interface RememberOptions {
+  /** Default: `'30d'`, which is also how long the browser keeps the cookie. */
+  idleTimeout?: Duration;
+  /** Counted from the login. Default: `'90d'`. */
+  absoluteTimeout?: Duration | false;
+}
+
+export interface LoginPolicyOptions {
+  /** Keys that mean something only when they were set for a user: a login removes what an anonymous visitor had there. */
+  neverKeep?: string[];
+  /**
+   * Keys that hold secrets of the session: removed whenever it gets a new key, so that whoever made them makes new ones.
+   * Default: `['csrfSecret', 'csrfToken', '_csrf']`.
+   */
+  secrets?: string[];
+}
+
 export interface ClearExpiredOptions {
   /** A cron expression (`'0 4 * * *'`, needs `ScheduleModule.forRoot()`) or an interval. Default: `'1d'`. */
   schedule?: Duration;
@@ -83,6 +139,14 @@ export interface ClearExpiredOptions {
 export interface ResolvedSessionOptions {
   cookie: ResolvedCookieOptions;
   policy: ExpiryPolicy;
+  rememberedPolicy: ExpiryPolicy;
+  login: { neverKeep: string[]; secrets: string[] };
+  renewAfter: number | null;
+  onReuse: 'report' | 'revoke';
+  currentStamp?: CurrentStamp | undefined;
+  pepper?: { secrets: string | string[]; allowUnpeppered: boolean } | undefined;
+  /** Options that are weaker than the assurance level asks for, each as a sentence. */
+  concessions: string[];
   saveEveryRequest: boolean;
   clearExpired: false | { schedule: { cron: string } | { every: number }; jitter: number; batchSize: number };
   loading: 'lazy' | 'eager';
@@ -96,7 +160,18 @@ export interface ResolvedCookieOptions extends CookieAttributes {
   name: string;
 }
 
-const FOUR_HUNDRED_DAYS = 400 * 86_400_000;
+const DAY = 86_400_000;
+const FOUR_HUNDRED_DAYS = 400 * DAY;
+const SHORTEST_RENEWAL = 120_000;
+
+type Timeouts = Record<'idleTimeout' | 'absoluteTimeout', number>;
+
+/** https://pages.nist.gov/800-63-4/sp800-63b/aal/, "Reauthentication" of each level. */
+const ASSURANCE: Record<AssuranceLevel, Timeouts> = {
+  aal1: { idleTimeout: 30 * DAY, absoluteTimeout: 30 * DAY },
+  aal2: { idleTimeout: DAY / 24, absoluteTimeout: DAY },
+  aal3: { idleTimeout: DAY / 96, absoluteTimeout: DAY / 2 },
+};
 /** Node keeps timer delays in 32 bits; a longer one would fire at once. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
@@ -116,7 +191,7 @@ const schema = z.strictObject({
   cookie: z
     .strictObject({
       name: z.string().default('sessionid'),
-      maxAge: duration.default(14 * 86_400_000),
+      maxAge: duration.default(14 * DAY),
       domain: z.string().optional(),
       path: z.string().startsWith('/', "must start with '/'").default('/'),
       secure: z.union([z.boolean(), z.literal('auto')], "must be true, false or 'auto'").default('auto'),
@@ -137,7 +212,35 @@ const schema = z.strictObject({
   sliding: z.boolean().default(true),
   absoluteTimeout: z
     .union([duration, z.literal(false)], "must be a duration such as '12h', or false for none")
+    .optional(),
+  assurance: z.enum(['aal1', 'aal2', 'aal3']).optional(),
+  remember: z
+    .strictObject({
+      idleTimeout: duration.optional(),
+      absoluteTimeout: z
+        .union([duration, z.literal(false)], "must be a duration such as '90d', or false for none")
+        .optional(),
+    })
+    .prefault({}),
+  login: z
+    .strictObject({
+      neverKeep: z.array(z.string()).default([]),
+      secrets: z.array(z.string()).default(['csrfSecret', 'csrfToken', '_csrf']),
+    })
+    .prefault({}),
+  renewAfter: z
+    .union([duration, z.literal(false)], "must be a duration such as '15m', or false for never")
     .default(false),
+  onReuse: z.enum(['report', 'revoke']).default('report'),
+  currentStamp: z
+    .custom<CurrentStamp>((value) => typeof value === 'function', 'must be a function')
+    .optional(),
+  pepper: z
+    .strictObject({
+      secrets: z.union([z.string(), z.array(z.string())], 'must be a text, or a list of texts'),
+      allowUnpeppered: z.boolean().default(false),
+    })
+    .optional(),
   clearExpired: z
     .union([
       z.literal(false),
@@ -172,25 +275,39 @@ export function resolveOptions(options: SessionOptions = {}): ResolvedSessionOpt
     idleTimeout,
     sliding,
     absoluteTimeout,
+    assurance,
+    remember,
+    renewAfter,
     expireAtBrowserClose,
     clearExpired,
     exclude,
     ...rest
   } = parsed.data;
+  const required = assurance && ASSURANCE[assurance];
   const policy: ExpiryPolicy = {
     cookieAge: cookie.maxAge,
-    idleTimeout: idleTimeout ?? cookie.maxAge,
-    absoluteTimeout: absoluteTimeout === false ? null : absoluteTimeout,
+    idleTimeout: idleTimeout ?? Math.min(cookie.maxAge, required?.idleTimeout ?? Infinity),
+    absoluteTimeout: (absoluteTimeout ?? required?.absoluteTimeout ?? false) || null,
     expireAtBrowserClose,
     sliding,
   };
   checkTimeouts(policy, idleTimeout !== undefined);
+  const rememberedPolicy = resolveRemembered(policy, remember, required);
+  if (renewAfter !== false && renewAfter < SHORTEST_RENEWAL) {
+    throw new SessionConfigError(
+      'renewAfter',
+      'is less than two minutes, in which a former key may still be in use. Lengthen it.',
+    );
+  }
   checkCookie(cookie);
   const { maxAge: _, domain, priority, ...attributes } = cookie;
   return {
     ...rest,
     cookie: { ...attributes, ...(domain !== undefined && { domain }), ...(priority && { priority }) },
     policy,
+    rememberedPolicy,
+    renewAfter: renewAfter || null,
+    concessions: assurance ? concessionsOf(assurance, { '': policy, 'remember.': rememberedPolicy }) : [],
     clearExpired: clearExpired &&
       checkJitter(clearExpired.jitter) && {
         ...clearExpired,
@@ -198,6 +315,37 @@ export function resolveOptions(options: SessionOptions = {}): ResolvedSessionOpt
       },
     excluded: compileExclude(exclude),
   };
+}
+
+function resolveRemembered(
+  policy: ExpiryPolicy,
+  { idleTimeout, absoluteTimeout }: { idleTimeout?: number | undefined; absoluteTimeout?: number | false | undefined },
+  required: Timeouts | undefined,
+): ExpiryPolicy {
+  const last = (absoluteTimeout ?? required?.absoluteTimeout ?? 90 * DAY) || null;
+  const idle = idleTimeout ?? Math.min(30 * DAY, required?.idleTimeout ?? Infinity, last ?? Infinity);
+  if (last !== null && idle > last) {
+    throw new SessionConfigError(
+      'remember.idleTimeout',
+      'is longer than "remember.absoluteTimeout", so it could never strike. Shorten it, or lengthen the other.',
+    );
+  }
+  return {
+    ...policy,
+    cookieAge: Math.min(idle, FOUR_HUNDRED_DAYS),
+    idleTimeout: idle,
+    absoluteTimeout: last,
+    expireAtBrowserClose: false,
+  };
+}
+
+/** What is weaker than the level asks for. Somebody decided that, and whoever reads the log should know. */
+function concessionsOf(level: AssuranceLevel, policies: Record<string, ExpiryPolicy>): string[] {
+  return Object.entries(policies).flatMap(([prefix, policy]) =>
+    (['idleTimeout', 'absoluteTimeout'] as const)
+      .filter((name) => (policy[name] ?? Infinity) > ASSURANCE[level][name])
+      .map((name) => `Session option "${prefix}${name}" is longer than the assurance level ${level} allows.`),
+  );
 }
 
 function checkTimeouts(policy: ExpiryPolicy, idleGiven: boolean): void {

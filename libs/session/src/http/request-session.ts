@@ -5,10 +5,11 @@ import vary from 'vary';
 import { SessionError } from '../session.errors.js';
 import { type ResolvedSessionOptions } from '../session.options.js';
 import { planCookie, variesByCookie } from '../session/commit-plan.js';
-import { deadlineOf, expiresAtBrowserClose } from '../session/expiry.js';
+import { deadlineOf, expiresAtBrowserClose, lastLoginOf } from '../session/expiry.js';
 import { createSessionView } from '../session/session-view.js';
 import { createSession, type Session } from '../session/session.js';
-import { type SessionEnvironment, type SessionSlot, SessionState } from '../session/session-state.js';
+import { type SessionEnvironment, type SessionSlot } from '../session/session-environment.js';
+import { SessionState } from '../session/session-state.js';
 import { readCookie, removeCookieHeader, setCookieHeader } from './cookie-header.js';
 import { sendFailure, toHttpException } from './failure-response.js';
 import { installResponseGate } from './response-gate.js';
@@ -132,9 +133,10 @@ export class RequestSession {
 
   /** Says in the headers what the browser and caches have to know. */
   #setHeaders(failed: boolean): void {
-    if (this.#detached()) return;
     const { environment, response } = this;
-    const { state } = this.#open();
+    const { state, clearSiteData } = this.#open();
+    if (clearSiteData !== undefined) response.setHeader('Clear-Site-Data', clearSiteData);
+    if (this.#detached()) return;
     const facts = state.facts(failed);
     const cookie = planCookie(facts);
     if (variesByCookie(facts, cookie)) vary(response, 'Cookie');
@@ -161,13 +163,11 @@ export class RequestSession {
     return this.#abandoned || !('session' in this.request);
   }
 
-  #cookieAge({ expiry, record }: SessionState): number | null {
-    const { policy, now: clock } = this.environment.sessions;
+  #cookieAge({ expiry, policy, record }: SessionState): number | null {
     if (expiresAtBrowserClose(expiry, policy)) return null;
-    const now = clock();
-    return (
-      deadlineOf(expiry, record?.createdAt ?? now, now, { ...policy, idleTimeout: policy.cookieAge }) - now
-    );
+    const now = this.environment.sessions.now();
+    const begunAt = record ? lastLoginOf(record) : now;
+    return deadlineOf(expiry, begunAt, now, { ...policy, idleTimeout: policy.cookieAge }) - now;
   }
 
   #secure(): boolean {

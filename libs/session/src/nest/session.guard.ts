@@ -7,6 +7,7 @@ import {
   UnauthorizedException,
 } from '@nestjs/common';
 import { HttpAdapterHost, Reflector } from '@nestjs/core';
+import { parseDuration } from '../session/expiry.js';
 import { type Session } from '../session/session.js';
 import { requestSessionIn } from './request-of.js';
 import { SESSION_REQUIREMENT, type SessionRequirement } from './require-session.decorator.js';
@@ -31,7 +32,7 @@ export class SessionGuard implements CanActivate {
       SESSION_REQUIREMENT,
       [context.getHandler(), context.getClass()],
     );
-    if (session && this.satisfies(session, requirement)) return true;
+    if (session && isFresh(session, requirement) && this.satisfies(session, requirement)) return true;
     if (requirement?.redirectTo === undefined || context.getType() !== 'http')
       throw new UnauthorizedException();
     this.adapterHost.httpAdapter.setHeader(
@@ -52,4 +53,11 @@ export class SessionGuard implements CanActivate {
       (key) => data.get(key) !== undefined && data.get(key) !== null && data.get(key) !== false,
     );
   }
+}
+
+function isFresh(session: Session, requirement: SessionRequirement | undefined): boolean {
+  const within = requirement?.authenticatedWithin;
+  if (within === undefined) return true;
+  const age = session.authenticationAge;
+  return age !== null && age <= Number(parseDuration(within)) / 1000;
 }

@@ -24,6 +24,7 @@ const NOTHING: Facts = {
   renewed: false,
   empty: true,
   touchDue: false,
+  renewalDue: false,
   keyChanged: false,
   deadlineMoved: false,
 };

@@ -26,6 +26,8 @@ export interface CommitFacts {
   empty: boolean;
   /** The idle clock is due for a touch. */
   touchDue: boolean;
+  /** The session key is due for its renewal. */
+  renewalDue: boolean;
 }
 
 /** How the live record differs from what the browser knows of it. */
@@ -37,13 +39,14 @@ export interface CookieFacts {
 }
 
 /** The one write that brings the store up to date, after the deletion of ended records. */
-export type StoreStep = 'nothing' | 'create' | 'save' | 'rename' | 'touch';
+export type StoreStep = 'nothing' | 'create' | 'save' | 'rename' | 'renew' | 'touch';
 
 export function planStore(facts: CommitFacts): StoreStep {
   // What is gone is not made again, under no key: whoever ended the session meant all of it.
   if (facts.failed || facts.gone) return 'nothing';
   if (!facts.live) return facts.changed && !facts.empty ? 'create' : 'nothing';
   if (facts.rotated) return 'rename';
+  if (facts.renewalDue && facts.accessed) return 'renew';
   if (facts.changed) return 'save';
   return facts.renewed || (facts.touchDue && facts.accessed) ? 'touch' : 'nothing';
 }

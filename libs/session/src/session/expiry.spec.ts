@@ -167,6 +167,7 @@ describe('deadlineOf', () => {
 const record = (given: Partial<Parameters<typeof isExpired>[0]> = {}) => ({
   expiry: null,
   createdAt: now - 2 * hour,
+  meta: {},
   lastSeenAt: now - 30 * minute,
   expiresAt: now + 30 * minute,
   ...given,

@@ -21,7 +21,7 @@ export interface ExpiryPolicy {
  */
 export type ExpiryInput = number | string | Date | null;
 
-type Timing = Pick<SessionRecord, 'expiry' | 'createdAt' | 'lastSeenAt' | 'expiresAt'>;
+type Timing = Pick<SessionRecord, 'expiry' | 'createdAt' | 'lastSeenAt' | 'expiresAt' | 'meta'>;
 
 const SECOND = 1000;
 /** A thousand years. Numbers up to here, added to a moment up to there, are valid dates with a year of four digits. */
@@ -104,15 +104,16 @@ export function expiresAtBrowserClose(expiry: SessionExpiry, policy: ExpiryPolic
 /**
  * The moment, in epoch milliseconds, at which a session that is used `now` ends on the server, unless it is used again.
  * Browsers do not tell when they close, so an expiry of 0 ends after the idle timeout.
+ * @param begunAt from when the absolute timeout counts: `lastLoginOf` the record
  */
 export function deadlineOf(
   expiry: SessionExpiry,
-  createdAt: number,
+  begunAt: number,
   now: number,
   policy: ExpiryPolicy,
 ): number {
   const own = typeof expiry === 'string' ? Date.parse(expiry) : now + idleTimeOf(expiry, policy);
-  const last = policy.absoluteTimeout === null ? Infinity : createdAt + policy.absoluteTimeout;
+  const last = policy.absoluteTimeout === null ? Infinity : begunAt + policy.absoluteTimeout;
   return Math.floor(Math.min(own, last));
 }
 
@@ -130,11 +131,25 @@ export function isExpired(record: Timing, now: number, policy: ExpiryPolicy): bo
 export function touchDue(record: Timing, now: number, policy: ExpiryPolicy): boolean {
   if (!policy.sliding || typeof record.expiry === 'string') return false;
   if (now - record.lastSeenAt < idleTimeOf(record.expiry, policy) / 10) return false;
-  return deadlineOf(record.expiry, record.createdAt, now, policy) > currentDeadline(record, policy);
+  return deadlineOf(record.expiry, lastLoginOf(record), now, policy) > currentDeadline(record, policy);
+}
+
+/** When the user last logged in, or the session began: a login starts the absolute timeout anew, a rotation does not. */
+export function lastLoginOf({ createdAt, meta }: Pick<SessionRecord, 'createdAt' | 'meta'>): number {
+  return createdAt + (meta.authenticatedAfter ?? 0);
+}
+
+/** Is the session key so old that it has to be replaced? @param renewAfter milliseconds; null: it never is */
+export function renewalDue(
+  { createdAt, meta }: Pick<SessionRecord, 'createdAt' | 'meta'>,
+  now: number,
+  renewAfter: number | null,
+): boolean {
+  return renewAfter !== null && now - createdAt - (meta.rotation?.after ?? 0) >= renewAfter;
 }
 
 function currentDeadline(record: Timing, policy: ExpiryPolicy): number {
-  return Math.min(record.expiresAt, deadlineOf(record.expiry, record.createdAt, record.lastSeenAt, policy));
+  return Math.min(record.expiresAt, deadlineOf(record.expiry, lastLoginOf(record), record.lastSeenAt, policy));
 }
 
 function idleTimeOf(expiry: number | null, policy: ExpiryPolicy): number {

@@ -1,7 +1,8 @@
 import { SessionCookieTooLargeError } from '../session.errors.js';
 import { applyChanges } from '../stores/session-log.js';
+import { type SessionChanges, type SessionRecord } from '../stores/session-store.js';
 import { type SealedRecord, type SealingStore } from '../stores/sealing-store.js';
-import { type RecordKeeper } from './record-keeper.js';
+import { type RecordKeeper, type Renamed } from './record-keeper.js';
 import { within } from './store-access.js';
 
 /** What browsers accept of one cookie, in bytes: name, value and attributes together. */
@@ -35,7 +36,11 @@ export function sealedKeeper(
     if (size > LARGEST_COOKIE) throw new SessionCookieTooLargeError(LARGEST_COOKIE, size);
     return token;
   };
-  const save: RecordKeeper['save'] = async (token, changes, record) => {
+  const save = async (
+    token: string,
+    changes: SessionChanges,
+    record: SessionRecord,
+  ): Promise<string | null> => {
     const current = open(token);
     if (!current) return null;
     return seal({
@@ -45,17 +50,27 @@ export function sealedKeeper(
       userSince: changes.userId === undefined ? current.userSince : record.userId === null ? null : now(),
     });
   };
+  /** Old tokens go on to open, so that there is nothing to be known of a rotation. */
+  const rename = async (
+    token: string,
+    changes: SessionChanges,
+    record: SessionRecord,
+  ): Promise<Renamed | null> => {
+    const moved = await save(token, changes, record);
+    return moved === null ? null : { token: moved, meta: record.meta };
+  };
   return {
     isToken: (text) => store.isToken(text),
     everyWriteMoves: true,
     async load(token) {
       const record = open(token);
       if (!record || (await within(timeLimit, 'load', store.isRevoked(record)))) return null;
-      return record;
+      return { standing: 'live', token, record };
     },
     create: async (record) => seal({ ...record, userSince: record.userId === null ? null : now() }),
     save,
-    rename: save,
+    rename,
+    renew: rename,
     async touch(token, { version, lastSeenAt, expiresAt }) {
       const current = open(token);
       if (!current || current.version !== version || current.expiresAt >= expiresAt) return null;

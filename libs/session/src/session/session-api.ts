@@ -3,7 +3,12 @@ import { SessionGoneError, SessionKeyError } from '../session.errors.js';
 import { DictionaryApi, read, STATE } from './dictionary-api.js';
 import { type ExpiryInput, expiresAtBrowserClose, expiryAge, expiryDate, parseExpiry } from './expiry.js';
 import { SessionCookie } from './session-cookie.js';
+import { type LoginOptions } from './session-draft.js';
 import { type SessionState } from './session-state.js';
+
+export interface LogoutOptions {
+  clearSiteData?: boolean | readonly ('cache' | 'cookies' | 'storage' | 'executionContexts')[];
+}
 
 /** The Node callback of express-session's methods. */
 export type SessionCallback = (error?: unknown) => void;
@@ -42,10 +47,16 @@ export class SessionApi<Data extends object> extends DictionaryApi<Data> {
   }
 
   /**
-   * Binds the session to a user, under a new session key. Data written before stay, unless they belong to another user.
+   * Binds the session to a user, under a new session key; the old one is dead at once. Data of the anonymous session
+   * stay as `keep` says, data of another user never do. Nothing to wait for: it is saved with the response.
    * @param userId the user's id, as text
+   *
+   * @example
+   * ```ts
+   * session.login(user.id, { keep: ['cart'], remember: body.remember, stamp: user.passwordHash });
+   * ```
    */
-  login(userId: string | number): void {
+  login(userId: string | number, options: LoginOptions = {}): void {
     const state = this[STATE];
     state.assertWritable();
     if ((typeof userId !== 'string' && typeof userId !== 'number') || userId === '' || Number.isNaN(userId)) {
@@ -54,18 +65,40 @@ export class SessionApi<Data extends object> extends DictionaryApi<Data> {
         'must be bound to the id of a user. Pass login() a string or a number.',
       );
     }
-    state.bindUser(String(userId));
+    state.bindUser(String(userId), options);
   }
 
-  /** The same as `flush`. */
-  logout(): void {
-    this[STATE].end();
+  /**
+   * Ends the session, as `flush` does.
+   * @param clearSiteData asks the browser to forget what it keeps of this site as well, by a `Clear-Site-Data` header:
+   * everything (true), or the types named, such as `['cache', 'storage']`. Browsers heed it over TLS only.
+   */
+  logout({ clearSiteData = false }: LogoutOptions = {}): void {
+    const state = this[STATE];
+    state.end();
+    if (clearSiteData === false) return;
+    const types = clearSiteData === true ? ['*'] : clearSiteData;
+    state.slot.clearSiteData = types.map((type) => JSON.stringify(type)).join(', ');
   }
 
   /** The user bound by `login`, or null. */
   get userId(): string | null {
     read(this).accessed = true;
     return this[STATE].userId;
+  }
+
+  /** When the user last logged in, with `login`; null without a user. */
+  get authenticatedAt(): Date | null {
+    read(this).accessed = true;
+    const { authenticatedAt } = this[STATE];
+    return authenticatedAt === null ? null : new Date(authenticatedAt);
+  }
+
+  /** Seconds since that login; null without a user. By the same clock, which tests can move. */
+  get authenticationAge(): number | null {
+    const { authenticatedAt, environment } = this[STATE];
+    read(this).accessed = true;
+    return authenticatedAt === null ? null : (environment.now() - authenticatedAt) / 1000;
   }
 
   // --- Time ---
@@ -95,7 +128,7 @@ export class SessionApi<Data extends object> extends DictionaryApi<Data> {
   /** Will the session end when the browser is closed? */
   getExpireAtBrowserClose(): boolean {
     read(this).accessed = true;
-    return expiresAtBrowserClose(this[STATE].expiry, this[STATE].environment.policy);
+    return expiresAtBrowserClose(this[STATE].expiry, this[STATE].policy);
   }
 
   /** When the session was first saved; null before. */
@@ -219,7 +252,7 @@ function expiryArguments(
   const now = state.environment.now();
   return [
     expiry,
-    state.environment.policy,
+    state.policy,
     { now, modification: given.modification?.getTime() ?? now },
   ] as const;
 }

@@ -16,11 +16,11 @@ export class SessionCookie {
 
   /** The moment the session ends, or null when it ends with the browser. */
   get expires(): Date | null {
-    const { expiry, environment, record } = this.#state;
-    if (expiresAtBrowserClose(expiry, environment.policy)) return null;
+    const { expiry, environment, policy, record } = this.#state;
+    if (expiresAtBrowserClose(expiry, policy)) return null;
     return record && record.expiry === expiry
       ? new Date(record.expiresAt)
-      : expiryDate(expiry, environment.policy, { now: environment.now() });
+      : expiryDate(expiry, policy, { now: environment.now() });
   }
 
   set expires(expires: Date | null | false) {
@@ -38,13 +38,13 @@ export class SessionCookie {
 
   /** The lifetime that every use of the session restarts, in milliseconds; null when it ends with the browser. */
   get originalMaxAge(): number | null {
-    const { expiry, environment } = this.#state;
-    if (expiresAtBrowserClose(expiry, environment.policy)) return null;
+    const { expiry, policy } = this.#state;
+    if (expiresAtBrowserClose(expiry, policy)) return null;
     return typeof expiry === 'number'
       ? expiry * 1000
       : typeof expiry === 'string'
         ? this.maxAge
-        : environment.policy.cookieAge;
+        : policy.cookieAge;
   }
 
   set originalMaxAge(milliseconds: number | null) {

@@ -5,50 +5,44 @@ import {
   SessionRecordCorruptError,
 } from '../session.errors.js';
 import { type SessionChanges, type SessionExpiry, type SessionRecord } from '../stores/session-store.js';
-import { type CookieAttributes } from './cookie-attributes.js';
-import { type CommitFacts, type CookieFacts, planStore } from './commit-plan.js';
-import { Dictionary } from './dictionary.js';
-import { deadlineOf, expiresAtBrowserClose, type ExpiryPolicy, isExpired, touchDue } from './expiry.js';
-import { type Limits } from './json-value.js';
-import { type RecordKeeper } from './record-keeper.js';
-import { type SessionEventListener } from './session-events.js';
+import { type CommitFacts, type CookieFacts, planStore, type StoreStep } from './commit-plan.js';
+import { hashStamp, isStampOf } from './credential-stamp.js';
+import { type Dictionary } from './dictionary.js';
+import {
+  deadlineOf,
+  expiresAtBrowserClose,
+  type ExpiryPolicy,
+  isExpired,
+  lastLoginOf,
+  renewalDue,
+  touchDue,
+} from './expiry.js';
+import { loginAdvice } from './login-advice.js';
+import { type LoginOptions, SessionDraft } from './session-draft.js';
+import { type SessionEnvironment, type SessionSlot } from './session-environment.js';
+import { type EndReason } from './session-events.js';
 import { createSessionId } from './session-key.js';
-
-/** What all sessions of an application share. */
-export interface SessionEnvironment {
-  keeper: RecordKeeper;
-  policy: ExpiryPolicy;
-  limits: Limits;
-  cookie: CookieAttributes;
-  saveEveryRequest: boolean;
-  now: () => number;
-  emit: SessionEventListener;
-}
-
-/** Where a session stands for its surroundings (a request), which learn here that another one has taken its place. */
-export interface SessionSlot {
-  state: SessionState;
-  /** The application destroyed the session or took it off the request. */
-  vacated: boolean;
-}
 
 /** Where to find a record: by its key, or if that has changed, by its session id. */
 interface Whereabouts {
   sessionKey: string;
   id: string;
+  userId: string | null;
 }
+
+/** A record that has to go. */
+type Doomed = Whereabouts & { reason: EndReason };
 
 /** No cookie, or the value of one. */
 export type PresentedKey = string | undefined;
 
 /**
- * What stands behind one session object: the record it came from, the dictionary, and what was asked of it. Nothing
- * here reaches the store before `persist`.
+ * What stands behind one session object: the record it came from, the draft of what it is to become, and where the two
+ * are on their way to each other. Nothing here reaches the store before `persist`.
  */
 export class SessionState {
-  /** Made when it is first needed: a session that is loaded gets its data, the others an empty one. */
-  #dictionary: Dictionary | undefined;
   readonly slot: SessionSlot;
+  readonly #draft: SessionDraft;
   #presented: CommitFacts['presented'];
   /** Of the live record; private, so that no inspection or serialisation of this object can show it. */
   #sessionKey: string | null = null;
@@ -61,16 +55,10 @@ export class SessionState {
   #work: Promise<void> = Promise.resolve();
   #running = 0;
   /** Records that flush, logout or regenerate has ended; deleted by the next persist. */
-  #doomed: Whereabouts[] = [];
+  #doomed: Doomed[] = [];
   /** The record that went away while this request worked on it. */
   #lost: Whereabouts | null = null;
-  #userId: string | null = null;
-  #expiry: SessionExpiry = null;
   #ended = false;
-  #rotated = false;
-  /** `login` was called, perhaps for the user who was bound already. */
-  #loggedIn = false;
-  #renewed = false;
   #gone = false;
   /** Why nothing may be changed here any more; null: it may. */
   #closed: string | null = null;
@@ -83,6 +71,7 @@ export class SessionState {
     slot?: SessionSlot,
   ) {
     this.slot = slot ?? { state: this, vacated: false };
+    this.#draft = new SessionDraft(environment.limits);
     this.#presentedKey = presentedKey;
     this.#presented =
       presentedKey === undefined
@@ -111,18 +100,50 @@ export class SessionState {
   }
 
   async #read(sessionKey: string): Promise<void> {
-    const record = await this.#loadRecord(sessionKey);
-    this.#presented = record ? 'live' : 'unknown';
+    const found = await this.#find(sessionKey);
+    this.#presented = found ? 'live' : 'unknown';
     this.loaded = true;
-    if (!record) return;
-    this.#adopt(sessionKey, record);
+    if (!found) return;
+    const { record } = found;
+    this.#adopt(found.token, record);
     this.#known = { expiresAt: record.expiresAt, browserLength: this.#browserLength };
+    this.environment.emit({ type: 'loaded', sessionId: record.id, userId: record.userId });
   }
 
-  async #loadRecord(sessionKey: string): Promise<SessionRecord | null> {
+  /** The live record of this key, as far as everything that can end a session agrees. */
+  async #find(sessionKey: string): Promise<{ token: string; record: SessionRecord } | null> {
+    const { keeper, emit, onReuse } = this.environment;
+    const found = await this.#ask(sessionKey);
+    if (found === null) return null;
+    if (found.standing === 'replaced') {
+      // Whatever this request does, the one that rotated the session has answered with the cookie that counts.
+      this.#gone = true;
+      return null;
+    }
+    const { record, token } = found;
+    const session = { sessionId: record.id, userId: record.userId };
+    if (found.standing === 'reused') {
+      emit({ type: 'reuse', ...session });
+      if (onReuse === 'report') return null;
+      await keeper.end(token, record.id);
+      emit({ type: 'ended', reason: 'reuse', ...session });
+      return null;
+    }
+    if (isExpired(record, this.environment.now(), this.#policyOf(record))) {
+      emit({ type: 'expired', ...session });
+      return null;
+    }
+    if (await this.#hasStaleStamp(record)) {
+      await keeper.end(token, record.id);
+      emit({ type: 'ended', reason: 'stamp', ...session });
+      return null;
+    }
+    return found;
+  }
+
+  async #ask(sessionKey: string) {
     try {
-      const record = await this.environment.keeper.load(sessionKey);
-      return record && !isExpired(record, this.environment.now(), this.environment.policy) ? record : null;
+      return await this.environment.keeper.load(sessionKey);
     } catch (error) {
       if (!(error instanceof SessionRecordCorruptError)) throw error;
       this.environment.emit({ type: 'corrupt', error });
@@ -130,23 +151,24 @@ export class SessionState {
     }
   }
 
+  async #hasStaleStamp({ userId, meta }: SessionRecord): Promise<boolean> {
+    const { currentStamp } = this.environment;
+    if (!currentStamp || userId === null) return false;
+    return !isStampOf(meta.stamp, await currentStamp(userId));
+  }
+
   #adopt(sessionKey: string, record: SessionRecord): void {
     this.#sessionKey = sessionKey;
     this.#record = record;
-    this.#userId = record.userId;
-    this.#expiry = record.expiry;
-    const accessed = this.#dictionary?.accessed ?? false;
-    this.#dictionary = new Dictionary(record.data, this.environment.limits);
-    this.#dictionary.accessed = accessed;
+    this.#draft.adopt(record);
   }
 
   /** Forgets every unsaved change and reads the record again. False: it is gone. */
   async reload(): Promise<boolean> {
     const sessionKey = this.#sessionKey;
-    const record = sessionKey === null ? null : await this.#loadRecord(sessionKey);
-    if (sessionKey === null || !record) return false;
-    this.#adopt(sessionKey, record);
-    this.#rotated = this.#loggedIn = this.#renewed = false;
+    const found = sessionKey === null ? null : await this.#find(sessionKey);
+    if (!found) return false;
+    this.#adopt(found.token, found.record);
     if (this.#closed === RESPONSE_LEFT) this.#closed = null;
     return true;
   }
@@ -154,7 +176,7 @@ export class SessionState {
   // --- What a handler sees and asks for ---
 
   get dictionary(): Dictionary {
-    return (this.#dictionary ??= new Dictionary({}, this.environment.limits));
+    return this.#draft.dictionary;
   }
 
   get record(): Readonly<SessionRecord> | null {
@@ -170,27 +192,39 @@ export class SessionState {
   }
 
   get userId(): string | null {
-    return this.#userId;
+    return this.#draft.userId;
+  }
+
+  /** When the user logged in, in epoch milliseconds. */
+  get authenticatedAt(): number | null {
+    const { userId, meta } = this.#draft;
+    if (userId === null || meta.authenticatedAfter === undefined) return null;
+    return (this.#record?.createdAt ?? this.environment.now()) + meta.authenticatedAfter;
   }
 
   get expiry(): SessionExpiry {
-    return this.#expiry;
+    return this.#draft.expiry;
   }
 
   set expiry(expiry: SessionExpiry) {
     this.assertWritable();
-    if (expiry === this.#expiry) return;
-    this.#expiry = expiry;
+    if (expiry === this.#draft.expiry) return;
+    this.#draft.expiry = expiry;
     this.dictionary.accessed = true;
+  }
+
+  /** The timeouts that hold for this session. */
+  get policy(): ExpiryPolicy {
+    return this.#policyOf(this.#draft);
   }
 
   /** Does anything but the dictionary differ from the record? */
   get metadataChanged(): boolean {
-    return this.#userId !== (this.#record?.userId ?? null) || this.#expiry !== (this.#record?.expiry ?? null);
+    return this.#draft.differsBesideData(this.#record);
   }
 
   get empty(): boolean {
-    return this.dictionary.size === 0 && this.#expiry === null && this.#userId === null;
+    return this.#draft.empty;
   }
 
   assertLoaded(): void {
@@ -213,15 +247,12 @@ export class SessionState {
   }
 
   /** Ends the session: what is written next starts another one. */
-  end(): void {
+  end(reason: EndReason = 'logout'): void {
     this.assertWritable();
-    this.#doomRecord();
+    this.#doomRecord(reason);
     if (this.#record) this.#ended = true;
     this.#forget();
-    this.#dictionary = undefined;
-    this.dictionary.markWritten();
-    this.#userId = null;
-    this.#expiry = null;
+    this.#draft.clear();
     this.#gone = false;
   }
 
@@ -229,19 +260,33 @@ export class SessionState {
     this.assertWritable();
     if (this.#responseLeft) throw new SessionCommittedError(NO_NEW_KEY);
     this.dictionary.markWritten();
-    this.#rotated = true;
+    this.#draft.drop(this.environment.login.secrets);
+    this.#draft.rotated = true;
   }
 
-  bindUser(userId: string): void {
-    if (this.#userId !== null && this.#userId !== userId) this.end();
+  bindUser(userId: string, options: LoginOptions): void {
+    this.assertWritable();
+    if (this.#responseLeft) throw new SessionCommittedError(NO_NEW_KEY);
+    const bound = this.#draft.userId;
+    if (bound !== null && bound !== userId) this.end('user-changed');
+    else if (bound === null) this.#draft.keep(options.keep ?? true, this.environment.login.neverKeep);
+    // There is no record that others have ended, so nothing is revived by a session of its own.
+    if (this.#presented === 'unknown' && !this.#lost) this.#gone = false;
     this.rotate();
-    this.#userId = userId;
-    this.#loggedIn = true;
+    const now = this.environment.now();
+    const { stamp, remember = false } = options;
+    const device = this.slot.describeDevice?.();
+    this.#draft.login(userId, {
+      authenticatedAfter: now - (this.#record?.createdAt ?? now),
+      ...(remember && { remembered: true }),
+      ...(stamp !== undefined && { stamp: hashStamp(stamp) }),
+      ...(device && { device }),
+    });
   }
 
   renew(): void {
     this.assertWritable();
-    this.#renewed = true;
+    this.#draft.renewed = true;
   }
 
   /** A new, empty session takes the place of this one, which ends and stays readable. */
@@ -251,7 +296,7 @@ export class SessionState {
     const successor = new SessionState(this.environment, this.#presentedKey, this.slot);
     successor.loaded = true;
     successor.#presented = this.#presented;
-    this.#doomRecord();
+    this.#doomRecord('logout');
     successor.#doomed = this.#doomed;
     successor.#ended = this.#ended || this.#record !== null;
     successor.dictionary.markWritten();
@@ -265,6 +310,7 @@ export class SessionState {
 
   facts(failed: boolean): CommitFacts & CookieFacts {
     const { dictionary, environment } = this;
+    const draft = this.#draft;
     return {
       presented: this.#presented,
       live: this.#record !== null,
@@ -272,23 +318,24 @@ export class SessionState {
       accessed: dictionary.accessed,
       failed,
       ended: this.#ended,
-      rotated: this.#rotated,
-      changed: !failed && (this.metadataChanged || this.#dataChanged),
-      renewed: this.#renewed || dictionary.forced || environment.saveEveryRequest,
-      empty: this.empty,
-      touchDue: this.#record !== null && touchDue(this.#record, environment.now(), environment.policy),
+      rotated: draft.rotated,
+      changed: !failed && (this.metadataChanged || draft.dataChanged),
+      renewed: draft.renewed || dictionary.forced || environment.saveEveryRequest,
+      empty: draft.empty,
+      touchDue: this.#record !== null && touchDue(this.#record, environment.now(), this.policy),
+      renewalDue:
+        this.#record !== null && renewalDue(this.#record, environment.now(), environment.renewAfter),
       keyChanged: this.#sessionKey !== this.#presentedKey,
       deadlineMoved: (environment.saveEveryRequest && !failed) || this.#deadlineMoved(),
     };
   }
 
-  /** Django lets the application take back `modified`; then nothing is saved until it writes again. */
-  get #dataChanged(): boolean {
-    return this.dictionary.modified && Object.keys(this.dictionary.changes()).length > 0;
+  #policyOf({ meta }: Pick<SessionRecord, 'meta'>): ExpiryPolicy {
+    return meta.remembered ? this.environment.rememberedPolicy : this.environment.policy;
   }
 
   get #browserLength(): boolean {
-    return expiresAtBrowserClose(this.#expiry, this.environment.policy);
+    return expiresAtBrowserClose(this.expiry, this.policy);
   }
 
   #deadlineMoved(): boolean {
@@ -326,29 +373,83 @@ export class SessionState {
   }
 
   async #persist(failed: boolean): Promise<void> {
-    if (this.#expiresAtOnce() && !failed) this.end();
-    while (this.#doomed[0] !== undefined) {
-      await this.environment.keeper.end(this.#doomed[0].sessionKey, this.#doomed[0].id);
-      this.#doomed.shift();
-    }
-    const step = planStore(this.facts(failed));
-    if (step === 'nothing') return;
-    if (step === 'create') return this.#create();
-    const { keeper } = this.environment;
-    if (this.#responseLeft && keeper.everyWriteMoves) throw new SessionCommittedError(NO_NEW_KEY);
-    const sessionKey = this.#sessionKey as string;
-    const next = this.#nextRecord();
-    if (step === 'touch' && next.expiresAt >= (this.#record as SessionRecord).expiresAt) {
-      const touched = await keeper.touch(sessionKey, next);
-      if (touched !== null) this.#written(touched, next);
-      this.#renewed = false;
+    if (this.#expiresAtOnce() && !failed) this.end('expiry');
+    await this.#endDoomed();
+    const facts = this.facts(failed);
+    const step = planStore(facts);
+    if (step === 'nothing') {
+      if (this.#gone && facts.changed && !this.#lost) this.#reportLoss();
       return;
     }
+    const { loggedIn } = this.#draft;
+    if (loggedIn) await this.#stampDraft();
+    if (step === 'create') await this.#create();
+    else if (step === 'touch') await this.#touch();
+    else await this.#update(step);
+    if (loggedIn && this.#record) await this.environment.afterLogin?.(this.#record);
+  }
+
+  async #endDoomed(): Promise<void> {
+    for (let doomed = this.#doomed[0]; doomed; doomed = this.#doomed[0]) {
+      const { sessionKey, id, userId, reason } = doomed;
+      await this.environment.keeper.end(sessionKey, id);
+      this.#doomed.shift();
+      this.environment.emit({ type: 'ended', reason, sessionId: id, userId });
+    }
+  }
+
+  /** Without a stamp of its own, a login is bound to the credential that the user has now. */
+  async #stampDraft(): Promise<void> {
+    const { currentStamp } = this.environment;
+    const { userId, meta } = this.#draft;
+    if (!currentStamp || userId === null || meta.stamp !== undefined) return;
+    const stamp = await currentStamp(userId);
+    if (stamp !== null) this.#draft.meta = { ...meta, stamp: hashStamp(stamp) };
+  }
+
+  async #touch(): Promise<void> {
+    const next = this.#nextRecord();
     // A touch only moves a deadline forward. Shorter options move it back, which takes a save.
-    const changes = step === 'touch' ? {} : this.#changes();
-    const saved = await keeper[step === 'rename' ? 'rename' : 'save'](sessionKey, changes, next);
-    if (saved !== null) this.#written(saved, { ...next, version: next.version + 1 });
-    else this.#lose();
+    if (next.expiresAt < (this.#record as SessionRecord).expiresAt) return this.#write('save', {}, next);
+    this.#assertDeliverable();
+    const touched = await this.environment.keeper.touch(this.#sessionKey as string, next);
+    if (touched !== null) this.#written(touched, next);
+    this.#draft.renewed = false;
+  }
+
+  #update(step: 'save' | 'rename' | 'renew'): Promise<void> {
+    const changes = this.#draft.changesTo(this.#record);
+    const advice = this.environment.advise && loginAdvice(changes, this.userId);
+    if (advice) this.environment.advise?.(advice);
+    return this.#write(step, changes, this.#nextRecord());
+  }
+
+  async #write(
+    step: Extract<StoreStep, 'save' | 'rename' | 'renew'>,
+    changes: SessionChanges,
+    next: SessionRecord,
+  ): Promise<void> {
+    this.#assertDeliverable();
+    const { keeper, emit } = this.environment;
+    const sessionKey = this.#sessionKey as string;
+    const { loggedIn } = this.#draft;
+    const saved = { ...next, version: next.version + 1 };
+    if (step === 'save') {
+      const token = await keeper.save(sessionKey, changes, next);
+      if (token === null) this.#lose();
+      else this.#written(token, saved);
+      return;
+    }
+    const moved = await keeper[step](sessionKey, changes, next);
+    if (moved === null) return this.#lose();
+    this.#written(moved.token, { ...saved, meta: moved.meta });
+    const reason = step === 'renew' ? 'renewal' : loggedIn ? 'login' : 'cycle';
+    emit({ type: 'rotated', reason, sessionId: next.id, userId: next.userId });
+  }
+
+  #assertDeliverable(): void {
+    if (this.#responseLeft && this.environment.keeper.everyWriteMoves)
+      throw new SessionCommittedError(NO_NEW_KEY);
   }
 
   /** Makes a record at once, even of an empty session. */
@@ -367,69 +468,72 @@ export class SessionState {
 
   async #create(): Promise<void> {
     if (this.#responseLeft) throw new SessionCommittedError(NO_NEW_KEY);
+    const { keeper, emit, advise } = this.environment;
+    const advice = advise && loginAdvice({ set: this.dictionary.snapshot() }, this.userId);
+    if (advice) advise?.(advice);
     const next = this.#nextRecord();
-    this.#written(await this.environment.keeper.create(next), next);
+    this.#written(await keeper.create(next), next);
+    emit({ type: 'created', sessionId: next.id, userId: next.userId });
   }
 
   #nextRecord(): SessionRecord {
     const now = this.environment.now();
+    const { userId, expiry, meta } = this.#draft;
     const createdAt = this.#record?.createdAt ?? now;
     return {
       id: this.id,
-      userId: this.#userId,
+      userId,
       data: this.dictionary.snapshot(),
-      expiry: this.#expiry,
+      expiry,
       createdAt,
       lastSeenAt: now,
-      expiresAt: deadlineOf(this.#expiry, createdAt, now, this.environment.policy),
+      expiresAt: deadlineOf(expiry, lastLoginOf({ createdAt, meta }), now, this.policy),
       version: this.#record?.version ?? 1,
-    };
-  }
-
-  #changes(): SessionChanges {
-    return {
-      ...this.dictionary.changes(),
-      ...((this.#loggedIn || this.#userId !== this.#record?.userId) && { userId: this.#userId }),
-      ...(this.#expiry !== this.#record?.expiry && { expiry: this.#expiry }),
+      meta,
     };
   }
 
   #expiresAtOnce(): boolean {
-    if (this.#expiry === null || this.#expiry === 0 || !this.metadataChanged) return false;
+    if (this.expiry === null || this.expiry === 0 || !this.metadataChanged) return false;
     const now = this.environment.now();
-    return deadlineOf(this.#expiry, this.#record?.createdAt ?? now, now, this.environment.policy) <= now;
+    const createdAt = this.#record?.createdAt ?? now;
+    return deadlineOf(this.expiry, lastLoginOf({ createdAt, meta: this.#draft.meta }), now, this.policy) <= now;
   }
 
   #written(sessionKey: string, record: SessionRecord): void {
     this.#sessionKey = sessionKey;
     this.#record = record;
-    this.dictionary.saved(record.data);
-    this.#rotated = this.#loggedIn = this.#renewed = false;
+    this.#draft.saved(record);
   }
 
-  #doomRecord(): void {
+  #doomRecord(reason: EndReason): void {
     const whereabouts = this.#whereabouts() ?? this.#lost;
-    if (whereabouts) this.#doomed.push(whereabouts);
+    if (whereabouts) this.#doomed.push({ ...whereabouts, reason });
     this.#lost = null;
   }
 
   #whereabouts(): Whereabouts | null {
-    return this.#sessionKey === null ? null : { sessionKey: this.#sessionKey, id: this.id };
+    const sessionKey = this.#sessionKey;
+    return sessionKey === null ? null : { sessionKey, id: this.id, userId: this.#record?.userId ?? null };
   }
 
   #lose(): void {
-    this.environment.emit({ type: 'write-after-end', sessionId: this.id });
+    this.#reportLoss();
     // A rotation may be what took it away. Should this request go on to log out, that has to hold all the same.
     this.#lost = this.#whereabouts();
     this.#forget();
     this.#gone = true;
   }
 
+  #reportLoss(): void {
+    this.environment.emit({ type: 'write-after-end', sessionId: this.id });
+  }
+
   #forget(): void {
     this.#sessionKey = null;
     this.#record = null;
     this.#freshId = null;
-    this.#rotated = this.#loggedIn = this.#renewed = false;
+    this.#draft.forgetRequests();
   }
 }
 

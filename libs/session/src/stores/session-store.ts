@@ -31,6 +31,46 @@ export interface SessionRecord {
   expiresAt: number;
   /** Raised by every write of data. As loaded; a store need not maintain the number in the object. */
   version: number;
+  /** What logins and rotations have left. Stores keep it as JSON, and have nothing to do with what is in it. */
+  meta: SessionMeta;
+}
+
+/**
+ * What is known of a session beside its data. Times are milliseconds **after `createdAt`**, so that they need no
+ * conversion between clocks.
+ */
+export interface SessionMeta {
+  /** When the user last logged in. */
+  authenticatedAfter?: number;
+  /** The user wished to be remembered, so that the longer pair of timeouts holds. */
+  remembered?: true;
+  /** A hash of the credential's stamp that `login` was given. */
+  stamp?: string;
+  /** From where the user logged in, where the options ask for it. */
+  device?: SessionDevice;
+  /** How the session came to its present key; absent while it has its first one. */
+  rotation?: SessionRotation;
+}
+
+/** A description for the list of a user's sessions. */
+export interface SessionDevice {
+  /** Shortened to the network: `192.0.2.0`, `2001:db8:1::`. */
+  ip?: string;
+  userAgent?: string;
+}
+
+export interface SessionRotation {
+  after: number;
+  /** A renewal only: the present session key, sealed so that nothing but the former session key opens it. */
+  successor?: string;
+  /** A renewal only: when the present key was first seen from the client. */
+  usedAfter?: number;
+}
+
+/** Stands for a while where a session was that a rotation has moved. */
+export interface SessionMoved {
+  /** The store key that it was moved to. */
+  movedTo: string;
 }
 
 /**
@@ -47,6 +87,8 @@ export interface SessionChanges {
   push?: { [key: string]: JsonValue[] };
   expiry?: SessionExpiry;
   userId?: string | null;
+  /** Takes the place of the whole `meta`. */
+  meta?: SessionMeta;
 }
 
 /**
@@ -60,6 +102,9 @@ export interface SessionChanges {
  * that cannot be reached throws `SessionStoreUnavailableError`.
  */
 export abstract class SessionStore {
+  /** Does `find` know where `rename` has moved a record? What the option `renewAfter` needs. */
+  readonly remembersMoves: boolean = false;
+
   /** The live record under this key, or null. */
   abstract load(key: string): Promise<SessionRecord | null>;
 
@@ -109,6 +154,14 @@ export abstract class SessionStore {
     return false;
   }
 
+  /**
+   * Like `load`, in one step as well. Under a key that `rename` has left, a store that remembers it for at least a minute
+   * (see `remembersMoves`) tells where the record was moved to, whether that is still there or not.
+   */
+  find(key: string): Promise<SessionRecord | SessionMoved | null> {
+    return this.load(key);
+  }
+
   async exists(key: string): Promise<boolean> {
     return (await this.load(key)) !== null;
   }
@@ -127,6 +180,15 @@ export abstract class SessionStore {
    */
   deleteByUser(_userId: string, _exceptIds: readonly string[] = []): Promise<number> {
     return this.unsupported("end a user's sessions");
+  }
+
+  /**
+   * Deletes the live record with this session id, wherever rotations have moved it. False: there was none.
+   * @param userId the record must be bound to this user; it also makes the record easier to find for some stores
+   * @throws SessionUnsupportedError unless the store can
+   */
+  deleteById(_id: string, _userId?: string): Promise<boolean> {
+    return this.unsupported('end a session by its id');
   }
 
   /**

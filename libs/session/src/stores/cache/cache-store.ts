@@ -157,6 +157,7 @@ function withChanges(current: SessionRecord, changes: SessionChanges, record: Se
     data: applyChanges(current.data, changes),
     userId: changes.userId === undefined ? current.userId : changes.userId,
     expiry: changes.expiry === undefined ? current.expiry : changes.expiry,
+    meta: changes.meta ?? current.meta,
     expiresAt: unchanged || changes.expiry !== undefined ? record.expiresAt : current.expiresAt,
     lastSeenAt: Date.now(),
     version: current.version + 1,

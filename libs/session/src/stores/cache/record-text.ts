@@ -18,7 +18,7 @@ export function decodeRecord(text: unknown): SessionRecord {
 function decodeMetadata(text: string): Metadata {
   try {
     const metadata = JSON.parse(text) as Metadata;
-    if (typeof metadata.id === 'string' && Number.isFinite(metadata.expiresAt)) return metadata;
+    if (typeof metadata.id === 'string' && Number.isFinite(metadata.expiresAt)) return { ...metadata, meta: metadata.meta ?? {} };
   } catch {
     // Falls through: what is not JSON is as corrupt as what is the wrong JSON. Its message would quote the text.
   }

@@ -2,7 +2,7 @@ import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { SessionRecordCorruptError } from '../../session.errors.js';
 import { type SealedRecord } from '../sealing-store.js';
 import { applyChanges } from '../session-log.js';
-import { type JsonObject, type SessionExpiry } from '../session-store.js';
+import { type JsonObject, type SessionExpiry, type SessionMeta } from '../session-store.js';
 
 /** The members of a record, without their names: a cookie has no room for them. */
 type Members = [
@@ -15,6 +15,7 @@ type Members = [
   expiry: SessionExpiry,
   version: number,
   data: JsonObject,
+  meta?: SessionMeta,
 ];
 
 /** The first byte of a content says what follows. */
@@ -27,8 +28,9 @@ const SMALL = 512;
 const LARGEST = 65_536;
 
 export function encodeContent(record: SealedRecord, compress: boolean): Buffer {
-  const { id, userId, userSince, createdAt, lastSeenAt, expiresAt, expiry, version, data } = record;
+  const { id, userId, userSince, createdAt, lastSeenAt, expiresAt, expiry, version, data, meta } = record;
   const members: Members = [id, userId, userSince, createdAt, lastSeenAt, expiresAt, expiry, version, data];
+  if (Object.keys(meta).length > 0) members.push(meta);
   const text = Buffer.from(JSON.stringify(members));
   if (compress && text.length > SMALL && text.length <= LARGEST) {
     const deflated = deflateRawSync(text);
@@ -40,10 +42,10 @@ export function encodeContent(record: SealedRecord, compress: boolean): Buffer {
 /** @throws SessionRecordCorruptError when this is no content of ours, or inflates to more than a session */
 export function decodeContent(content: Buffer): SealedRecord {
   try {
-    const [id, userId, userSince, createdAt, lastSeenAt, expiresAt, expiry, version, data] = JSON.parse(
+    const [id, userId, userSince, createdAt, lastSeenAt, expiresAt, expiry, version, data, meta = {}] = JSON.parse(
       textOf(content),
     ) as Members;
-    if (typeof id !== 'string' || typeof expiresAt !== 'number' || !isObject(data)) throw notOurs();
+    if (typeof id !== 'string' || typeof expiresAt !== 'number' || !isObject(data) || !isObject(meta)) throw notOurs();
     return {
       id,
       userId,
@@ -53,6 +55,7 @@ export function decodeContent(content: Buffer): SealedRecord {
       expiresAt,
       expiry,
       version,
+      meta,
       // Without prototype, as data are everywhere.
       data: applyChanges(data, {}),
     };

@@ -2,7 +2,7 @@ import { type SessionEngine } from '../session-engine.js';
 import { CookieStore, type CookieStoreOptions } from './cookie-store.js';
 import { RevocationRecords } from './revocation-records.js';
 import { type RevocationStore } from './revocation-store.js';
-import { checkSecrets } from './secrets.js';
+import { checkSecrets } from '../secrets.js';
 
 export interface CookieEngineOptions extends Omit<CookieStoreOptions, 'revocations'> {
   /**

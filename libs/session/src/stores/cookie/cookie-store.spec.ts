@@ -9,10 +9,10 @@ import {
 import { type SealedRecord } from '../sealing-store.js';
 import { type JsonObject } from '../session-store.js';
 import { CookieStore, type CookieStoreOptions } from './cookie-store.js';
-import { KeyRing } from './key-ring.js';
+import { KeyRing } from '../key-ring.js';
 import { MemoryRevocationStore } from './revocation-store.js';
-import { seals } from './seal.js';
-import { TokenFormat } from './token.js';
+import { seals } from '../seal.js';
+import { TokenFormat } from '../token.js';
 
 const secret = (): string => randomBytes(32).toString('base64url');
 const SECRET = secret();
@@ -27,6 +27,7 @@ const record = (data: JsonObject = { name: 'Ada' }, more: Partial<SealedRecord> 
   data,
   expiry: null,
   createdAt: NOW - 5000,
+  meta: {},
   lastSeenAt: NOW,
   expiresAt: NOW + DAY,
   version: 3,
@@ -235,7 +236,7 @@ describe('the key ring', () => {
 });
 
 describe('a content that is sealed well and yet none of ours', () => {
-  const ring = new KeyRing([SECRET], 'encrypt');
+  const ring = new KeyRing([SECRET], 'encrypt', 'cookie');
   const format = new TokenFormat(ring, 'encrypt');
 
   it.each<[what: string, content: Buffer]>([
@@ -260,7 +261,7 @@ describe('a content that is sealed well and yet none of ours', () => {
 
   it('is not looked at unless it is sealed well', () => {
     const bomb = deflated(`"${'a'.repeat(1_000_000)}"`);
-    const other = new TokenFormat(new KeyRing([secret()], 'encrypt'), 'encrypt');
+    const other = new TokenFormat(new KeyRing([secret()], 'encrypt', 'cookie'), 'encrypt');
     expect(storeWith({ compress: true }).open(other.seal(bomb, NAME), NAME)).toBeNull();
   });
 });
@@ -297,7 +298,7 @@ it('gives every content a key and a nonce of its own', () => {
 });
 
 it('does not take a signature of the same key for another purpose', () => {
-  const { newest } = new KeyRing([SECRET], 'sign');
+  const { newest } = new KeyRing([SECRET], 'sign', 'cookie');
   const content = Buffer.from('\0["id",null,null,1,1,99999999999999,null,1,{}]');
   const forged = createHmac('sha256', newest.bytes).update(content).digest();
   const token = `s1.${newest.id}.${Buffer.concat([content, forged]).toString('base64url')}`;

@@ -1,10 +1,11 @@
 import { SessionUnsupportedError, SessionValueError } from '../../session.errors.js';
 import { type SealedRecord, SealingStore } from '../sealing-store.js';
 import { decodeContent, encodeContent } from './content.js';
-import { KeyRing, type Use } from './key-ring.js';
+import { KeyRing } from '../key-ring.js';
 import { type RevocationStore } from './revocation-store.js';
-import { checkSecrets } from './secrets.js';
-import { TokenFormat } from './token.js';
+import { checkSecrets } from '../secrets.js';
+import { type Protection } from '../seal.js';
+import { TokenFormat } from '../token.js';
 
 export interface CookieStoreOptions {
   /**
@@ -43,8 +44,8 @@ export class CookieStore extends SealingStore {
 
   constructor({ secrets, signedOnly = false, compress = false, revocations }: CookieStoreOptions) {
     super();
-    const use: Use = signedOnly ? 'sign' : 'encrypt';
-    this.tokens = new TokenFormat(new KeyRing(checkSecrets(secrets), use), use);
+    const use: Protection = signedOnly ? 'sign' : 'encrypt';
+    this.tokens = new TokenFormat(new KeyRing(checkSecrets(secrets), use, 'cookie'), use);
     this.compress = compress;
     this.revocations = revocations;
   }

@@ -64,6 +64,7 @@ function recordOf(subject: string, moment: number, keepUntil: number): SessionRe
     createdAt: now,
     lastSeenAt: now,
     expiresAt: keepUntil,
+    meta: {},
     version: 1,
   };
 }

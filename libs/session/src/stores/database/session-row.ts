@@ -29,6 +29,7 @@ export function toRecord(row: LoadedRow): SessionRecord {
     lastSeenAt: Number(row.last_seen) + offset,
     expiresAt: Number(row.expires_at) + offset,
     version: Number(row.loaded_version),
+    meta: {},
   };
 }
 

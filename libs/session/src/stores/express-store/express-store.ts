@@ -139,13 +139,14 @@ function ifCorrupt<Answer>(answer: Answer): (error: unknown) => Answer {
 
 /** Whoever wrote since the load has set the deadline; only a `setExpiry` of this request goes above that. */
 function withChanges(current: SessionRecord, changes: SessionChanges, record: SessionRecord): SessionRecord {
-  const { userId = current.userId, expiry = current.expiry } = changes;
+  const { userId = current.userId, expiry = current.expiry, meta = current.meta } = changes;
   const decides = current.version === record.version || changes.expiry !== undefined;
   return {
     ...current,
     data: applyChanges(current.data, changes),
     userId,
     expiry,
+    meta,
     expiresAt: decides ? record.expiresAt : current.expiresAt,
     lastSeenAt: Date.now(),
     version: current.version + 1,

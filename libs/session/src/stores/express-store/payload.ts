@@ -67,7 +67,7 @@ export function fromPayload(session: unknown): Content | null {
   if (!cookie) return null;
   if (isForward(nestSession)) return { movedTo: nestSession.movedTo, expiresAt: nestSession.expiresAt };
   if (!isKept(nestSession)) throw corruptRecord();
-  const { id, userId, data, expiry, createdAt, lastSeenAt, expiresAt, version } = nestSession;
+  const { id, userId, data, expiry, createdAt, lastSeenAt, expiresAt, version, meta } = nestSession;
   return {
     id,
     // Not every store keeps a null.
@@ -78,6 +78,7 @@ export function fromPayload(session: unknown): Content | null {
     lastSeenAt,
     expiresAt,
     version,
+    meta: meta ?? {},
   };
 }
 

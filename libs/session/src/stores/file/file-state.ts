@@ -69,7 +69,7 @@ export function isLive({ head, ended }: FileState, name: string): boolean {
 export function toRecord({ head, snapshot, log }: FileState): SessionRecord {
   const { id, userId, expiry, createdAt, lastSeenAt, expiresAt, version } = head;
   const data = decodeData(snapshot, log);
-  return { id, userId, data, expiry, createdAt, lastSeenAt, expiresAt, version };
+  return { id, userId, data, expiry, createdAt, lastSeenAt, expiresAt, version, meta: {} };
 }
 
 /** A file that amounts to the same, without a log. */

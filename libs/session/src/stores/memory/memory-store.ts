@@ -109,7 +109,7 @@ export class MemoryStore extends SessionStore {
   #write(key: string, newKey: string, changes: SessionChanges, record: SessionRecord): boolean {
     const kept = this.#live(key);
     if (!kept) return false;
-    const { userId = kept.userId, expiry = kept.expiry } = changes;
+    const { userId = kept.userId, expiry = kept.expiry, meta = kept.meta } = changes;
     // Whoever wrote since the load has set the deadline; only an expiry of this request goes above that.
     const decides = kept.version === record.version || changes.expiry !== undefined;
     this.#remove(key);
@@ -117,6 +117,7 @@ export class MemoryStore extends SessionStore {
       ...kept,
       userId,
       expiry,
+      meta,
       data: encodeSnapshot(applyChanges(decodeData(kept.data, ''), changes)),
       expiresAt: decides ? record.expiresAt : kept.expiresAt,
       lastSeenAt: this.now(),

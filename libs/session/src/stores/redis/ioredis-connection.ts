@@ -16,6 +16,8 @@ export interface IoRedisClient {
   eval(text: string, numberOfKeys: number, ...keysAndValues: string[]): Promise<unknown>;
   pipeline(commands: unknown[][]): { exec(): Promise<[error: Error | null, result: unknown][] | null> };
   duplicate(): IoRedisClient;
+  /** Of a `Cluster`: its clients for single nodes. */
+  nodes?(role: 'master'): { ping(): Promise<unknown> }[];
   on(event: 'error', listener: () => void): unknown;
   once(event: 'ready' | 'end', listener: () => void): unknown;
   disconnect(reconnect?: boolean): void;
@@ -45,6 +47,17 @@ export class IoRedisConnection implements RedisConnection {
     // Rejects when the first attempt fails, and goes on trying.
     if (this.client.status === 'wait') await this.client.connect().catch(() => {});
     if (!this.ready) await new Promise<void>((resolve) => this.client.once('ready', resolve));
+    if (this.ownership.owned) await this.meetPrimaries();
+  }
+
+  /**
+   * A cluster is `ready` when one of its nodes has told of the others, which are connected to by the first command for
+   * each. Without an offline queue all commands after that one would be refused until then, with "Connection is closed".
+   */
+  private async meetPrimaries(): Promise<void> {
+    const primaries = this.client.nodes?.('master') ?? [];
+    // One that is down now is down for its share of the sessions, as it may be at any time.
+    await Promise.allSettled(primaries.map((primary) => primary.ping()));
   }
 
   async run(script: RedisScript, keys: string[], values: string[]): Promise<unknown> {

@@ -73,6 +73,7 @@ function decodeSession(value: string, ttl: number, storeNow: number): StoredValu
       lastSeenAt: lastSeenAt + offset,
       expiresAt: now + ttl,
       version,
+      meta: {},
     },
   };
 }

@@ -1,4 +1,4 @@
-import { SessionConfigError } from '../../session.errors.js';
+import { SessionConfigError } from '../session.errors.js';
 
 /** Bytes. Less can be guessed by trying, away from the server, on any cookie that was ever sent. */
 const SHORTEST = 32;
@@ -32,19 +32,20 @@ const WELL_KNOWN = [
 
 /**
  * Refuses what an attacker would try first.
+ * @param given one secret, or a list with the newest first
  * @throws SessionConfigError naming the secret by its place, never by its text
  */
-export function checkSecrets(given: unknown): string[] {
+export function checkSecrets(given: unknown, option = 'secrets'): string[] {
   const secrets: unknown[] = Array.isArray(given) ? given : [given];
-  if (secrets.length === 0) throw new SessionConfigError('secrets', `is empty. ${HOW_TO_MAKE_ONE}`);
+  if (secrets.length === 0) throw new SessionConfigError(option, `is empty. ${HOW_TO_MAKE_ONE}`);
   const checked = secrets.map((secret, index) => {
     const problem = problemOf(secret);
     if (problem === undefined) return secret as string;
-    throw new SessionConfigError(Array.isArray(given) ? `secrets[${index}]` : 'secrets', problem);
+    throw new SessionConfigError(Array.isArray(given) ? `${option}[${index}]` : option, problem);
   });
   const double = checked.findIndex((secret, index) => checked.indexOf(secret) < index);
   if (double === -1) return checked;
-  throw new SessionConfigError(`secrets[${double}]`, 'is in the list already. Remove one of the two.');
+  throw new SessionConfigError(`${option}[${double}]`, 'is in the list already. Remove one of the two.');
 }
 
 function problemOf(secret: unknown): string | undefined {

@@ -1,19 +1,19 @@
-import { type KeyRing, type Use } from './key-ring.js';
-import { seals } from './seal.js';
+import { type KeyRing } from './key-ring.js';
+import { type Protection, seals } from './seal.js';
 
 /** Names the scheme, so that a token of one is never taken for a token of the other, nor for one of a later version. */
-const SCHEME: Readonly<Record<Use, string>> = { encrypt: 'e1', sign: 's1' };
+const SCHEME: Readonly<Record<Protection, string>> = { encrypt: 'e1', sign: 's1' };
 
 const SHAPE = /^(e1|s1)\.([A-Za-z0-9_-]{8})\.([A-Za-z0-9_-]{44,})$/;
 
 /**
- * What stands in the cookie: `scheme.key id.sealed content`. Every bit of it is authenticated, the name of the cookie
- * (the purpose) as well.
+ * A sealed content as text, such as stands in the cookie: `scheme.key id.sealed content`. Every bit of it is authenticated, and so is the purpose
+ * that it was sealed for, such as the name of the cookie.
  */
 export class TokenFormat {
   constructor(
     private readonly ring: KeyRing,
-    private readonly use: Use,
+    private readonly use: Protection,
   ) {}
 
   /** Does the text look like a token, and name one of our keys? */

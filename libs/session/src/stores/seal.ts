@@ -1,6 +1,8 @@
 import { createCipheriv, createDecipheriv, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { type Use } from './key-ring.js';
 
+export type Protection = Exclude<Use, 'pepper'>;
+
 /** Protects a content under a key and binds it to a context, which has to be the same when it is opened. */
 export interface Seal {
   close(key: Buffer, context: string, content: Buffer): Buffer;
@@ -59,7 +61,7 @@ const signature: Seal = {
   },
 };
 
-export const seals: Readonly<Record<Use, Seal>> = { encrypt: encryption, sign: signature };
+export const seals: Readonly<Record<Protection, Seal>> = { encrypt: encryption, sign: signature };
 
 function contentKey(key: Buffer, salt: Buffer): Buffer {
   return createHmac('sha256', key).update(salt).digest();
