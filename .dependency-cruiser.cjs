@@ -5,7 +5,7 @@
 const lib = '^libs/session/src';
 const floors = [
   { name: 'module', path: `${lib}/session\\.module\\.ts$` },
-  { name: 'nest and management', path: `${lib}/(nest|management)/` },
+  { name: 'nest, management and observability', path: `${lib}/(nest|management|observability)/` },
   { name: 'http', path: `${lib}/http/` },
   { name: 'options', path: `${lib}/session\\.options\\.ts$` },
   { name: 'session', path: `${lib}/session/` },
@@ -19,7 +19,7 @@ const barrel = '/index\\.ts$';
 const underNodeModules = (packages) => `(^|/)node_modules/(${packages})/`;
 
 const importsGoDown = floors.slice(1).map((floor, above) => ({
-  name: `${floor.name.replaceAll(' ', '-')}-imports-nothing-above`,
+  name: `${floor.name.replaceAll(/,? /g, '-')}-imports-nothing-above`,
   comment: `The floor "${floor.name}" knows nothing of ${floors
     .slice(0, above + 1)
     .map((higher) => higher.name)
@@ -40,11 +40,11 @@ module.exports = {
       to: { circular: true },
     },
     {
-      name: 'nest-and-management-apart',
-      comment: 'They stand side by side; what both need belongs one floor down.',
+      name: 'nest-management-and-observability-apart',
+      comment: 'They stand side by side; what two of them need belongs one floor down.',
       severity: 'error',
-      from: { path: `${lib}/(nest|management)/`, pathNot: spec },
-      to: { path: `${lib}/(nest|management)/`, pathNot: `${lib}/$1/` },
+      from: { path: `${lib}/(nest|management|observability)/`, pathNot: spec },
+      to: { path: `${lib}/(nest|management|observability)/`, pathNot: `${lib}/$1/` },
     },
     {
       name: 'stores-apart',
@@ -77,6 +77,21 @@ module.exports = {
       severity: 'error',
       from: { path: `${lib}/`, pathNot: [`${lib}/stores/redis/`, spec] },
       to: { path: underNodeModules('redis|ioredis|@redis') },
+    },
+    {
+      name: 'who-watches-is-known-only-to-observability',
+      comment:
+        'Emitters and meters are optional peers; the rest of the library hands its events down to nobody.',
+      severity: 'error',
+      from: { path: `${lib}/`, pathNot: [`${lib}/observability/`, spec] },
+      to: { path: underNodeModules('@nestjs/event-emitter|@opentelemetry/[^/]+|@nestjs/terminus') },
+    },
+    {
+      name: 'terminus-only-behind-its-subpath',
+      comment: 'The wiring must not load it: an application without health checks does not have it.',
+      severity: 'error',
+      from: { path: `${lib}/`, pathNot: [`${lib}/observability/session\\.health\\.ts$`, spec] },
+      to: { path: [underNodeModules('@nestjs/terminus'), `${lib}/observability/session\\.health\\.ts$`] },
     },
     {
       name: 'session-knows-no-http-and-no-nest',

@@ -8,7 +8,12 @@ export default {
   testTimeout: 30_000,
   globalSetup: '<rootDir>/test/support/global-setup.mjs',
   globalTeardown: '<rootDir>/test/support/global-teardown.mjs',
-  reporters: ['default', '<rootDir>/test/support/skipped-services-reporter.mjs'],
+  reporters: [
+    'default',
+    '<rootDir>/test/support/skipped-services-reporter.mjs',
+    '<rootDir>/test/support/log-search-reporter.mjs',
+  ],
+  setupFilesAfterEnv: ['<rootDir>/test/support/log-capture.ts'],
   transform: {
     '^.+\\.ts$': [
       '@swc/jest',
@@ -27,6 +32,7 @@ export default {
   },
   moduleNameMapper: {
     '^nest-sessions$': '<rootDir>/libs/session/src/index.ts',
+    '^nest-sessions/terminus$': '<rootDir>/libs/session/src/observability/session.health.ts',
     '^nest-sessions/testing$': '<rootDir>/libs/session/src/testing/index.ts',
     '^nest-sessions/([\\w-]+)$': '<rootDir>/libs/session/src/stores/$1/index.ts',
     '^(\\.{1,2}/.*)\\.js$': '$1',

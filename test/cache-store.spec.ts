@@ -28,6 +28,7 @@ function newRecord(overrides: Partial<SessionRecord> = {}): SessionRecord {
     lastSeenAt: now,
     expiresAt: now + HOUR,
     version: 1,
+    meta: {},
     ...overrides,
   };
 }
@@ -148,7 +149,7 @@ describe('CacheStore', () => {
   ])('clears what a Map keeps %s, marks included', async (_, makeKeyv) => {
     const keyv = makeKeyv();
     const store = new CacheStore(createCache({ stores: [keyv] }));
-    const [key] = await created(store, { expiresAt: Date.now() + 30 });
+    const [key] = await created(store, { expiresAt: Date.now() + HOUR / 2 });
     const [other, { id }] = await created(store);
     await store.delete(other, id);
     await keyv.set('mine', 1, 1);

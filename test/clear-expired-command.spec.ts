@@ -41,6 +41,7 @@ async function fill(dataSource: DataSource, expired: number, live: number): Prom
       sessionData: '{}',
       sessionLog: '',
       version: 1,
+      meta: {},
       expireDate,
       expireBucket: Math.floor(expireDate / 3_600_000),
       sessionId: `id-${index}`,

@@ -44,6 +44,7 @@ function newRecord(data: JsonObject = {}): SessionRecord {
     lastSeenAt: now,
     expiresAt: now + HOUR,
     version: 1,
+    meta: {},
   };
 }
 
@@ -542,6 +543,7 @@ describeOnEveryDatabase('the sessions of a user', (kind) => {
           lastSeenAt: now,
           expiresAt: now + lifetime,
           version: 1,
+          meta: {},
         });
       };
       await make('a', 'Ada', 60_000);

@@ -81,7 +81,7 @@ const cookieOf = (response: { get(name: 'Set-Cookie'): string[] | undefined }) =
   };
 };
 const expectAbout = (actual: number, expected: number): void => {
-  expect(Math.abs(actual - expected)).toBeLessThan(3);
+  expect(Math.abs(actual - expected)).toBeLessThan(8); // a busy machine may stand still for some seconds
 };
 
 describe.each(platforms)('expiry on %s', (platform) => {

@@ -21,7 +21,7 @@ import { describeSessionStore, type StoreUnderTest } from 'nest-sessions/testing
 import { Pool } from 'pg';
 import { createClient } from 'redis';
 import createFileStore from 'session-file-store';
-import { HOUR, newKey, newRecord } from '../libs/session/src/testing/store-bench.js';
+import { assertNear, HOUR, newKey, newRecord } from '../libs/session/src/testing/store-bench.js';
 import { platforms, type RunningApp, silent, startApp } from './support/app.js';
 import { testDatabase } from './support/data-source.js';
 import { testRedis } from './support/redis-store-bench.js';
@@ -214,8 +214,11 @@ for (const { name, open, service, outages } of stores) {
       it('ends a session at its deadline', async () => {
         const browser = app.browser();
         const login = await browser.post('/login').expect(201);
+        const hurried = performance.now();
         await browser.post('/hurry').expect(201);
-        expect(await look(cookieOf(login))).toEqual({ userId: 'Ann', visits: null });
+        const seen = await look(cookieOf(login));
+        // On a machine that took longer for these lines its time may be over.
+        if (performance.now() - hurried < 900) expect(seen).toEqual({ userId: 'Ann', visits: null });
         await setTimeout(1100);
         expect(await look(cookieOf(login))).toEqual(nobody);
       });
@@ -432,7 +435,7 @@ describe('ExpressStore on an odd store', () => {
       originalMaxAge: cookie['maxAge'],
     });
     expect(cookie['_expires']).toBe(cookie['expires']);
-    expect(Math.abs((cookie['maxAge'] as number) - HOUR)).toBeLessThan(2000);
+    assertNear(cookie['maxAge'] as number, HOUR, 'maxAge');
     // The cookie in it has expired long ago, and says nothing.
     expect((await sessions.load(key))?.data).toEqual({ a: 1, cookie: 'mine' });
   });

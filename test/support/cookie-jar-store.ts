@@ -25,7 +25,8 @@ export class CookieJarStore extends SessionStore {
 
   async load(key: string): Promise<SessionRecord | null> {
     const token = this.tokens.get(key);
-    return token === undefined ? null : this.keeper.load(token);
+    const found = token === undefined ? null : await this.keeper.load(token);
+    return found?.standing === 'live' ? found.record : null;
   }
 
   async create(key: string, record: SessionRecord): Promise<boolean> {
@@ -49,7 +50,10 @@ export class CookieJarStore extends SessionStore {
     changes: SessionChanges,
     record: SessionRecord,
   ): Promise<boolean> {
-    return this.replace(key, newKey, (token) => this.keeper.rename(token, changes, record));
+    return this.replace(key, newKey, async (token) => {
+      const renamed = await this.keeper.rename(token, changes, record);
+      return renamed && renamed.token;
+    });
   }
 
   delete(key: string): Promise<boolean> {

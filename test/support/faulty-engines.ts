@@ -143,7 +143,7 @@ async function postgresRole(url: string) {
 }
 
 /** For ioredis, which keeps the timers of commands that failed: the engine's own five seconds would hold up the end of the tests. */
-export const quickTimers = { commandTimeout: 500 };
+export const quickTimers = { commandTimeout: 1500 };
 
 type RedisSetup = Pick<AppSetup, 'engine' | 'imports'> & { close?: () => void };
 

@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { type AddressInfo, createServer } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
 import { createClient } from 'redis';
+import { freeRedisPort } from './redis-process.js';
 
 /** A Redis server of this spec's own, without persistence: what was in it is gone when it was killed. */
 export interface KillableRedis {
@@ -42,7 +42,7 @@ function killableRedis(): KillableRedis {
       return `redis://127.0.0.1:${port}`;
     },
     async start() {
-      port ||= await freePort();
+      port ||= await freeRedisPort();
       server = spawn(
         COMMAND,
         ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'],
@@ -67,7 +67,7 @@ function killableRedis(): KillableRedis {
 }
 
 async function untilAnswering(url: string): Promise<void> {
-  for (const deadline = Date.now() + 10_000; ;) {
+  for (const deadline = Date.now() + 20_000; ;) {
     const client = createClient({ url, socket: { reconnectStrategy: false } });
     client.on('error', () => {});
     try {
@@ -81,13 +81,4 @@ async function untilAnswering(url: string): Promise<void> {
       if (client.isOpen) client.destroy();
     }
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }

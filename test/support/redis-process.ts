@@ -60,10 +60,13 @@ export async function untilAnswering(port: number): Promise<void> {
   }
 }
 
-/** One whose bus port is free as well. */
+/**
+ * One whose bus port is free as well. Both are below those that systems give to outgoing connections (from 32768 on),
+ * so that nobody takes them before the server does, or while it is down.
+ */
 export async function freeRedisPort(): Promise<number> {
   for (;;) {
-    const port = 20_000 + Math.floor(Math.random() * 20_000);
+    const port = 12_000 + Math.floor(Math.random() * 10_000);
     if ((await isFree(port)) && (await isFree(port + BUS_OFFSET))) return port;
   }
 }

@@ -20,6 +20,8 @@ export class RedisTraffic {
   readonly deadKeys: string[] = [];
   /** What must never happen. */
   readonly complaints: string[] = [];
+  /** Ids of sessions of which nobody learned whether they came about. */
+  readonly unsure = new Set<string>();
   unavailable = 0;
   private running = true;
   private readonly visitors: Promise<void>[] = [];
@@ -28,6 +30,17 @@ export class RedisTraffic {
 
   start(visitors: number): void {
     for (let n = 0; n < visitors; n++) this.visitors.push(this.visitor(`user${n}`));
+  }
+
+  /** Resolves when every session that goes on was acknowledged again, or when that has come to nothing for too long. */
+  async goesOn(): Promise<void> {
+    const since = performance.now();
+    const served = ({ ended, createdAt, acknowledged }: Visit): boolean =>
+      ended || createdAt > since || acknowledged.some((at) => at > since);
+    while (this.visits.length === 0 || !this.visits.every(served)) {
+      if (performance.now() - since > 20_000) return;
+      await setTimeout(20);
+    }
   }
 
   async stop(): Promise<void> {
@@ -48,8 +61,10 @@ export class RedisTraffic {
 
   private async logIn(userId: string): Promise<Visit> {
     for (;;) {
-      const key = newKey();
-      if (await this.told(this.store.create(key, newRecord({}, { userId })))) {
+      const [key, record] = [newKey(), newRecord({}, { userId })];
+      this.unsure.add(record.id);
+      if (await this.told(this.store.create(key, record))) {
+        this.unsure.delete(record.id);
         const visit = {
           userId,
           key,

@@ -1,5 +1,6 @@
 export { Sessions } from './management/sessions.js';
 export { type ClearingOptions } from './management/clear-expired.js';
+export { type SessionEventMap, type SessionEventOf } from './observability/session-event-map.js';
 export { RequireSession, type SessionRequirement } from './nest/require-session.decorator.js';
 export { Session } from './nest/session.decorator.js';
 export { SessionGuard } from './nest/session.guard.js';
@@ -11,13 +12,25 @@ export {
   type SessionModuleAsyncOptions,
 } from './session.module.js';
 export {
+  type AssuranceLevel,
   type ClearExpiredOptions,
   type Duration,
+  type LoginPolicyOptions,
+  type RememberOptions,
   type SessionCookieOptions,
   type SessionOptions,
 } from './session.options.js';
 export { type FlashMessage } from './session/dictionary-api.js';
 export { type ExpiryInput } from './session/expiry.js';
+export {
+  type EndReason,
+  type RotationReason,
+  type SessionEvent,
+} from './session/session-events.js';
+export { type CurrentStamp } from './session/credential-stamp.js';
+export { type LogoutOptions } from './session/session-api.js';
+export { type PepperOptions } from './session/session-key.js';
+export { type LoginOptions } from './session/session-draft.js';
 export { type SessionData } from './session/session.js';
 export { applyChanges } from './stores/session-log.js';
 export { type SessionEngine } from './stores/session-engine.js';
@@ -25,7 +38,11 @@ export {
   type JsonObject,
   type JsonValue,
   type SessionChanges,
+  type SessionDevice,
   type SessionExpiry,
+  type SessionMeta,
+  type SessionMoved,
   type SessionRecord,
+  type SessionRotation,
   SessionStore,
 } from './stores/session-store.js';

@@ -18,18 +18,21 @@ import { createSessionMiddleware } from './http/session-middleware.js';
 import { type HttpEnvironment } from './http/request-session.js';
 import { ClearExpiredJob } from './management/clear-expired.job.js';
 import { Sessions } from './management/sessions.js';
+import { SessionConfigError } from './session.errors.js';
 import { SESSIONS } from './management/sessions.token.js';
 import { decorateFastify, type FastifyInstance } from './nest/fastify.js';
 import { SessionErrorFilter } from './nest/session-error.filter.js';
 import { SessionGuard } from './nest/session.guard.js';
 import { SessionLoaderGuard } from './nest/session-loader.guard.js';
+import { SessionObserver } from './observability/session-observer.js';
 import { resolveOptions, type ResolvedSessionOptions, type SessionOptions } from './session.options.js';
 import { HTTP_ENVIRONMENT, SESSION_OPTIONS } from './session.tokens.js';
 import { keyedKeeper } from './session/keyed-keeper.js';
 import { type RecordKeeper } from './session/record-keeper.js';
+import { pepperedStoreKeys, plainStoreKeys } from './session/session-key.js';
 import { sealedKeeper } from './session/sealed-keeper.js';
-import { type SessionEvent } from './session/session-events.js';
 import { limitStore } from './session/store-access.js';
+import { type StoreObserver, watchStore } from './session/watched-store.js';
 import { SealingStore } from './stores/sealing-store.js';
 import { type SessionEngine } from './stores/session-engine.js';
 import { SessionStore } from './stores/session-store.js';
@@ -155,7 +158,17 @@ function moduleOf(
     providers: [
       options,
       storeProvider,
-      { provide: HTTP_ENVIRONMENT, inject: [SessionStore, SESSION_OPTIONS], useFactory: createEnvironment },
+      {
+        provide: SessionObserver,
+        inject: [ModuleRef, SESSION_OPTIONS],
+        useFactory: (moduleRef: ModuleRef, { clearExpired }: ResolvedSessionOptions) =>
+          SessionObserver.open(moduleRef, new Logger('Sessions'), clearExpired !== false),
+      },
+      {
+        provide: HTTP_ENVIRONMENT,
+        inject: [SessionStore, SESSION_OPTIONS, SessionObserver],
+        useFactory: createEnvironment,
+      },
       {
         provide: Sessions,
         inject: [SessionStore, HTTP_ENVIRONMENT],
@@ -164,9 +177,13 @@ function moduleOf(
       { provide: SESSIONS, useExisting: Sessions },
       {
         provide: ClearExpiredJob,
-        inject: [SessionStore, SESSION_OPTIONS, ModuleRef],
-        useFactory: (store: SessionStore, { clearExpired }: ResolvedSessionOptions, moduleRef: ModuleRef) =>
-          new ClearExpiredJob(store, clearExpired, moduleRef),
+        inject: [SessionStore, SESSION_OPTIONS, ModuleRef, SessionObserver],
+        useFactory: (
+          store: SessionStore,
+          { clearExpired }: ResolvedSessionOptions,
+          moduleRef: ModuleRef,
+          { emit }: SessionObserver,
+        ) => new ClearExpiredJob(store, clearExpired, moduleRef, emit),
       },
       SessionGuard,
       { provide: APP_GUARD, useClass: SessionLoaderGuard },
@@ -176,25 +193,52 @@ function moduleOf(
   };
 }
 
-function createEnvironment(store: SessionStore, options: ResolvedSessionOptions): HttpEnvironment {
+function createEnvironment(
+  store: SessionStore,
+  options: ResolvedSessionOptions,
+  { emit, observeStore }: SessionObserver,
+): HttpEnvironment {
   const logger = new Logger('Sessions');
+  for (const concession of options.concessions) logger.warn(concession);
+  if (options.renewAfter !== null && !store.remembersMoves) {
+    throw new SessionConfigError(
+      'renewAfter',
+      `needs an engine that remembers moved keys, and ${store.constructor.name} does not. Choose another, or leave it out.`,
+    );
+  }
   return {
     options,
     logger,
     sessions: {
-      keeper: keeperOf(store, options),
+      keeper: keeperOf(store, options, observeStore),
       policy: options.policy,
+      rememberedPolicy: options.rememberedPolicy,
       limits: options.limits,
       cookie: options.cookie,
       saveEveryRequest: options.saveEveryRequest,
+      renewAfter: options.renewAfter,
+      onReuse: options.onReuse,
+      login: options.login,
+      currentStamp: options.currentStamp,
       now: () => store.now(),
-      emit: (event) => logEvent(logger, event),
+      emit,
+      advise: process.env['NODE_ENV'] === 'production' ? undefined : (advice) => logger.warn(advice),
     },
   };
 }
 
-function keeperOf(store: SessionStore, { cookie, storeTimeout }: ResolvedSessionOptions): RecordKeeper {
-  if (!(store instanceof SealingStore)) return keyedKeeper(limitStore(store, storeTimeout));
+function keeperOf(
+  store: SessionStore,
+  { cookie, pepper, storeTimeout }: ResolvedSessionOptions,
+  observe: StoreObserver | undefined,
+): RecordKeeper {
+  if (!(store instanceof SealingStore)) {
+    const limited = limitStore(store, storeTimeout);
+    return keyedKeeper(observe ? watchStore(limited, observe) : limited, {
+      now: () => store.now(),
+      keys: pepper ? pepperedStoreKeys(pepper) : plainStoreKeys,
+    });
+  }
   const overhead = cookieOverhead(cookie.name, cookie);
   return sealedKeeper(store, {
     purpose: cookie.name,
@@ -202,13 +246,4 @@ function keeperOf(store: SessionStore, { cookie, storeTimeout }: ResolvedSession
     timeLimit: storeTimeout,
     now: () => store.now(),
   });
-}
-
-function logEvent(logger: Logger, event: SessionEvent): void {
-  if (event.type === 'corrupt') logger.error(event.error.message);
-  if (event.type === 'write-after-end') {
-    logger.warn(
-      `Session ${event.sessionId} ended while a request was changing it; the changes were dropped.`,
-    );
-  }
 }

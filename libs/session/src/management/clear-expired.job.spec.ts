@@ -4,10 +4,12 @@ import { ModuleRef } from '@nestjs/core';
 import { ScheduleModule, SchedulerRegistry } from '@nestjs/schedule';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { SessionConfigError } from '../session.errors.js';
+import { type SessionEvent } from '../session/session-events.js';
 import { SessionStore } from '../stores/session-store.js';
 import { ClearExpiredJob, type ClearExpiredSettings } from './clear-expired.job.js';
 
 const NAME = 'nest-sessions:clear-expired';
+const events: SessionEvent[] = [];
 const YEARLY = '0 0 1 1 *';
 
 /** A store whose batches say when they begin and, if told so, wait until they are let go. */
@@ -61,7 +63,8 @@ async function appWith(
       {
         provide: ClearExpiredJob,
         inject: [ModuleRef],
-        useFactory: (moduleRef: ModuleRef) => new ClearExpiredJob(store, clearExpired, moduleRef),
+        useFactory: (moduleRef: ModuleRef) =>
+          new ClearExpiredJob(store, clearExpired, moduleRef, (event) => events.push(event)),
       },
     ],
   })
@@ -87,6 +90,7 @@ describe('ClearExpiredJob', () => {
   let app: TestingModule | undefined;
 
   beforeEach(() => {
+    events.length = 0;
     log.mockClear();
     error.mockClear();
     store = new StoreWithBarrier();
@@ -214,6 +218,22 @@ describe('ClearExpiredJob', () => {
       await run;
       expect(store.batches).toEqual([]);
     });
+  });
+
+  it('S98: emits one event for a run that finished, also when nothing was expired, and none for one that failed', async () => {
+    app = await appWith(store, settings({ schedule: { cron: YEARLY } }), scheduleModule());
+    store.outcome = () => 3;
+    await tick(app);
+    store.outcome = () => 0;
+    await tick(app);
+    store.outcome = () => {
+      throw new Error('down');
+    };
+    await tick(app);
+    expect(events).toEqual([
+      { type: 'cleared', count: 3, duration: expect.any(Number) },
+      { type: 'cleared', count: 0, duration: expect.any(Number) },
+    ]);
   });
 
   it('waits a random part of the jitter', async () => {

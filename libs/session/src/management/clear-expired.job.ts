@@ -5,6 +5,7 @@ import { type ModuleRef } from '@nestjs/core';
 import type { SchedulerRegistry } from '@nestjs/schedule';
 import { SessionConfigError } from '../session.errors.js';
 import { type ResolvedSessionOptions } from '../session.options.js';
+import { type SessionEventListener } from '../session/session-events.js';
 import { type SessionStore } from '../stores/session-store.js';
 import { clearExpired } from './clear-expired.js';
 import { failureMessage } from './failure-message.js';
@@ -35,6 +36,7 @@ export class ClearExpiredJob implements OnApplicationBootstrap, BeforeApplicatio
     /** False: no job. */
     private readonly settings: ClearExpiredSettings | false,
     private readonly moduleRef: ModuleRef,
+    private readonly emit: SessionEventListener,
   ) {}
 
   /** @throws SessionConfigError when the schedule is a cron expression that is malformed, or that nothing here can run */
@@ -68,7 +70,7 @@ export class ClearExpiredJob implements OnApplicationBootstrap, BeforeApplicatio
     try {
       await sleep(Math.random() * jitter, undefined, { signal, ref: false });
       const startedAt = performance.now();
-      const cleared = await clearExpired(this.store, { batchSize, signal });
+      const cleared = await clearExpired(this.store, { batchSize, signal }, this.emit);
       const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
       if (cleared > 0) this.logger.log(`Cleared ${cleared} expired sessions in ${seconds} s.`);
     } catch (error) {

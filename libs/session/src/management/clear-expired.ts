@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SessionConfigError } from '../session.errors.js';
+import { type SessionEventListener } from '../session/session-events.js';
 import { type SessionStore } from '../stores/session-store.js';
 
 export interface ClearingOptions {
@@ -23,6 +24,7 @@ export interface ClearingOptions {
  * As everywhere with an `AbortSignal`, an abort rejects. What was cleared until then stays cleared; `onProgress`
  * has been told how much that is. A sweep whose last batch was already done resolves all the same.
  *
+ * @param emit is told of a sweep that has finished, and not of one that was aborted or has failed
  * @throws SessionConfigError when `batchSize` or `limit` is out of range
  * @throws SessionUnsupportedError when the store keeps nothing that could be cleared
  * @throws SessionStoreUnavailableError when the store cannot be reached
@@ -31,11 +33,16 @@ export interface ClearingOptions {
  * await clearExpired(store, { limit: 100_000, signal: AbortSignal.timeout(60_000) });
  * ```
  */
-export async function clearExpired(store: SessionStore, options: ClearingOptions = {}): Promise<number> {
+export async function clearExpired(
+  store: SessionStore,
+  options: ClearingOptions = {},
+  emit: SessionEventListener = () => {},
+): Promise<number> {
   const { batchSize = 1000, limit = Infinity, signal, onProgress } = options;
   demandWholeNumber('batchSize', batchSize, 1);
   if (limit !== Infinity) demandWholeNumber('limit', limit, 0);
 
+  const beganAt = performance.now();
   let total = 0;
   while (total < limit) {
     signal?.throwIfAborted();
@@ -47,6 +54,7 @@ export async function clearExpired(store: SessionStore, options: ClearingOptions
     if (cleared < size) break;
     if (total < limit) await pause(performance.now() - startedAt, signal);
   }
+  emit({ type: 'cleared', count: total, duration: performance.now() - beganAt });
   return total;
 }
 

@@ -1,4 +1,5 @@
-import { type SessionEnvironment, SessionState } from '../session/session-state.js';
+import { type SessionEnvironment } from '../session/session-environment.js';
+import { SessionState } from '../session/session-state.js';
 import { createSession, type Session, type SessionData } from '../session/session.js';
 import { type SessionStore } from '../stores/session-store.js';
 import { clearExpired, type ClearingOptions } from './clear-expired.js';
@@ -43,6 +44,6 @@ export class Sessions {
    * @see clearExpired for the options and errors
    */
   clearExpired(options?: ClearingOptions): Promise<number> {
-    return clearExpired(this.store, options);
+    return clearExpired(this.store, options, this.environment.emit);
   }
 }

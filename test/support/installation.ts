@@ -1,0 +1,74 @@
+import { execFile } from 'node:child_process';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { type Options, transformSync } from '@swc/core';
+
+const LIBRARY = 'libs/session/src';
+/** As the library is compiled for its users: imports of types alone go, and no others. */
+const options: Options = {
+  swcrc: false,
+  module: { type: 'es6' },
+  jsc: {
+    target: 'es2023',
+    parser: { syntax: 'typescript', decorators: true },
+    transform: {
+      legacyDecorator: true,
+      decoratorMetadata: true,
+      useDefineForClassFields: false,
+      verbatimModuleSyntax: true,
+    },
+  },
+};
+
+/** The library as an application has it that installed these packages beside it, and no others. */
+export class Installation {
+  private readonly directory = mkdtempSync(join(tmpdir(), 'nest-sessions-installation-'));
+
+  constructor(packages: readonly string[]) {
+    const { dependencies } = JSON.parse(readFileSync('libs/session/package.json', 'utf8')) as {
+      dependencies: object;
+    };
+    for (const name of [...packages, ...Object.keys(dependencies)]) {
+      this.link(resolve('node_modules', name), join('node_modules', name));
+    }
+    for (const path of readdirSync(LIBRARY, { recursive: true, encoding: 'utf8' })) {
+      if (!path.endsWith('.ts') || path.endsWith('.spec.ts')) continue;
+      const source = readFileSync(join(LIBRARY, path), 'utf8');
+      this.write(join('library/dist', path.replace(/\.ts$/, '.js')), transformSync(source, options).code);
+    }
+    this.write('library/package.json', readFileSync('libs/session/package.json', 'utf8'));
+    this.link(join(this.directory, 'library'), 'node_modules/nest-sessions');
+  }
+
+  /** Runs this text as a module. Resolves with its output; rejects when it fails. */
+  async run(program: string): Promise<string> {
+    this.write('program.mjs', program);
+    // A real path, as that of the library has to be, so that both find the same packages.
+    const { stdout } = await promisify(execFile)(process.execPath, [join(this.directory, 'program.mjs')]);
+    return stdout;
+  }
+
+  remove(): void {
+    rmSync(this.directory, { recursive: true });
+  }
+
+  private write(path: string, text: string): void {
+    mkdirSync(dirname(join(this.directory, path)), { recursive: true });
+    writeFileSync(join(this.directory, path), text);
+  }
+
+  private link(target: string, path: string): void {
+    mkdirSync(dirname(join(this.directory, path)), { recursive: true });
+    symlinkSync(target, join(this.directory, path), 'dir');
+  }
+}

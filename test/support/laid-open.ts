@@ -1,0 +1,128 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import { Redis } from 'ioredis';
+import { databaseEngine } from 'nest-sessions/database';
+import { fileEngine } from 'nest-sessions/file';
+import { MemoryStore } from 'nest-sessions/memory';
+import { redisEngine } from 'nest-sessions/redis';
+import { type SessionStore } from 'nest-sessions';
+import { DataSource } from 'typeorm';
+import { type AppSetup } from './app.js';
+import { testDatabase } from './data-source.js';
+import { testRedis } from './redis-store-bench.js';
+import { type ServiceName } from './services.js';
+
+/** A store as somebody sees it who has got hold of what it keeps. */
+export interface LaidOpen extends Pick<AppSetup, 'engine' | 'imports'> {
+  /** All that is stored, keys included. For memory: all that the store was given. */
+  dump(): Promise<string>;
+  /** Puts another text in the place of one that is stored, of the same length. Not for memory. */
+  replace(text: string, by: string): Promise<void>;
+  dispose(): Promise<void>;
+}
+
+/** The stores that differ most in how they keep a session, and what each of them needs. */
+export const laidOpenStores: [name: string, service: ServiceName | undefined, open: () => Promise<LaidOpen>][] =
+  [
+    ['memory', undefined, openMemory],
+    ['postgres', 'postgres', openPostgres],
+    ['redis', 'redis', openRedis],
+    ['file', undefined, openFiles],
+  ];
+
+/** The number of records, of any kind. */
+export const lines = (dump: string): number => dump.split('\n').filter((line) => line !== '').length;
+
+function openMemory(): Promise<LaidOpen> {
+  const store = new MemoryStore();
+  const given = new Map<string, string>();
+  for (const method of ['create', 'save', 'rename'] as const) {
+    const original = store[method].bind(store) as (...parameters: unknown[]) => Promise<boolean>;
+    (store[method] as typeof original) = (...parameters) => {
+      given.set(String(parameters[0]), JSON.stringify(parameters));
+      return original(...parameters);
+    };
+  }
+  return Promise.resolve({
+    engine: { useFactory: (): SessionStore => store },
+    dump: () => Promise.resolve([...given.values()].join('\n')),
+    replace: () => Promise.reject(new Error('Nobody gets at the memory of a process.')),
+    dispose: () => Promise.resolve(),
+  });
+}
+
+async function openPostgres(): Promise<LaidOpen> {
+  const { options, dispose } = await testDatabase('postgres');
+  const access = await new DataSource(options).initialize();
+  return {
+    engine: databaseEngine(),
+    imports: [TypeOrmModule.forRoot({ ...options, autoLoadEntities: true, synchronize: true })],
+    async dump() {
+      const rows = (await access.query('SELECT * FROM nest_session ORDER BY 1')) as object[];
+      return rows.map((row) => Object.values(row).map(String).join('\t')).join('\n');
+    },
+    async replace(text, by) {
+      await access.query(
+        'UPDATE nest_session SET session_data = replace(session_data, $1, $2), session_log = replace(session_log, $1, $2)',
+        [text, by],
+      );
+    },
+    async dispose() {
+      await access.destroy();
+      await dispose();
+    },
+  };
+}
+
+function openRedis(): Promise<LaidOpen> {
+  const { url, prefix } = testRedis();
+  const access = new Redis(url);
+  /** Sessions are strings; the rest (indexes of users) is shown as Redis would save it. */
+  const strings = async (): Promise<[key: string, value: string | null][]> => {
+    const keys = await access.keys(`${prefix}*`);
+    return Promise.all(keys.map(async (key) => [key, await access.get(key).catch(() => null)]));
+  };
+  return Promise.resolve({
+    engine: redisEngine({ url, prefix }),
+    async dump() {
+      const stored = (await strings()).toSorted();
+      const all = stored.map(
+        async ([key, value]) => `${key}\t${JSON.stringify(value ?? String(await access.dump(key)))}`,
+      );
+      return (await Promise.all(all)).join('\n');
+    },
+    async replace(text, by) {
+      for (const [key, value] of await strings()) {
+        if (value?.includes(text)) await access.set(key, value.replaceAll(text, by), 'KEEPTTL');
+      }
+    },
+    dispose: async () => void (await access.quit()),
+  });
+}
+
+function openFiles(): Promise<LaidOpen> {
+  const directory = mkdtempSync(join(tmpdir(), 'nest-sessions-'));
+  const files = (): string[] =>
+    readdirSync(directory, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name))
+      .toSorted();
+  return Promise.resolve({
+    engine: fileEngine({ directory }),
+    dump: () =>
+      Promise.resolve(
+        files()
+          .map((path) => `${path}\t${JSON.stringify(readFileSync(path, 'utf8'))}`)
+          .join('\n'),
+      ),
+    replace: (text, by) => {
+      for (const path of files()) {
+        writeFileSync(path, readFileSync(path, 'utf8').replaceAll(text, by));
+      }
+      return Promise.resolve();
+    },
+    dispose: () => Promise.resolve(rmSync(directory, { recursive: true, force: true })),
+  });
+}

@@ -1,0 +1,97 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Logger } from '@nestjs/common';
+import { EventEmitter2 } from '@nestjs/event-emitter';
+import { SessionStoreUnavailableError } from 'nest-sessions';
+import { createSessionKey, toStoreKey } from '../../libs/session/src/session/session-key.js';
+import { type LogEntry, LOGS_VARIABLE } from './log-files.js';
+import { searchLogs } from './log-search.mjs';
+
+const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest();
+const entry = (text: string): LogEntry => ({ source: 'stdout', spec: 'a.spec.ts', test: 'a test', text });
+
+describe('S93: the search in what the tests log', () => {
+  const key = randomBytes(32).toString('base64url');
+  const bytes = Buffer.from(key, 'base64url');
+
+  it.each([
+    ['a session key', key],
+    ['its beginning', key.slice(0, 16)],
+    ['its end', key.slice(-16)],
+    ['the cookie', `{ cookie: 'sessionid=${key}; theme=dark' }`],
+    ['its bytes in hexadecimal', bytes.toString('hex')],
+    ['its bytes in base64', bytes.toString('base64')],
+    ['its text in hexadecimal', Buffer.from(key).toString('hex')],
+    ['its text in base64', Buffer.from(key).toString('base64')],
+    ['its hash', sha256(key).toString('hex')],
+    ['its hash in base64', sha256(key).toString('base64')],
+    ['its hash in base64url', sha256(key).toString('base64url')],
+    ['its store key', toStoreKey(key)],
+    ['its store key without the prefix', toStoreKey(key).slice(3)],
+    ['the beginning of its store key', toStoreKey(key).slice(3, 19)],
+    ['any store key', `v2-${randomBytes(32).toString('hex')}`],
+  ])('finds %s, and does not show it', (_form, secret) => {
+    const leaks = searchLogs([entry('harmless'), entry(`first line\n  key=${secret}, "more"`)], [key]);
+    expect(leaks.length).toBeGreaterThan(0);
+    for (const { entry: found, line } of leaks) {
+      expect(found.text).toContain(secret);
+      expect(line).toMatch(/…/);
+      expect(line).not.toContain(/[\w+/-]{16,}/.exec(secret)?.[0].slice(0, 12));
+    }
+  });
+
+  it('finds the token of a cookie engine', () => {
+    const token = `e1.abcdefgh.${randomBytes(120).toString('base64url')}`;
+    expect(searchLogs([entry(`GET / ${token}`)], [token])).toHaveLength(1);
+    expect(searchLogs([entry(token.slice(12, 80))], [token.slice(12)])).toHaveLength(1);
+  });
+
+  it('has nothing against all else', () => {
+    const others = [
+      randomBytes(32).toString('base64url'),
+      randomBytes(16).toString('base64url'),
+      key.slice(0, 10),
+      `v1-${'0123456789abcdef'.repeat(3)}`,
+      new Error('with a stack').stack as string,
+      'k'.repeat(43),
+    ];
+    expect(searchLogs(others.map(entry), [key, 'k'.repeat(43)])).toEqual([]);
+  });
+});
+
+describe('S93: what the tests log', () => {
+  const directory = process.env[LOGS_VARIABLE] as string;
+  const read = (kind: string): string => readFileSync(join(directory, `${process.pid}.${kind}`), 'utf8');
+
+  const ways: [string, (text: string) => void][] = [
+    ['a logger of Nest, below its level', (text) => new Logger('Sessions').verbose(text)],
+    ['the logger of Nest', (text) => Logger.debug(text)],
+    ['an object that is logged', (text) => new Logger('Sessions').debug({ deep: { in: [{ it: text }] } })],
+    ['a console', (text) => console.debug('%s', text)],
+    ['a standard stream', (text) => process.stderr.write(`${text}\n`)],
+    ['an error that nobody logs', (text) => void new SessionStoreUnavailableError('load', text)],
+    [
+      'the cause of an error',
+      (text) => void new SessionStoreUnavailableError('load', 'it is away', { cause: new Error(text) }),
+    ],
+    ['an event', (text) => void new EventEmitter2().emit('session.created', { sessionId: text })],
+  ];
+
+  beforeAll(() => {
+    // The terminal is not what this is about.
+    Logger.overrideLogger(false);
+  });
+
+  it.each(ways)('by %s is written down', async (_way, say) => {
+    const text = `this was said ${randomBytes(4).toString('hex')}`;
+    say(text);
+    await Promise.resolve();
+    expect(read('log')).toContain(text);
+  });
+
+  it('is held against every session key', () => {
+    const key = createSessionKey();
+    expect(read('secrets')).toContain(key);
+  });
+});
