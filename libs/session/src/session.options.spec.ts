@@ -60,7 +60,58 @@ describe('durations', () => {
   });
 });
 
-describe('bad options stop the start, naming the option', () => {
+describe('S29: an assurance level', () => {
+  const HOUR = DAY / 24;
+
+  it.each([
+    ['aal1', 14 * DAY, 30 * DAY],
+    ['aal2', HOUR, DAY],
+    ['aal3', HOUR / 4, DAY / 2],
+  ] as const)(
+    '%s gives its timeouts, to remembered sessions as well',
+    (assurance, idleTimeout, absoluteTimeout) => {
+      const { policy, rememberedPolicy, concessions } = resolveOptions({ assurance });
+      expect(policy).toMatchObject({ idleTimeout, absoluteTimeout });
+      expect(rememberedPolicy.absoluteTimeout).toBe(absoluteTimeout);
+      expect(rememberedPolicy.idleTimeout).toBeLessThanOrEqual(absoluteTimeout);
+      expect(concessions).toEqual([]);
+    },
+  );
+
+  it('can be outdone, and what is weaker is named', () => {
+    expect(resolveOptions({ assurance: 'aal2', idleTimeout: '10m' }).concessions).toEqual([]);
+    expect(
+      resolveOptions({
+        assurance: 'aal2',
+        idleTimeout: '2h',
+        absoluteTimeout: false,
+        remember: { idleTimeout: '30m', absoluteTimeout: '30d' },
+      }).concessions,
+    ).toEqual([
+      expect.stringContaining('"idleTimeout"'),
+      expect.stringContaining('"absoluteTimeout"'),
+      expect.stringContaining('"remember.absoluteTimeout"'),
+    ]);
+  });
+});
+
+describe('remember', () => {
+  it('keeps the cookie for as long as the session may rest, and never ends it with the browser', () => {
+    const { rememberedPolicy } = resolveOptions({
+      expireAtBrowserClose: true,
+      remember: { idleTimeout: '20d', absoluteTimeout: false },
+    });
+    expect(rememberedPolicy).toEqual({
+      cookieAge: 20 * DAY,
+      idleTimeout: 20 * DAY,
+      absoluteTimeout: null,
+      expireAtBrowserClose: false,
+      sliding: true,
+    });
+  });
+});
+
+describe('S30: bad options stop the start, naming the option', () => {
   const table: [option: string, options: SessionOptions | Record<string, unknown>][] = [
     ['idleTimeout', { idleTimeout: 0 }],
     ['idleTimeout', { idleTimeout: -1 }],
@@ -69,6 +120,17 @@ describe('bad options stop the start, naming the option', () => {
     ['idleTimeout', { idleTimeout: '30' }],
     ['idleTimeout', { idleTimeout: '2d', absoluteTimeout: '1d' }],
     ['absoluteTimeout', { absoluteTimeout: Infinity }],
+    ['assurance', { assurance: 'aal4' }],
+    ['remember.idleTimeout', { remember: { idleTimeout: '100d' } }],
+    ['remember.idleTimeout', { remember: { idleTimeout: 0 } }],
+    ['remember.absoluteTimeout', { remember: { absoluteTimeout: -1 } }],
+    ['renewAfter', { renewAfter: '1m' }],
+    ['renewAfter', { renewAfter: 0 }],
+    ['onReuse', { onReuse: 'ignore' }],
+    ['login.keep', { login: { keep: ['cart'] } }],
+    ['login.neverKeep', { login: { neverKeep: 'isAdmin' } }],
+    ['currentStamp', { currentStamp: 'stamp' }],
+    ['pepper.secrets', { pepper: {} }],
     ['storeTimeout', { storeTimeout: null }],
     ['cookie.maxAge', { cookie: { maxAge: '401d' } }],
     ['cookie.name', { cookie: { name: 'a b' } }],

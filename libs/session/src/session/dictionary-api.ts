@@ -152,10 +152,11 @@ export abstract class DictionaryApi<Data extends object> {
 
   // --- Flags ---
 
-  /** True when there is neither a stored session nor data. Asking is not access. */
+  /** True when there is neither a stored session nor data. Asking is not access, but the answer varies by cookie. */
   isEmpty(): boolean {
     const state = this[STATE];
     state.assertLoaded();
+    state.observed = true;
     return state.record === null && state.empty;
   }
 

@@ -149,7 +149,10 @@ export function renewalDue(
 }
 
 function currentDeadline(record: Timing, policy: ExpiryPolicy): number {
-  return Math.min(record.expiresAt, deadlineOf(record.expiry, lastLoginOf(record), record.lastSeenAt, policy));
+  return Math.min(
+    record.expiresAt,
+    deadlineOf(record.expiry, lastLoginOf(record), record.lastSeenAt, policy),
+  );
 }
 
 function idleTimeOf(expiry: number | null, policy: ExpiryPolicy): number {

@@ -14,6 +14,9 @@ const OVERLAP = 60_000;
 /** Once the client has shown the new key, requests with the old one can only be some that were on their way. */
 const OVERLAP_AFTER_USE = 10_000;
 
+/** New keys that are taken, one after the other, are no chance but a fault of the store or of the random numbers. */
+const ATTEMPTS = 3;
+
 /** Keeps records in a store, each under a hash of a random session key. A new key only comes with a rotation. */
 export function keyedKeeper(
   store: StoreAccess,
@@ -37,13 +40,13 @@ export function keyedKeeper(
   /** Where the record went that was once kept under this key; null: nowhere that is known. */
   async function follow(key: string, storeKey: string): Promise<Found | null> {
     const record = await store.load(storeKey);
-    if (record === null || 'movedTo' in record) return record && { standing: 'replaced' };
+    if (record === null || 'movedTo' in record) return record && { standing: 'replaced', sessionId: null };
     const { rotation } = record.meta;
     const age = now() - record.createdAt - (rotation?.after ?? 0);
     const sinceUse = rotation?.usedAfter === undefined ? 0 : now() - record.createdAt - rotation.usedAfter;
     const overlaps = rotation !== undefined && age < OVERLAP && sinceUse < OVERLAP_AFTER_USE;
     const token = rotation?.successor === undefined ? null : openSuccessor(rotation.successor, key);
-    if (token === null) return overlaps ? { standing: 'replaced' } : null;
+    if (token === null) return overlaps ? { standing: 'replaced', sessionId: record.id } : null;
     return { standing: overlaps ? 'live' : 'reused', token, record };
   }
 
@@ -64,7 +67,11 @@ export function keyedKeeper(
     const confirmed = { ...meta, rotation: { ...rotation, usedAfter: now() - createdAt } };
     const saved = await store.save(keys.of(key), { meta: confirmed }, { ...record, meta: confirmed });
     if (!saved) return null;
-    return { standing: 'live', token: key, record: { ...record, meta: confirmed, version: record.version + 1 } };
+    return {
+      standing: 'live',
+      token: key,
+      record: { ...record, meta: confirmed, version: record.version + 1 },
+    };
   }
 
   async function save(key: string, changes: SessionChanges, record: SessionRecord): Promise<string | null> {
@@ -105,10 +112,11 @@ export function keyedKeeper(
       return 'movedTo' in found ? follow(key, found.movedTo) : confirm(key, found);
     },
     async create(record) {
-      for (;;) {
+      for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
         const key = createSessionKey();
         if (await store.create(keys.of(key), record)) return key;
       }
+      throw new Error('The session could not be created: the store says of every new key that it is taken.');
     },
     save,
     async rename(key, changes, record) {

@@ -5,7 +5,7 @@ export type Found =
   /** A live record. `token` is the one that it has now: after a renewal perhaps another than was asked for. */
   | { standing: 'live'; token: string; record: SessionRecord }
   /** Somebody rotated the session a moment ago, and has told the client of its new token. */
-  | { standing: 'replaced' }
+  | { standing: 'replaced'; sessionId: string | null }
   /** A renewal has replaced the token, so long ago that nobody should have it any more. */
   | { standing: 'reused'; token: string; record: SessionRecord };
 

@@ -33,6 +33,7 @@ export class SessionApi<Data extends object> extends DictionaryApi<Data> {
    */
   get sessionKey(): string | null {
     this[STATE].assertLoaded();
+    this[STATE].observed = true;
     return this[STATE].sessionKey;
   }
 
@@ -250,11 +251,7 @@ function expiryArguments(
   read(session).accessed = true;
   const expiry = given.expiry === undefined ? state.expiry : parseExpiry(given.expiry);
   const now = state.environment.now();
-  return [
-    expiry,
-    state.policy,
-    { now, modification: given.modification?.getTime() ?? now },
-  ] as const;
+  return [expiry, state.policy, { now, modification: given.modification?.getTime() ?? now }] as const;
 }
 
 function moment(

@@ -7,7 +7,10 @@ const SESSION_KEY = /^[A-Za-z0-9_-]{43}$/;
 
 /** A new session key: the secret in the cookie. 256 random bits, 43 characters. */
 export function createSessionKey(): string {
-  return randomBytes(32).toString('base64url');
+  const key = randomBytes(32).toString('base64url');
+  // Whatever goes wrong at the source, no key is handed out that is easier to guess.
+  if (!isSessionKey(key)) throw new Error('There were not enough random bytes for a session key.');
+  return key;
 }
 
 /** A new session id: public, for logs and device lists. */

@@ -1,65 +1,41 @@
-import {
-  SessionCommittedError,
-  SessionGoneError,
-  SessionNotLoadedError,
-  SessionRecordCorruptError,
-} from '../session.errors.js';
-import { type SessionChanges, type SessionExpiry, type SessionRecord } from '../stores/session-store.js';
+import { SessionCommittedError, SessionGoneError, SessionNotLoadedError } from '../session.errors.js';
+import { type SessionExpiry, type SessionRecord } from '../stores/session-store.js';
 import { type CommitFacts, type CookieFacts, planStore, type StoreStep } from './commit-plan.js';
-import { hashStamp, isStampOf } from './credential-stamp.js';
+import { hashStamp } from './credential-stamp.js';
 import { type Dictionary } from './dictionary.js';
 import {
   deadlineOf,
   expiresAtBrowserClose,
   type ExpiryPolicy,
-  isExpired,
   lastLoginOf,
   renewalDue,
   touchDue,
 } from './expiry.js';
 import { loginAdvice } from './login-advice.js';
+import { type PresentedKey, RecordLink } from './record-link.js';
 import { type LoginOptions, SessionDraft } from './session-draft.js';
 import { type SessionEnvironment, type SessionSlot } from './session-environment.js';
 import { type EndReason } from './session-events.js';
-import { createSessionId } from './session-key.js';
-
-/** Where to find a record: by its key, or if that has changed, by its session id. */
-interface Whereabouts {
-  sessionKey: string;
-  id: string;
-  userId: string | null;
-}
-
-/** A record that has to go. */
-type Doomed = Whereabouts & { reason: EndReason };
-
-/** No cookie, or the value of one. */
-export type PresentedKey = string | undefined;
+import { policyOf } from './session-lookup.js';
 
 /**
- * What stands behind one session object: the record it came from, the draft of what it is to become, and where the two
- * are on their way to each other. Nothing here reaches the store before `persist`.
+ * What stands behind one session object: the draft of what the session is to become, and the link to its record.
+ * Nothing here reaches the store before `persist`.
  */
 export class SessionState {
   readonly slot: SessionSlot;
+  /** Was `load` done? Without a key to ask for there is nothing to wait for, yet the application must have asked. */
+  loaded = false;
+  /** The application was told something that depends on the cookie, though Django does not call that access. */
+  observed = false;
   readonly #draft: SessionDraft;
-  #presented: CommitFacts['presented'];
-  /** Of the live record; private, so that no inspection or serialisation of this object can show it. */
-  #sessionKey: string | null = null;
+  readonly #link: RecordLink;
   readonly #presentedKey: PresentedKey;
-  #record: SessionRecord | null = null;
   /** What the browser knows of the record. */
   #known: { expiresAt: number; browserLength: boolean } | null = null;
-  #freshId: string | null = null;
   #loading: Promise<void> | null = null;
   #work: Promise<void> = Promise.resolve();
   #running = 0;
-  /** Records that flush, logout or regenerate has ended; deleted by the next persist. */
-  #doomed: Doomed[] = [];
-  /** The record that went away while this request worked on it. */
-  #lost: Whereabouts | null = null;
-  #ended = false;
-  #gone = false;
   /** Why nothing may be changed here any more; null: it may. */
   #closed: string | null = null;
   /** The response has begun: no cookie can follow a session that gets another key. */
@@ -72,103 +48,36 @@ export class SessionState {
   ) {
     this.slot = slot ?? { state: this, vacated: false };
     this.#draft = new SessionDraft(environment.limits);
+    this.#link = new RecordLink(environment, presentedKey);
     this.#presentedKey = presentedKey;
-    this.#presented =
-      presentedKey === undefined
-        ? 'nothing'
-        : environment.keeper.isToken(presentedKey)
-          ? 'unasked'
-          : 'malformed';
   }
-
-  // --- Loading ---
-
-  /** Was `load` done? Without a key to ask for there is nothing to wait for, yet the application must have asked. */
-  loaded = false;
 
   /** Reads the record, once however often it is called. Without a well-formed key the store is not asked. */
   load(): void | Promise<void> {
     if (this.loaded) return;
-    if (this.#presented !== 'unasked') {
+    if (this.#link.presented !== 'unasked') {
       this.loaded = true;
       return;
     }
-    this.#loading ??= this.#read(this.#presentedKey as string).finally(() => {
+    this.#loading ??= this.#read().finally(() => {
       this.#loading = null;
     });
     return this.#loading;
   }
 
-  async #read(sessionKey: string): Promise<void> {
-    const found = await this.#find(sessionKey);
-    this.#presented = found ? 'live' : 'unknown';
+  async #read(): Promise<void> {
+    const record = await this.#link.find();
     this.loaded = true;
-    if (!found) return;
-    const { record } = found;
-    this.#adopt(found.token, record);
-    this.#known = { expiresAt: record.expiresAt, browserLength: this.#browserLength };
-    this.environment.emit({ type: 'loaded', sessionId: record.id, userId: record.userId });
-  }
-
-  /** The live record of this key, as far as everything that can end a session agrees. */
-  async #find(sessionKey: string): Promise<{ token: string; record: SessionRecord } | null> {
-    const { keeper, emit, onReuse } = this.environment;
-    const found = await this.#ask(sessionKey);
-    if (found === null) return null;
-    if (found.standing === 'replaced') {
-      // Whatever this request does, the one that rotated the session has answered with the cookie that counts.
-      this.#gone = true;
-      return null;
-    }
-    const { record, token } = found;
-    const session = { sessionId: record.id, userId: record.userId };
-    if (found.standing === 'reused') {
-      emit({ type: 'reuse', ...session });
-      if (onReuse === 'report') return null;
-      await keeper.end(token, record.id);
-      emit({ type: 'ended', reason: 'reuse', ...session });
-      return null;
-    }
-    if (isExpired(record, this.environment.now(), this.#policyOf(record))) {
-      emit({ type: 'expired', ...session });
-      return null;
-    }
-    if (await this.#hasStaleStamp(record)) {
-      await keeper.end(token, record.id);
-      emit({ type: 'ended', reason: 'stamp', ...session });
-      return null;
-    }
-    return found;
-  }
-
-  async #ask(sessionKey: string) {
-    try {
-      return await this.environment.keeper.load(sessionKey);
-    } catch (error) {
-      if (!(error instanceof SessionRecordCorruptError)) throw error;
-      this.environment.emit({ type: 'corrupt', error });
-      return null;
-    }
-  }
-
-  async #hasStaleStamp({ userId, meta }: SessionRecord): Promise<boolean> {
-    const { currentStamp } = this.environment;
-    if (!currentStamp || userId === null) return false;
-    return !isStampOf(meta.stamp, await currentStamp(userId));
-  }
-
-  #adopt(sessionKey: string, record: SessionRecord): void {
-    this.#sessionKey = sessionKey;
-    this.#record = record;
+    if (!record) return;
     this.#draft.adopt(record);
+    this.#known = { expiresAt: record.expiresAt, browserLength: this.#browserLength };
   }
 
   /** Forgets every unsaved change and reads the record again. False: it is gone. */
   async reload(): Promise<boolean> {
-    const sessionKey = this.#sessionKey;
-    const found = sessionKey === null ? null : await this.#find(sessionKey);
-    if (!found) return false;
-    this.#adopt(found.token, found.record);
+    const record = await this.#link.findAgain();
+    if (!record) return false;
+    this.#draft.adopt(record);
     if (this.#closed === RESPONSE_LEFT) this.#closed = null;
     return true;
   }
@@ -180,15 +89,15 @@ export class SessionState {
   }
 
   get record(): Readonly<SessionRecord> | null {
-    return this.#record;
+    return this.#link.record;
   }
 
   get sessionKey(): string | null {
-    return this.#sessionKey;
+    return this.#link.sessionKey;
   }
 
   get id(): string {
-    return this.#record?.id ?? (this.#freshId ??= createSessionId());
+    return this.#link.id;
   }
 
   get userId(): string | null {
@@ -198,8 +107,9 @@ export class SessionState {
   /** When the user logged in, in epoch milliseconds. */
   get authenticatedAt(): number | null {
     const { userId, meta } = this.#draft;
-    if (userId === null || meta.authenticatedAfter === undefined) return null;
-    return (this.#record?.createdAt ?? this.environment.now()) + meta.authenticatedAfter;
+    return userId === null || meta.authenticatedAfter === undefined
+      ? null
+      : this.#createdAt + meta.authenticatedAfter;
   }
 
   get expiry(): SessionExpiry {
@@ -215,12 +125,12 @@ export class SessionState {
 
   /** The timeouts that hold for this session. */
   get policy(): ExpiryPolicy {
-    return this.#policyOf(this.#draft);
+    return policyOf(this.#draft, this.environment);
   }
 
   /** Does anything but the dictionary differ from the record? */
   get metadataChanged(): boolean {
-    return this.#draft.differsBesideData(this.#record);
+    return this.#draft.differsBesideData(this.record);
   }
 
   get empty(): boolean {
@@ -249,35 +159,29 @@ export class SessionState {
   /** Ends the session: what is written next starts another one. */
   end(reason: EndReason = 'logout'): void {
     this.assertWritable();
-    this.#doomRecord(reason);
-    if (this.#record) this.#ended = true;
-    this.#forget();
+    this.#link.doom(reason);
     this.#draft.clear();
-    this.#gone = false;
   }
 
   rotate(): void {
-    this.assertWritable();
-    if (this.#responseLeft) throw new SessionCommittedError(NO_NEW_KEY);
+    this.#assertRotatable();
     this.dictionary.markWritten();
     this.#draft.drop(this.environment.login.secrets);
     this.#draft.rotated = true;
   }
 
   bindUser(userId: string, options: LoginOptions): void {
-    this.assertWritable();
-    if (this.#responseLeft) throw new SessionCommittedError(NO_NEW_KEY);
+    this.#assertRotatable();
     const bound = this.#draft.userId;
     if (bound !== null && bound !== userId) this.end('user-changed');
     else if (bound === null) this.#draft.keep(options.keep ?? true, this.environment.login.neverKeep);
-    // There is no record that others have ended, so nothing is revived by a session of its own.
-    if (this.#presented === 'unknown' && !this.#lost) this.#gone = false;
+    // Nothing is revived by a login with a key that is no more: it makes a session of its own.
+    if (this.#link.replaced) this.#link.gone = false;
     this.rotate();
-    const now = this.environment.now();
     const { stamp, remember = false } = options;
     const device = this.slot.describeDevice?.();
     this.#draft.login(userId, {
-      authenticatedAfter: now - (this.#record?.createdAt ?? now),
+      authenticatedAfter: this.environment.now() - this.#createdAt,
       ...(remember && { remembered: true }),
       ...(stamp !== undefined && { stamp: hashStamp(stamp) }),
       ...(device && { device }),
@@ -291,16 +195,11 @@ export class SessionState {
 
   /** A new, empty session takes the place of this one, which ends and stays readable. */
   replace(): SessionState {
-    this.assertWritable();
-    if (this.#responseLeft) throw new SessionCommittedError(NO_NEW_KEY);
+    this.#assertRotatable();
     const successor = new SessionState(this.environment, this.#presentedKey, this.slot);
     successor.loaded = true;
-    successor.#presented = this.#presented;
-    this.#doomRecord('logout');
-    successor.#doomed = this.#doomed;
-    successor.#ended = this.#ended || this.#record !== null;
+    this.#link.handOverTo(successor.#link);
     successor.dictionary.markWritten();
-    this.#doomed = [];
     this.#closed = 'This session was replaced by regenerate(). Use the new one, `request.session`.';
     this.slot.state = successor;
     return successor;
@@ -309,50 +208,32 @@ export class SessionState {
   // --- Reaching the store ---
 
   facts(failed: boolean): CommitFacts & CookieFacts {
-    const { dictionary, environment } = this;
+    const { dictionary, environment, record } = this;
     const draft = this.#draft;
+    const now = environment.now();
     return {
-      presented: this.#presented,
-      live: this.#record !== null,
-      gone: this.#gone,
+      presented: this.#link.presented,
+      live: record !== null,
+      gone: this.#link.gone,
       accessed: dictionary.accessed,
       failed,
-      ended: this.#ended,
+      ended: this.#link.ended,
       rotated: draft.rotated,
       changed: !failed && (this.metadataChanged || draft.dataChanged),
       renewed: draft.renewed || dictionary.forced || environment.saveEveryRequest,
       empty: draft.empty,
-      touchDue: this.#record !== null && touchDue(this.#record, environment.now(), this.policy),
-      renewalDue:
-        this.#record !== null && renewalDue(this.#record, environment.now(), environment.renewAfter),
-      keyChanged: this.#sessionKey !== this.#presentedKey,
+      touchDue: record !== null && touchDue(record, now, this.policy),
+      renewalDue: record !== null && renewalDue(record, now, environment.renewAfter),
+      keyChanged: this.#link.keyChanged,
       deadlineMoved: (environment.saveEveryRequest && !failed) || this.#deadlineMoved(),
     };
   }
 
-  #policyOf({ meta }: Pick<SessionRecord, 'meta'>): ExpiryPolicy {
-    return meta.remembered ? this.environment.rememberedPolicy : this.environment.policy;
-  }
-
-  get #browserLength(): boolean {
-    return expiresAtBrowserClose(this.expiry, this.policy);
-  }
-
-  #deadlineMoved(): boolean {
-    if (!this.#record || !this.#known) return false;
-    if (this.#known.browserLength !== this.#browserLength) return true;
-    // A cookie knows whole seconds, and clocks of stores are converted to ours: less than a second is no move.
-    return !this.#browserLength && Math.abs(this.#record.expiresAt - this.#known.expiresAt) >= 1000;
-  }
-
   /** Is there nothing to tell the store, and nothing on its way to it? Then a response need not wait. */
   settled(failed: boolean): boolean {
-    return (
-      this.#running === 0 &&
-      this.#doomed.length === 0 &&
-      planStore(this.facts(failed)) === 'nothing' &&
-      !this.#expiresAtOnce()
-    );
+    if (this.#running > 0 || this.#link.hasDoomed || this.#expiresAtOnce()) return false;
+    const facts = this.facts(failed);
+    return planStore(facts) === 'nothing' && !(facts.changed && this.#link.hasUnreportedLoss);
   }
 
   /**
@@ -372,30 +253,34 @@ export class SessionState {
     return run;
   }
 
+  /** Like `persist`, for a caller who must know that the session could not be kept. */
+  async save(): Promise<void> {
+    await this.persist();
+    if (!this.#link.gone) return;
+    throw new SessionGoneError(
+      'The session ended elsewhere while this code worked on it, so its changes were dropped. Treat the visitor as logged out.',
+    );
+  }
+
+  /** Makes a record at once, even of an empty session. */
+  createRecord(): Promise<void> {
+    return this.#write('create');
+  }
+
   async #persist(failed: boolean): Promise<void> {
     if (this.#expiresAtOnce() && !failed) this.end('expiry');
-    await this.#endDoomed();
+    await this.#link.endDoomed();
     const facts = this.facts(failed);
     const step = planStore(facts);
     if (step === 'nothing') {
-      if (this.#gone && facts.changed && !this.#lost) this.#reportLoss();
+      if (facts.changed) this.#link.reportLoss();
       return;
     }
     const { loggedIn } = this.#draft;
     if (loggedIn) await this.#stampDraft();
-    if (step === 'create') await this.#create();
-    else if (step === 'touch') await this.#touch();
-    else await this.#update(step);
-    if (loggedIn && this.#record) await this.environment.afterLogin?.(this.#record);
-  }
-
-  async #endDoomed(): Promise<void> {
-    for (let doomed = this.#doomed[0]; doomed; doomed = this.#doomed[0]) {
-      const { sessionKey, id, userId, reason } = doomed;
-      await this.environment.keeper.end(sessionKey, id);
-      this.#doomed.shift();
-      this.environment.emit({ type: 'ended', reason, sessionId: id, userId });
-    }
+    if (step === 'touch') await this.#touch();
+    else await this.#write(step);
+    if (loggedIn && this.record) await this.environment.afterLogin?.(this.record);
   }
 
   /** Without a stamp of its own, a login is bound to the credential that the user has now. */
@@ -408,132 +293,82 @@ export class SessionState {
   }
 
   async #touch(): Promise<void> {
+    this.#assertDeliverable('touch');
     const next = this.#nextRecord();
     // A touch only moves a deadline forward. Shorter options move it back, which takes a save.
-    if (next.expiresAt < (this.#record as SessionRecord).expiresAt) return this.#write('save', {}, next);
-    this.#assertDeliverable();
-    const touched = await this.environment.keeper.touch(this.#sessionKey as string, next);
-    if (touched !== null) this.#written(touched, next);
+    const forward = next.expiresAt >= (this.record as SessionRecord).expiresAt;
+    if (await (forward ? this.#link.touch(next) : this.#link.save({}, next))) this.#draft.saved(next);
     this.#draft.renewed = false;
   }
 
-  #update(step: 'save' | 'rename' | 'renew'): Promise<void> {
-    const changes = this.#draft.changesTo(this.#record);
-    const advice = this.environment.advise && loginAdvice(changes, this.userId);
+  async #write(step: Exclude<StoreStep, 'nothing' | 'touch'>): Promise<void> {
+    this.#assertDeliverable(step);
+    const next = this.#nextRecord();
+    const changes = step === 'create' ? { set: next.data } : this.#draft.changesTo(this.record);
+    const advice = this.environment.advise && loginAdvice(changes, next.userId);
     if (advice) this.environment.advise?.(advice);
-    return this.#write(step, changes, this.#nextRecord());
-  }
-
-  async #write(
-    step: Extract<StoreStep, 'save' | 'rename' | 'renew'>,
-    changes: SessionChanges,
-    next: SessionRecord,
-  ): Promise<void> {
-    this.#assertDeliverable();
-    const { keeper, emit } = this.environment;
-    const sessionKey = this.#sessionKey as string;
-    const { loggedIn } = this.#draft;
-    const saved = { ...next, version: next.version + 1 };
-    if (step === 'save') {
-      const token = await keeper.save(sessionKey, changes, next);
-      if (token === null) this.#lose();
-      else this.#written(token, saved);
-      return;
+    if (step === 'create') await this.#link.create(next);
+    else if (step === 'save') await this.#link.save(changes, next);
+    else {
+      const reason = step === 'renew' ? 'renewal' : this.#draft.loggedIn ? 'login' : 'cycle';
+      await this.#link.rotate(reason, changes, next);
     }
-    const moved = await keeper[step](sessionKey, changes, next);
-    if (moved === null) return this.#lose();
-    this.#written(moved.token, { ...saved, meta: moved.meta });
-    const reason = step === 'renew' ? 'renewal' : loggedIn ? 'login' : 'cycle';
-    emit({ type: 'rotated', reason, sessionId: next.id, userId: next.userId });
+    if (this.record) this.#draft.saved(this.record);
+    else this.#draft.forgetRequests();
   }
 
-  #assertDeliverable(): void {
-    if (this.#responseLeft && this.environment.keeper.everyWriteMoves)
+  #assertDeliverable(step: StoreStep): void {
+    if (this.#responseLeft && (step === 'create' || this.environment.keeper.everyWriteMoves))
       throw new SessionCommittedError(NO_NEW_KEY);
   }
 
-  /** Makes a record at once, even of an empty session. */
-  createRecord(): Promise<void> {
-    return this.#create();
-  }
-
-  /** Like `persist`, for a caller who must know that the session could not be kept. */
-  async save(): Promise<void> {
-    await this.persist();
-    if (!this.#gone) return;
-    throw new SessionGoneError(
-      'The session ended elsewhere while this code worked on it, so its changes were dropped. Treat the visitor as logged out.',
-    );
-  }
-
-  async #create(): Promise<void> {
+  #assertRotatable(): void {
+    this.assertWritable();
     if (this.#responseLeft) throw new SessionCommittedError(NO_NEW_KEY);
-    const { keeper, emit, advise } = this.environment;
-    const advice = advise && loginAdvice({ set: this.dictionary.snapshot() }, this.userId);
-    if (advice) advise?.(advice);
-    const next = this.#nextRecord();
-    this.#written(await keeper.create(next), next);
-    emit({ type: 'created', sessionId: next.id, userId: next.userId });
   }
 
   #nextRecord(): SessionRecord {
     const now = this.environment.now();
     const { userId, expiry, meta } = this.#draft;
-    const createdAt = this.#record?.createdAt ?? now;
     return {
       id: this.id,
       userId,
       data: this.dictionary.snapshot(),
       expiry,
-      createdAt,
+      createdAt: this.record?.createdAt ?? now,
       lastSeenAt: now,
-      expiresAt: deadlineOf(expiry, lastLoginOf({ createdAt, meta }), now, this.policy),
-      version: this.#record?.version ?? 1,
+      expiresAt: this.#deadline(now),
+      version: this.record?.version ?? 1,
       meta,
     };
+  }
+
+  get #createdAt(): number {
+    return this.record?.createdAt ?? this.environment.now();
+  }
+
+  /** When the session ends unless it is used after `now`. */
+  #deadline(now: number): number {
+    const { expiry, meta } = this.#draft;
+    const createdAt = this.record?.createdAt ?? now;
+    return deadlineOf(expiry, lastLoginOf({ createdAt, meta }), now, this.policy);
   }
 
   #expiresAtOnce(): boolean {
     if (this.expiry === null || this.expiry === 0 || !this.metadataChanged) return false;
     const now = this.environment.now();
-    const createdAt = this.#record?.createdAt ?? now;
-    return deadlineOf(this.expiry, lastLoginOf({ createdAt, meta: this.#draft.meta }), now, this.policy) <= now;
+    return this.#deadline(now) <= now;
   }
 
-  #written(sessionKey: string, record: SessionRecord): void {
-    this.#sessionKey = sessionKey;
-    this.#record = record;
-    this.#draft.saved(record);
+  get #browserLength(): boolean {
+    return expiresAtBrowserClose(this.expiry, this.policy);
   }
 
-  #doomRecord(reason: EndReason): void {
-    const whereabouts = this.#whereabouts() ?? this.#lost;
-    if (whereabouts) this.#doomed.push({ ...whereabouts, reason });
-    this.#lost = null;
-  }
-
-  #whereabouts(): Whereabouts | null {
-    const sessionKey = this.#sessionKey;
-    return sessionKey === null ? null : { sessionKey, id: this.id, userId: this.#record?.userId ?? null };
-  }
-
-  #lose(): void {
-    this.#reportLoss();
-    // A rotation may be what took it away. Should this request go on to log out, that has to hold all the same.
-    this.#lost = this.#whereabouts();
-    this.#forget();
-    this.#gone = true;
-  }
-
-  #reportLoss(): void {
-    this.environment.emit({ type: 'write-after-end', sessionId: this.id });
-  }
-
-  #forget(): void {
-    this.#sessionKey = null;
-    this.#record = null;
-    this.#freshId = null;
-    this.#draft.forgetRequests();
+  #deadlineMoved(): boolean {
+    if (!this.record || !this.#known) return false;
+    if (this.#known.browserLength !== this.#browserLength) return true;
+    // A cookie knows whole seconds, and clocks of stores are converted to ours: less than a second is no move.
+    return !this.#browserLength && Math.abs(this.record.expiresAt - this.#known.expiresAt) >= 1000;
   }
 }
 

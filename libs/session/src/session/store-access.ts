@@ -34,7 +34,7 @@ export function isTimeout(error: unknown): boolean {
 
 export async function within<Result>(
   timeLimit: number,
-  operation: StoreOperation | 'exists',
+  operation: StoreOperation | 'exists' | 'listByUser' | 'deleteByUser' | 'deleteById',
   answer: Promise<Result>,
 ): Promise<Result> {
   let timer: NodeJS.Timeout | undefined;
