@@ -14,6 +14,7 @@ import { type HttpEnvironment } from '../libs/session/src/http/request-session.j
 import { HTTP_ENVIRONMENT } from '../libs/session/src/session.tokens.js';
 import { type AppSetup, platforms, type RunningApp, startApp } from './support/app.js';
 import { sessionKeyIn } from './support/database-app.js';
+import { setClockAhead, setClockRight } from './support/elapse.js';
 import {
   type EngineSetup,
   enginesOnDatabases,
@@ -286,6 +287,43 @@ for (const [name, { services, make }] of table) {
   });
 }
 
+for (const [name, { services, make }] of table.filter(([, { services }]) => services.length > 0)) {
+  describeWithService(services[0] as ServiceName, `servers whose clocks disagree, on ${name}`, () => {
+    afterEach(setClockRight);
+
+    it.each([600, -600])('end nothing early and nothing late when one is %d s ahead', async (ahead) => {
+      const setup = await make();
+      const options = { idleTimeout: '5m', absoluteTimeout: '1h' };
+      const app = await identified('express', { ...setup.wire(), options });
+      const lifetime = async (key: string | undefined): Promise<number> => {
+        const { body } = await app.send('get', '/who', key);
+        expect(body.userId).toBe('ann');
+        return (Date.parse(body.expiresAt as string) - Date.now()) / 1000;
+      };
+      const expectIdleTime = (seconds: number): void => expect(Math.abs(seconds - 300)).toBeLessThan(30);
+      try {
+        const key = await app.visitor({ n: 1 }, 'ann');
+        expectIdleTime(await lifetime(key));
+        setClockAhead(ahead); // the next request meets the other server
+        expectIdleTime(await lifetime(key));
+        expect((await app.send('get', '/fresh', key)).status).toBe(200);
+        expect((await app.send('post', '/set', key, { n: 2 })).key).toBeUndefined();
+        const { key: rotated } = await app.send('post', '/cycle', key);
+        const { key: other } = await app.send('post', '/login', await app.visitor(), { userId: 'ann' });
+        setClockRight();
+        for (const each of [rotated, other]) {
+          expectIdleTime(await lifetime(each));
+          expect((await app.send('get', '/fresh', each)).status).toBe(200);
+        }
+      } finally {
+        setClockRight();
+        await app.close();
+        await setup.dispose();
+      }
+    });
+  });
+}
+
 describe.each(platforms)('clocks on %s', (platform) => {
   const engine = testingEngine();
   let app: Identified;
@@ -382,7 +420,9 @@ describe.each(platforms)('clocks on %s', (platform) => {
         key = response.key as string;
       }
       engine.clock.advance(48 * 3600 - 100 * 660 - 60);
-      expect((await app.send('get', '/who', key)).body.userId).toBe('ann');
+      const last = await app.send('get', '/who', key);
+      expect(last.body.userId).toBe('ann');
+      key = last.key as string;
       engine.clock.advance(120);
       expect((await app.send('get', '/who', key)).body.userId).toBeNull();
     });
@@ -423,7 +463,7 @@ describe.each(platforms)('clocks on %s', (platform) => {
     key = (await app.send('post', '/cycle', key)).key as string;
     key = (await app.send('post', '/login', key, { userId: 'ann' })).key as string;
     engine.clock.advance('110m');
-    key = (await app.send('post', '/cycle', key)).key as string;
+    for (let n = 0; n < 3; n += 1) key = (await app.send('post', '/cycle', key)).key as string;
     expect((await app.send('get', '/who', key)).body.userId).toBe('ann');
     engine.clock.advance('11m');
     expect((await app.send('get', '/who', key)).body.userId).toBeNull();
