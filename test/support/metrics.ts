@@ -46,7 +46,7 @@ export class RecordedMetrics {
 }
 
 function labelOf({ attributes }: Point): Label {
-  const names = Object.keys(attributes).sort();
+  const names = Object.keys(attributes).toSorted();
   return names.map((name) => String(attributes[name])).join(' ');
 }
 

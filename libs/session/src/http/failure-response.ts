@@ -1,6 +1,6 @@
 import { STATUS_CODES, type ServerResponse } from 'node:http';
 import { InternalServerErrorException, ServiceUnavailableException } from '@nestjs/common';
-import { SessionError, SessionStoreUnavailableError } from '../session.errors.js';
+import { SessionError, SessionsPerUserError, SessionStoreUnavailableError } from '../session.errors.js';
 
 /** Seconds after which a client may try again when the store was not to be had. */
 export const RETRY_AFTER = 5;
@@ -10,12 +10,12 @@ const OF_THE_ANSWER =
   /^(content-.*|etag|last-modified|location|set-cookie|cache-control|expires|accept-ranges|transfer-encoding|trailer)$/;
 
 /**
- * Answers a request whose session could not be kept: 503 when the store was not to be had, 500 otherwise, in the shape
- * of Nest's own error responses. No cause is told, and the client's cookie is left alone.
+ * Answers a request whose session could not be kept: 503 when the store was not to be had, 409 when the user has too many
+ * sessions, 500 otherwise, in the shape of Nest's own error responses. No cause is told, and the client's cookie is left alone.
  */
 export function sendFailure(response: ServerResponse, error: unknown, end: (body: string) => void): void {
   const unavailable = error instanceof SessionStoreUnavailableError;
-  const statusCode = unavailable ? 503 : 500;
+  const statusCode = unavailable ? 503 : error instanceof SessionsPerUserError ? 409 : 500;
   for (const name of response.getHeaderNames()) {
     if (OF_THE_ANSWER.test(name)) response.removeHeader(name);
   }

@@ -2,15 +2,16 @@ import { type IncomingMessage, type ServerResponse } from 'node:http';
 import { isNativeError } from 'node:util/types';
 import { type Logger } from '@nestjs/common';
 import vary from 'vary';
-import { SessionError } from '../session.errors.js';
+import { SessionError, SessionsPerUserError } from '../session.errors.js';
 import { type ResolvedSessionOptions } from '../session.options.js';
 import { planCookie, variesByCookie } from '../session/commit-plan.js';
 import { deadlineOf, expiresAtBrowserClose, lastLoginOf } from '../session/expiry.js';
 import { createSessionView } from '../session/session-view.js';
 import { createSession, type Session } from '../session/session.js';
-import { type SessionEnvironment, type SessionSlot } from '../session/session-environment.js';
-import { SessionState } from '../session/session-state.js';
+import { type SessionEnvironment } from '../session/session-environment.js';
+import { type SessionSlot, SessionState } from '../session/session-state.js';
 import { readCookie, removeCookieHeader, setCookieHeader } from './cookie-header.js';
+import { describeDevice } from './device.js';
 import { sendFailure, toHttpException } from './failure-response.js';
 import { installResponseGate } from './response-gate.js';
 import { isSecureConnection } from './secure-connection.js';
@@ -103,6 +104,7 @@ export class RequestSession {
       readCookie(this.request.headers.cookie, options.cookie.name, sessions.keeper.isToken),
     );
     this.#slot = state.slot;
+    state.slot.describeDevice = () => describeDevice(this.request, options.device);
     // Not in the middleware: before the session is asked for it is undefined anyway, and every property costs.
     Object.defineProperty(this.request, 'sessionID', SESSION_ID);
     if (this.response.headersSent) {
@@ -112,7 +114,9 @@ export class RequestSession {
         commit: (statusCode) => this.#commit(statusCode >= 500),
         setHeaders: (statusCode) => this.#setHeaders(statusCode >= 500),
         onFailure: (error, end) => {
-          this.#report('could not be committed, so the response was withheld', error);
+          // The application chose that limit, and somebody has met it: nothing for the log of errors.
+          if (!(error instanceof SessionsPerUserError))
+            this.#report('could not be committed, so the response was withheld', error);
           state.close();
           sendFailure(this.response, error, end);
         },
@@ -139,7 +143,7 @@ export class RequestSession {
     if (this.#detached()) return;
     const facts = state.facts(failed);
     const cookie = planCookie(facts);
-    if (variesByCookie(facts, cookie)) vary(response, 'Cookie');
+    if (state.observed || variesByCookie(facts, cookie)) vary(response, 'Cookie');
     state.close();
     if (cookie === 'keep') return;
     const { name } = environment.options.cookie;

@@ -35,7 +35,8 @@ export function emitThrough(emitter: EventEmitter2, onError: (error: unknown) =>
   };
   return (event) => {
     const name = `session.${event.type}`;
-    for (const listener of [...emitter.listenersAny()]) void call(listener, name, event);
-    for (const listener of [...emitter.listeners(name)]) void call(listener, event);
+    // Of copies: a listener for one time takes itself off the list when it is called.
+    for (const listener of emitter.listenersAny().slice()) void call(listener, name, event);
+    for (const listener of emitter.listeners(name).slice()) void call(listener, event);
   };
 }

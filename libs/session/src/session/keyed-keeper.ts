@@ -133,8 +133,6 @@ export function keyedKeeper(
       return token === null ? null : { token, meta: record.meta };
     },
     touch: async (key, record) => ((await store.touch(keys.of(key), record)) ? key : null),
-    async end(key, id) {
-      await store.delete(keys.of(key), id);
-    },
+    end: (key, id) => store.delete(keys.of(key), id),
   };
 }

@@ -32,8 +32,11 @@ export interface RecordKeeper {
   renew(token: string, changes: SessionChanges, record: SessionRecord): Promise<Renamed | null>;
   /** Restarts the idle clock. Null: it was not moved. */
   touch(token: string, record: SessionRecord): Promise<string | null>;
-  /** @param id the session id of the record, to find it by if it has moved */
-  end(token: string, id: string): Promise<void>;
+  /**
+   * False: there was no such record any more.
+   * @param id the session id of the record, to find it by if it has moved
+   */
+  end(token: string, id: string): Promise<boolean>;
 }
 
 /** The new token, and the record's `meta`, which tells of the rotation. */

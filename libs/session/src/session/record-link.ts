@@ -124,9 +124,10 @@ export class RecordLink {
   async endDoomed(): Promise<void> {
     for (let doomed = this.#doomed[0]; doomed; doomed = this.#doomed[0]) {
       const { sessionKey, id, userId, reason } = doomed;
-      await this.environment.keeper.end(sessionKey, id);
+      const ended = await this.environment.keeper.end(sessionKey, id);
       this.#doomed.shift();
-      this.environment.emit({ type: 'ended', reason, sessionId: id, userId });
+      // Else a concurrent request has ended it, and has told so.
+      if (ended) this.environment.emit({ type: 'ended', reason, sessionId: id, userId });
     }
   }
 

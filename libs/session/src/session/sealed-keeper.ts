@@ -79,6 +79,7 @@ export function sealedKeeper(
     async end(token) {
       const record = store.open(token, purpose);
       if (record) await within(timeLimit, 'delete', store.revoke(record));
+      return record !== null;
     },
   };
 }

@@ -1,11 +1,10 @@
-import { type SessionDevice, type SessionRecord } from '../stores/session-store.js';
+import { type SessionRecord } from '../stores/session-store.js';
 import { type CookieAttributes } from './cookie-attributes.js';
 import { type CurrentStamp } from './credential-stamp.js';
 import { type ExpiryPolicy } from './expiry.js';
 import { type Limits } from './json-value.js';
 import { type RecordKeeper } from './record-keeper.js';
 import { type SessionEventListener } from './session-events.js';
-import { type SessionState } from './session-state.js';
 
 /** What all sessions of an application share. */
 export interface SessionEnvironment {
@@ -35,15 +34,4 @@ export interface LoginPolicy {
   neverKeep: readonly string[];
   /** Keys of data that go whenever the session gets a new key. */
   secrets: readonly string[];
-}
-
-/** Where a session stands for its surroundings (a request), which learn here that another one has taken its place. */
-export interface SessionSlot {
-  state: SessionState;
-  /** The application destroyed the session or took it off the request. */
-  vacated: boolean;
-  /** From where the request comes, if that is to be kept. */
-  describeDevice?: () => SessionDevice | undefined;
-  /** What the browser is asked to forget with the session: the value of a Clear-Site-Data header. */
-  clearSiteData?: string;
 }

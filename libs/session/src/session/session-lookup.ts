@@ -29,8 +29,7 @@ export async function lookUp(
   if (found.standing === 'reused') {
     emit({ type: 'reuse', ...session });
     if (onReuse === 'report') return null;
-    await keeper.end(token, record.id);
-    emit({ type: 'ended', reason: 'reuse', ...session });
+    if (await keeper.end(token, record.id)) emit({ type: 'ended', reason: 'reuse', ...session });
     return null;
   }
   if (isExpired(record, environment.now(), policyOf(record, environment))) {
@@ -38,8 +37,7 @@ export async function lookUp(
     return null;
   }
   if (await hasStaleStamp(record, environment)) {
-    await keeper.end(token, record.id);
-    emit({ type: 'ended', reason: 'stamp', ...session });
+    if (await keeper.end(token, record.id)) emit({ type: 'ended', reason: 'stamp', ...session });
     return null;
   }
   return found;

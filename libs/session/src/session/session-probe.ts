@@ -1,8 +1,9 @@
 import { SessionRecordCorruptError } from '../session.errors.js';
 import { type SessionRecord } from '../stores/session-store.js';
 import { type RecordKeeper } from './record-keeper.js';
+import { type SessionEnvironment } from './session-environment.js';
 import { type StoreKeys } from './session-key.js';
-import { acceptanceOf, type Acceptance, type ForeignAccess } from './user-sessions.js';
+import { acceptanceOf, type ForeignAccess } from './user-sessions.js';
 
 /**
  * Looks whether the session that a token opened is still there, without being a use of it: neither of the two touches
@@ -17,7 +18,7 @@ export type SessionProbe = () => Promise<boolean>;
 export function keyedProbes(
   access: Pick<ForeignAccess, 'find'>,
   keys: StoreKeys,
-  acceptance: Acceptance,
+  environment: SessionEnvironment,
 ): ProbeFactory {
   async function findFrom(storeKey: string): Promise<{ key: string; record: SessionRecord } | null> {
     for (let key = storeKey; ;) {
@@ -34,7 +35,7 @@ export function keyedProbes(
         const found = await findFrom(place);
         if (!found) continue;
         places = [found.key];
-        return (await acceptanceOf(found.record.userId, acceptance))(found.record);
+        return (await acceptanceOf(found.record.userId, environment))(found.record);
       }
       return false;
     });
@@ -42,12 +43,15 @@ export function keyedProbes(
 }
 
 /** For sessions that clients carry. A token ends by itself, and where such a thing is noted, when its session was ended. */
-export function sealedProbes(keeper: Pick<RecordKeeper, 'load'>, acceptance: Acceptance): ProbeFactory {
+export function sealedProbes(
+  keeper: Pick<RecordKeeper, 'load'>,
+  environment: SessionEnvironment,
+): ProbeFactory {
   return (token) =>
     tolerant(async () => {
       const found = await keeper.load(token);
       if (found?.standing !== 'live') return false;
-      return (await acceptanceOf(found.record.userId, acceptance))(found.record);
+      return (await acceptanceOf(found.record.userId, environment))(found.record);
     });
 }
 

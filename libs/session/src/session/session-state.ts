@@ -1,5 +1,5 @@
 import { SessionCommittedError, SessionGoneError, SessionNotLoadedError } from '../session.errors.js';
-import { type SessionExpiry, type SessionRecord } from '../stores/session-store.js';
+import { type SessionDevice, type SessionExpiry, type SessionRecord } from '../stores/session-store.js';
 import { type CommitFacts, type CookieFacts, planStore, type StoreStep } from './commit-plan.js';
 import { hashStamp } from './credential-stamp.js';
 import { type Dictionary } from './dictionary.js';
@@ -14,9 +14,20 @@ import {
 import { loginAdvice } from './login-advice.js';
 import { type PresentedKey, RecordLink } from './record-link.js';
 import { type LoginOptions, SessionDraft } from './session-draft.js';
-import { type SessionEnvironment, type SessionSlot } from './session-environment.js';
+import { type SessionEnvironment } from './session-environment.js';
 import { type EndReason } from './session-events.js';
 import { policyOf } from './session-lookup.js';
+
+/** Where a session stands for its surroundings (a request), which learn here that another one has taken its place. */
+export interface SessionSlot {
+  state: SessionState;
+  /** The application destroyed the session or took it off the request. */
+  vacated: boolean;
+  /** From where the request comes, if that is to be kept. */
+  describeDevice?: () => SessionDevice | undefined;
+  /** What the browser is asked to forget with the session: the value of a Clear-Site-Data header. */
+  clearSiteData?: string;
+}
 
 /**
  * What stands behind one session object: the draft of what the session is to become, and the link to its record.

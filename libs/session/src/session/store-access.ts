@@ -1,7 +1,7 @@
 import { SessionStoreUnavailableError } from '../session.errors.js';
 import { type SessionStore } from '../stores/session-store.js';
 
-export type StoreOperation = 'load' | 'create' | 'save' | 'touch' | 'rename' | 'delete';
+type StoreOperation = 'load' | 'create' | 'save' | 'touch' | 'rename' | 'delete';
 
 /**
  * The store as a session sees it: the same operations, each with a time limit.

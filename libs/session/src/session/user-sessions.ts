@@ -2,6 +2,7 @@ import { type SessionRecord, SessionStore } from '../stores/session-store.js';
 import { isStampOf } from './credential-stamp.js';
 import { isExpired } from './expiry.js';
 import { type SessionEnvironment } from './session-environment.js';
+import { policyOf } from './session-lookup.js';
 import { within } from './store-access.js';
 
 /** The operations on sessions of others, which no request carries the key of; each with a time limit. */
@@ -24,16 +25,15 @@ export function knowsUsers(store: SessionStore): boolean {
   return store.listByUser !== listByUser && store.deleteById !== deleteById;
 }
 
-export type Acceptance = Pick<SessionEnvironment, 'policy' | 'rememberedPolicy' | 'currentStamp' | 'now'>;
-
 /** Which of this user's records a request would be let in with: stores know neither today's options nor credentials. */
 export async function acceptanceOf(
   userId: string | null,
-  { policy, rememberedPolicy, currentStamp, now }: Acceptance,
+  environment: SessionEnvironment,
 ): Promise<(record: SessionRecord) => boolean> {
+  const { currentStamp, now } = environment;
   const stamp = currentStamp && userId !== null ? await currentStamp(userId) : undefined;
   return (record) =>
-    !isExpired(record, now(), record.meta.remembered ? rememberedPolicy : policy) &&
+    !isExpired(record, now(), policyOf(record, environment)) &&
     (stamp === undefined || isStampOf(record.meta.stamp, stamp));
 }
 
@@ -41,8 +41,8 @@ export async function acceptanceOf(
 export async function liveSessionsOf(
   userId: string,
   access: Pick<ForeignAccess, 'listByUser'>,
-  acceptance: Acceptance,
+  environment: SessionEnvironment,
 ): Promise<SessionRecord[]> {
   const records = await access.listByUser(userId);
-  return records.filter(await acceptanceOf(userId, acceptance));
+  return records.filter(await acceptanceOf(userId, environment));
 }
