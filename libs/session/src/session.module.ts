@@ -29,9 +29,13 @@ import { resolveOptions, type ResolvedSessionOptions, type SessionOptions } from
 import { HTTP_ENVIRONMENT, SESSION_OPTIONS } from './session.tokens.js';
 import { keyedKeeper } from './session/keyed-keeper.js';
 import { type RecordKeeper } from './session/record-keeper.js';
-import { pepperedStoreKeys, plainStoreKeys } from './session/session-key.js';
+import { type SessionEnvironment } from './session/session-environment.js';
+import { pepperedStoreKeys, plainStoreKeys, type StoreKeys } from './session/session-key.js';
+import { limitSessions } from './session/session-limit.js';
+import { keyedProbes, sealedProbes } from './session/session-probe.js';
 import { sealedKeeper } from './session/sealed-keeper.js';
 import { limitStore } from './session/store-access.js';
+import { knowsUsers, limitForeignAccess } from './session/user-sessions.js';
 import { type StoreObserver, watchStore } from './session/watched-store.js';
 import { SealingStore } from './stores/sealing-store.js';
 import { type SessionEngine } from './stores/session-engine.js';
@@ -171,8 +175,8 @@ function moduleOf(
       },
       {
         provide: Sessions,
-        inject: [SessionStore, HTTP_ENVIRONMENT],
-        useFactory: (store: SessionStore, { sessions }: HttpEnvironment) => new Sessions(store, sessions),
+        inject: [SessionStore, HTTP_ENVIRONMENT, SessionObserver],
+        useFactory: createSessions,
       },
       { provide: SESSIONS, useExisting: Sessions },
       {
@@ -206,37 +210,64 @@ function createEnvironment(
       `needs an engine that remembers moved keys, and ${store.constructor.name} does not. Choose another, or leave it out.`,
     );
   }
-  return {
-    options,
-    logger,
-    sessions: {
-      keeper: keeperOf(store, options, observeStore),
-      policy: options.policy,
-      rememberedPolicy: options.rememberedPolicy,
-      limits: options.limits,
-      cookie: options.cookie,
-      saveEveryRequest: options.saveEveryRequest,
-      renewAfter: options.renewAfter,
-      onReuse: options.onReuse,
-      login: options.login,
-      currentStamp: options.currentStamp,
-      now: () => store.now(),
-      emit,
-      advise: process.env['NODE_ENV'] === 'production' ? undefined : (advice) => logger.warn(advice),
-    },
+  const { sessionsPerUser, storeTimeout } = options;
+  if (sessionsPerUser && !knowsUsers(store)) {
+    throw new SessionConfigError(
+      'sessionsPerUser',
+      `needs an engine that lists a user's sessions, and ${store.constructor.name} does not. Choose another, or leave it out.`,
+    );
+  }
+  const sessions: SessionEnvironment = {
+    keeper: keeperOf(store, options, observeStore),
+    policy: options.policy,
+    rememberedPolicy: options.rememberedPolicy,
+    limits: options.limits,
+    cookie: options.cookie,
+    saveEveryRequest: options.saveEveryRequest,
+    renewAfter: options.renewAfter,
+    onReuse: options.onReuse,
+    login: options.login,
+    currentStamp: options.currentStamp,
+    touchesRestUntil: 0,
+    now: () => store.now(),
+    emit,
+    advise: process.env['NODE_ENV'] === 'production' ? undefined : (advice) => logger.warn(advice),
   };
+  if (sessionsPerUser) {
+    const access = watchStore(limitForeignAccess(store, storeTimeout), observeStore);
+    sessions.afterLogin = limitSessions(access, sessions, sessionsPerUser);
+  }
+  return { options, logger, sessions };
+}
+
+function createSessions(
+  store: SessionStore,
+  { sessions, options }: HttpEnvironment,
+  { observeStore }: SessionObserver,
+): Sessions {
+  const access = watchStore(limitForeignAccess(store, options.storeTimeout), observeStore);
+  const probes =
+    store instanceof SealingStore
+      ? sealedProbes(sessions.keeper, sessions)
+      : keyedProbes(access, storeKeysOf(options), sessions);
+  return new Sessions(store, sessions, access, probes);
+}
+
+function storeKeysOf({ pepper }: ResolvedSessionOptions): StoreKeys {
+  return pepper ? pepperedStoreKeys(pepper) : plainStoreKeys;
 }
 
 function keeperOf(
   store: SessionStore,
-  { cookie, pepper, storeTimeout }: ResolvedSessionOptions,
+  options: ResolvedSessionOptions,
   observe: StoreObserver | undefined,
 ): RecordKeeper {
+  const { cookie, storeTimeout } = options;
   if (!(store instanceof SealingStore)) {
     const limited = limitStore(store, storeTimeout);
-    return keyedKeeper(observe ? watchStore(limited, observe) : limited, {
+    return keyedKeeper(watchStore(limited, observe), {
       now: () => store.now(),
-      keys: pepper ? pepperedStoreKeys(pepper) : plainStoreKeys,
+      keys: storeKeysOf(options),
     });
   }
   const overhead = cookieOverhead(cookie.name, cookie);

@@ -1,8 +1,7 @@
 import { type IncomingMessage, type ServerResponse } from 'node:http';
-import { isNativeError } from 'node:util/types';
 import { type Logger } from '@nestjs/common';
 import vary from 'vary';
-import { SessionError, SessionsPerUserError } from '../session.errors.js';
+import { SessionsPerUserError } from '../session.errors.js';
 import { type ResolvedSessionOptions } from '../session.options.js';
 import { planCookie, variesByCookie } from '../session/commit-plan.js';
 import { deadlineOf, expiresAtBrowserClose, lastLoginOf } from '../session/expiry.js';
@@ -10,6 +9,7 @@ import { createSessionView } from '../session/session-view.js';
 import { createSession, type Session } from '../session/session.js';
 import { type SessionEnvironment } from '../session/session-environment.js';
 import { type SessionSlot, SessionState } from '../session/session-state.js';
+import { tellable } from '../session/tellable.js';
 import { readCookie, removeCookieHeader, setCookieHeader } from './cookie-header.js';
 import { describeDevice } from './device.js';
 import { sendFailure, toHttpException } from './failure-response.js';
@@ -182,8 +182,7 @@ export class RequestSession {
 
   #report(what: string, error: unknown): void {
     const { logger } = this.environment;
-    if (error instanceof SessionError) logger.error(`The session ${what}: ${error.message}`);
-    else logger.error(`The session ${what}: ${whereabouts(error)}`);
+    logger.error(`The session ${what}: ${tellable(error)}`);
   }
 }
 
@@ -194,15 +193,4 @@ export class RequestSession {
 function uncacheable(cacheControl: string): string {
   if (/\bno-store\b/i.test(cacheControl)) return cacheControl;
   return /\bno-transform\b/i.test(cacheControl) ? 'no-store, no-transform' : 'no-store';
-}
-
-/** What can be told of a foreign error: drivers quote statements, values and connection strings in their messages. */
-function whereabouts(error: unknown): string {
-  if (!isNativeError(error)) return 'something was thrown that is no error.';
-  const frames = (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line));
-  const { code } = error as NodeJS.ErrnoException;
-  return [
-    `${error.name}${typeof code === 'string' ? ` (${code})` : ''}, its message withheld`,
-    ...frames,
-  ].join('\n');
 }

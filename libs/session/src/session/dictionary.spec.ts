@@ -282,7 +282,7 @@ describe('increment and push', () => {
 });
 
 describe('keys', () => {
-  it.each(['', 'toString', 'hasOwnProperty', '🔑', 'a\0b', '\ud800', '0'])('%j is an ordinary one', (key) => {
+  it.each(['', 'toString', 'hasOwnProperty', '🔑', 'a\0b', '\ud800', '0'])('S61 S67: %j is an ordinary one', (key) => {
     const subject = dictionary();
     expect(subject.has(key)).toBe(false);
     expect(subject.get(key)).toBeUndefined();
@@ -294,7 +294,7 @@ describe('keys', () => {
     expect(subject.size).toBe(0);
   });
 
-  it('refuses those with a meaning, but looks for them', () => {
+  it('S61: refuses those with a meaning, but looks for them', () => {
     const subject = dictionary();
     expect(subject.get('__proto__')).toBeUndefined();
     expect(subject.has('constructor')).toBe(false);
@@ -303,7 +303,7 @@ describe('keys', () => {
     expect(() => subject.push('prototype', 1)).toThrow(SessionKeyError);
   });
 
-  it('can get rid of one that came from the store', () => {
+  it('S62: can get rid of one that came from the store', () => {
     const subject = dictionary(JSON.parse('{"__proto__":{"admin":true}}') as JsonObject);
     expect(subject.get('__proto__')).toEqual({ admin: true });
     expect(subject.delete('__proto__')).toBe(true);
@@ -315,7 +315,7 @@ describe('limits', () => {
   const tight = { size: 40, keyLength: 5, depth: 2 };
   const full = { a: 'x'.repeat(14), b: 'x'.repeat(10) };
 
-  it('counts the text of the whole session', () => {
+  it('S65: counts the text of the whole session', () => {
     const subject = new Dictionary({ ...full }, tight);
     expect(JSON.stringify(full)).toHaveLength(39);
     subject.set('b', 'x'.repeat(11));

@@ -22,7 +22,7 @@ describe('encodeValue', () => {
     ['a property named toJSON', { toJSON: 'x' }, '{"toJSON":"x"}'],
     ['nested constructor', { constructor: 1 }, '{"constructor":1}'],
     ['the same object twice', ((a) => [a, a])({}), '[{},{}]'],
-  ])('carries %s', (_, value, text) => {
+  ])('S68: carries %s', (_, value, text) => {
     expect(encode(value)).toBe(text);
   });
 
@@ -57,14 +57,14 @@ describe('encodeValue', () => {
     ['an array with toJSON', Object.assign([], { toJSON: () => 1 }), 'cart', /value\.toJSON\(\)/],
     ['a cycle', cyclic, 'cart.list[0]', /contain it/],
     ['a nested __proto__', JSON.parse('{"a":{"__proto__":1}}'), 'cart.a.__proto__', /another name/],
-  ])('refuses %s and says where and what to do', (_, value, path, advice) => {
+  ])('S63 S68: refuses %s and says where and what to do', (_, value, path, advice) => {
     const error = thrownBy(() => encode(value));
     expect(error).toBeInstanceOf(SessionValueError);
     expect((error as SessionValueError).path).toBe(path);
     expect(error.message).toMatch(advice);
   });
 
-  it('counts the depth in arrays and objects', () => {
+  it('S65: counts the depth in arrays and objects', () => {
     expect(encode([{ a: [{}] }])).toBe('[{"a":[{}]}]');
     const error = thrownBy(() => encode([{ a: [{ b: [] }] }]));
     expect(error).toBeInstanceOf(SessionLimitError);
@@ -99,11 +99,11 @@ describe('checkKey', () => {
     expect(() => checkKey(key, limits)).not.toThrow();
   });
 
-  it.each(['__proto__', 'constructor', 'prototype', 1, null, undefined, Symbol('x')])('refuses %p', (key) => {
+  it.each(['__proto__', 'constructor', 'prototype', 1, null, undefined, Symbol('x')])('S61: refuses %p', (key) => {
     expect(() => checkKey(key as string, limits)).toThrow(SessionKeyError);
   });
 
-  it('refuses one that is too long', () => {
+  it('S65: refuses one that is too long', () => {
     expect(() => checkKey('0123456789abcd', limits)).not.toThrow();
     expect(thrownBy(() => checkKey('0123456789abcde', limits))).toMatchObject({
       limit: 'keyLength',

@@ -23,6 +23,8 @@ export interface SessionEnvironment {
   currentStamp?: CurrentStamp | undefined;
   /** Is told of every login when it has been saved. */
   afterLogin?: ((record: SessionRecord) => Promise<void>) | undefined;
+  /** When touches may be tried again after one has failed, in epoch milliseconds. */
+  touchesRestUntil: number;
   now: () => number;
   emit: SessionEventListener;
   /** Tells the developer of what looks like a mistake; absent in production. */

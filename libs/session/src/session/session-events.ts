@@ -34,6 +34,11 @@ export type SessionEvent =
   | ({ type: 'ended'; reason: EndReason } & OfSession)
   /** A request came with a session that today's options consider expired, though the store still had it. */
   | ({ type: 'expired' } & OfSession)
+  /**
+   * The idle clock could not be restarted by a request that only read. Its answer went out all the same, and for some
+   * seconds no other request tries.
+   */
+  | ({ type: 'touch-failed'; problem: string } & OfSession)
   /** A request changed a session that had gone away meanwhile; its changes were dropped. */
   | { type: 'write-after-end'; sessionId: string }
   /** A key that a renewal had replaced came back after the overlap: a copy of the cookie may be in use elsewhere. */

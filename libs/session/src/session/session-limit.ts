@@ -45,23 +45,23 @@ export function limitSessions(
 
 /** The live sessions of a user in the order in which they stay. */
 const rankings: Record<SessionLimit['policy'], (live: SessionRecord[]) => SessionRecord[]> = {
-  'evict-oldest': (live) => live.sort(byLogin).reverse(),
+  'evict-oldest': (live) => live.toSorted(latestLogin),
 
   // Use goes on meanwhile, so that two logins may see two orders. The latest login is the same for both, and comes first.
   'evict-idle'(live) {
-    const [latest, ...others] = live.sort(byLogin).reverse();
-    return latest ? [latest, ...others.sort(byUse).reverse()] : [];
+    const [latest, ...others] = live.toSorted(latestLogin);
+    return latest ? [latest, ...others.toSorted(latestUse)] : [];
   },
 
-  reject: (live) => live.sort(byLogin),
+  reject: (live) => live.toSorted((one, other) => latestLogin(other, one)),
 };
 
-function byLogin(one: SessionRecord, other: SessionRecord): number {
-  return lastLoginOf(one) - lastLoginOf(other) || compareIds(one, other);
+function latestLogin(one: SessionRecord, other: SessionRecord): number {
+  return lastLoginOf(other) - lastLoginOf(one) || compareIds(one, other);
 }
 
-function byUse(one: SessionRecord, other: SessionRecord): number {
-  return one.lastSeenAt - other.lastSeenAt || compareIds(one, other);
+function latestUse(one: SessionRecord, other: SessionRecord): number {
+  return other.lastSeenAt - one.lastSeenAt || compareIds(one, other);
 }
 
 function compareIds(one: SessionRecord, other: SessionRecord): number {

@@ -17,6 +17,7 @@ import { type LoginOptions, SessionDraft } from './session-draft.js';
 import { type SessionEnvironment } from './session-environment.js';
 import { type EndReason } from './session-events.js';
 import { policyOf } from './session-lookup.js';
+import { tellable } from './tellable.js';
 
 /** Where a session stands for its surroundings (a request), which learn here that another one has taken its place. */
 export interface SessionSlot {
@@ -233,7 +234,7 @@ export class SessionState {
       changed: !failed && (this.metadataChanged || draft.dataChanged),
       renewed: draft.renewed || dictionary.forced || environment.saveEveryRequest,
       empty: draft.empty,
-      touchDue: record !== null && touchDue(record, now, this.policy),
+      touchDue: record !== null && now >= environment.touchesRestUntil && touchDue(record, now, this.policy),
       renewalDue: record !== null && renewalDue(record, now, environment.renewAfter),
       keyChanged: this.#link.keyChanged,
       deadlineMoved: (environment.saveEveryRequest && !failed) || this.#deadlineMoved(),
@@ -289,7 +290,7 @@ export class SessionState {
     }
     const { loggedIn } = this.#draft;
     if (loggedIn) await this.#stampDraft();
-    if (step === 'touch') await this.#touch();
+    if (step === 'touch') await (facts.renewed ? this.#touch() : this.#touchIfPossible());
     else await this.#write(step);
     if (loggedIn && this.record) await this.environment.afterLogin?.(this.record);
   }
@@ -301,6 +302,17 @@ export class SessionState {
     if (!currentStamp || userId === null || meta.stamp !== undefined) return;
     const stamp = await currentStamp(userId);
     if (stamp !== null) this.#draft.meta = { ...meta, stamp: hashStamp(stamp) };
+  }
+
+  /** Nobody has asked for this touch, and the answer is good without it. */
+  async #touchIfPossible(): Promise<void> {
+    const { emit, now } = this.environment;
+    try {
+      await this.#touch();
+    } catch (error) {
+      this.environment.touchesRestUntil = now() + TOUCHES_REST_FOR;
+      emit({ type: 'touch-failed', sessionId: this.id, userId: this.userId, problem: tellable(error) });
+    }
   }
 
   async #touch(): Promise<void> {
@@ -382,6 +394,9 @@ export class SessionState {
     return !this.#browserLength && Math.abs(this.record.expiresAt - this.#known.expiresAt) >= 1000;
   }
 }
+
+/** Milliseconds. A store that cannot write now is not asked again by every request. */
+const TOUCHES_REST_FOR = 5000;
 
 const NO_NEW_KEY =
   'The session needs a new key, but the response has begun and can carry no cookie any more. Do it before.';

@@ -62,6 +62,7 @@ function world(options: SessionOptions = {}) {
   const environment = {
     ...resolved,
     keeper: keyedKeeper(limitStore(store, 1000), { now: () => clock.now }),
+    touchesRestUntil: 0,
     now: () => clock.now,
     emit: (event: SessionEvent) => events.push(event),
   };

@@ -21,8 +21,9 @@ export function limitForeignAccess(store: SessionStore, timeLimit: number): Fore
 
 /** Has the store its own way to list a user's sessions and to end one of them? The contract's only refuses. */
 export function knowsUsers(store: SessionStore): boolean {
-  const { listByUser, deleteById } = SessionStore.prototype;
-  return store.listByUser !== listByUser && store.deleteById !== deleteById;
+  return (['listByUser', 'deleteById'] as const).every(
+    (operation) => store[operation] !== SessionStore.prototype[operation],
+  );
 }
 
 /** Which of this user's records a request would be let in with: stores know neither today's options nor credentials. */
