@@ -286,10 +286,20 @@ describe('the plan of a commit', () => {
   it('writes nothing without a cause', () => {
     expect(
       counterexample((given) =>
-        given.changed || given.rotated || given.renewed || given.touchDue
+        given.changed || given.rotated || given.renewed || given.touchDue || given.renewalDue
           ? true
           : planStore(given) === 'nothing',
       ),
+    ).toBeNull();
+  });
+
+  it('renews a key that is due, of sessions that are used, and never instead of a rotation', () => {
+    expect(
+      counterexample((given) => {
+        const renewed = planStore(given) === 'renew';
+        const due = given.live && !given.failed && !given.gone && given.renewalDue && given.accessed;
+        return renewed === (due && !given.rotated);
+      }),
     ).toBeNull();
   });
 
