@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { Test } from '@nestjs/testing';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import {
@@ -21,32 +20,14 @@ import {
   type MigrationInterface,
   type QueryRunner,
 } from 'typeorm';
-import { applyChanges } from '../libs/session/src/stores/session-log.js';
 import {
   type JsonObject,
   type SessionChanges,
   type SessionRecord,
 } from '../libs/session/src/stores/session-store.js';
+import { changed, HOUR, newKey, newRecord } from '../libs/session/src/testing/store-bench.js';
 import { testDatabase, testDataSource, type TestDatabase } from './support/data-source.js';
 import { describeOnEveryDatabase, describeWithService } from './support/services.js';
-
-const HOUR = 3_600_000;
-const newKey = (): string => `v1-${randomBytes(32).toString('hex')}`;
-
-function newRecord(data: JsonObject = {}): SessionRecord {
-  const now = Date.now();
-  return {
-    id: randomBytes(16).toString('hex'),
-    userId: null,
-    data,
-    expiry: null,
-    createdAt: now,
-    lastSeenAt: now,
-    expiresAt: now + HOUR,
-    version: 1,
-    meta: {},
-  };
-}
 
 function save(
   store: DatabaseStore,
@@ -54,7 +35,7 @@ function save(
   loaded: SessionRecord,
   changes: SessionChanges,
 ): Promise<boolean> {
-  return store.save(key, changes, { ...loaded, data: applyChanges(loaded.data, changes) });
+  return store.save(key, changes, changed(loaded, changes));
 }
 
 async function load(store: DatabaseStore, key: string): Promise<SessionRecord> {
@@ -274,7 +255,7 @@ describeOnEveryDatabase('names', (kind) => {
       expect(await store.rename(key, next, { userId: 'Ann' }, loaded)).toBe(true);
       expect(await store.exists(next)).toBe(true);
       expect(await AppSession.findOneBy({ sessionKey: next })).toMatchObject({ accountId: 2, userId: 'Ann' });
-      await store.create(key, { ...newRecord(), expiresAt: Date.now() - HOUR });
+      await store.create(key, newRecord({}, { expiresAt: Date.now() - HOUR }));
       expect(await store.clearExpired(10)).toBe(1);
       expect(await store.delete(next)).toBe(true);
     } finally {
@@ -345,6 +326,65 @@ describeOnEveryDatabase('the migration', (kind) => {
 const prepared = (dataSource: DataSource): Promise<unknown[]> =>
   dataSource.query<unknown[]>(`SELECT name FROM pg_prepared_statements WHERE name LIKE 'nest_session%'`);
 
+const EXPLAIN = { postgres: 'EXPLAIN', mysql: 'EXPLAIN', sqljs: 'EXPLAIN QUERY PLAN' };
+
+describeOnEveryDatabase('an index', (kind) => {
+  const log = new StatementLog();
+  let dataSource: DataSource;
+  let dispose: () => Promise<void>;
+  beforeAll(async () => {
+    ({ dataSource, dispose } = await testDataSource(kind, [AppSession], {
+      logging: true,
+      logger: log,
+      namingStrategy: new OddNames(),
+    }));
+    // So many that an index is worth its while.
+    const rows = Array.from({ length: 2000 }, (_, n) => ({
+      sessionKey: newKey(),
+      // Those that have never been moved are nearly all.
+      formerKey: n % 50 === 0 ? newKey() : null,
+      sessionData: '{}',
+      sessionLog: '',
+      version: 1,
+      expireDate: Date.now() + HOUR,
+      expireBucket: 1,
+      sessionId: newRecord().id,
+      createdAt: Date.now(),
+      lastSeenAt: Date.now(),
+    }));
+    await dataSource.getRepository(AppSession).insert(rows);
+    if (kind !== 'sqljs')
+      await dataSource.query(`${kind === 'mysql' ? 'ANALYZE TABLE' : 'ANALYZE'} app_session`);
+  });
+  afterAll(() => dispose());
+
+  const indexOn = (property: string): string => {
+    const { indices } = dataSource.getMetadata(AppSession);
+    const index = indices.find(({ columns }) => columns[0]?.propertyName === property);
+    return index?.name ?? `an index on ${property}`;
+  };
+
+  it.each<[string, string, (store: DatabaseStore) => Promise<unknown>, unknown[]]>([
+    ['what a rename left', 'formerKey', (store) => store.find(newKey()), [newKey()]],
+    ['a session by its id', 'sessionId', (store) => store.deleteById('none'), ['none', 'none']],
+  ])('finds %s', async (_what, property, work, values) => {
+    await work(new DatabaseStore(dataSource, AppSession, { preparedStatements: false }));
+    const parameters = kind === 'mysql' || property === 'formerKey' ? values : values.slice(0, 1);
+    const plan = await dataSource.query<object[]>(`${EXPLAIN[kind]} ${log.last}`, parameters);
+    expect(JSON.stringify(plan)).toContain(indexOn(property));
+  });
+
+  it('holds only the sessions that were moved, where the database has such indexes', async () => {
+    if (kind === 'mysql') return;
+    const sql =
+      kind === 'postgres'
+        ? 'SELECT indexdef AS text FROM pg_indexes WHERE indexname = $1'
+        : 'SELECT sql AS text FROM sqlite_master WHERE name = ?';
+    const [index] = await dataSource.query<{ text: string }[]>(sql, [indexOn('formerKey')]);
+    expect(index?.text).toMatch(/WHERE \(?"The former_key of it" IS NOT NULL/);
+  });
+});
+
 describeWithService('postgres', 'DatabaseStore on PostgreSQL', () => {
   const log = new StatementLog();
   const open = async (poolSize: number, settings = '') => {
@@ -411,7 +451,7 @@ describeWithService('postgres', 'DatabaseStore on PostgreSQL', () => {
     const key = newKey();
     // A deadline in the middle of an hour, so that no touch crosses into the next.
     const middle = Math.floor(Date.now() / HOUR) * HOUR + 2.5 * HOUR;
-    await store.create(key, { ...newRecord(), expiresAt: middle });
+    await store.create(key, newRecord({}, { expiresAt: middle }));
     const loaded = await load(store, key);
     for (let n = 1; n <= 20; n++) {
       expect(await store.touch(key, { ...loaded, expiresAt: middle + n * 10_000 })).toBe(true);
@@ -458,7 +498,7 @@ describeWithService('postgres', 'DatabaseStore on PostgreSQL', () => {
   it('lets one cleaner work at a time', async () => {
     const { dataSource, close } = await open(5);
     const store = new DatabaseStore(dataSource);
-    await store.create(newKey(), { ...newRecord(), expiresAt: Date.now() - HOUR });
+    await store.create(newKey(), newRecord({}, { expiresAt: Date.now() - HOUR }));
     const holder = dataSource.createQueryRunner();
     await holder.startTransaction();
     await store.clearExpired(0);
@@ -531,20 +571,9 @@ describeOnEveryDatabase('the sessions of a user', (kind) => {
     const { dataSource, dispose } = await testDataSource(kind, [SessionEntity]);
     try {
       const store = new DatabaseStore(dataSource);
-      const now = Date.now();
       const make = async (letter: string, userId: string | null, lifetime: number): Promise<void> => {
         const key = `v1-${letter.repeat(64)}`;
-        await store.create(key, {
-          id: letter,
-          userId,
-          data: {},
-          expiry: null,
-          createdAt: now,
-          lastSeenAt: now,
-          expiresAt: now + lifetime,
-          version: 1,
-          meta: {},
-        });
+        await store.create(key, newRecord({}, { id: letter, userId, expiresAt: Date.now() + lifetime }));
       };
       await make('a', 'Ada', 60_000);
       await make('b', 'Ada', 60_000);

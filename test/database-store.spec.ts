@@ -71,12 +71,86 @@ describeOnEveryDatabase('DatabaseStore', (kind) => {
       { sessionLog: '{"s":' },
       { expiry: '{}' },
       { expiry: 'x' },
+      { sessionMeta: 'not json' },
+      { sessionMeta: '[]' },
     ])('as they are when they are corrupt: %p', async (columns) => {
       const key = await bench.create({ a: 1 });
       await bench.update(key, columns);
       await expect(bench.store.load(key)).rejects.toMatchObject({ code: 'SESSION_RECORD_CORRUPT' });
-      expect((await bench.row(key))?.getDecoded()).toEqual(columns.expiry === undefined ? {} : { a: 1 });
+      const isOfData = 'sessionData' in columns || 'sessionLog' in columns;
+      expect((await bench.row(key))?.getDecoded()).toEqual(isOfData ? {} : { a: 1 });
     });
+  });
+
+  it('keeps meta in a column of its own, which is null when there is none', async () => {
+    const key = await bench.create({ a: 1 });
+    const columns = async (): Promise<unknown> => {
+      const { sessionMeta, sessionData, version } = (await bench.row(key)) ?? {};
+      return { sessionMeta, sessionData, version };
+    };
+    expect(await columns()).toEqual({ sessionMeta: null, sessionData: '{"a":1}', version: 1 });
+    const loaded = await bench.load(key);
+    await bench.save(key, loaded, { meta: { stamp: 's' } });
+    expect(await columns()).toEqual({ sessionMeta: '{"stamp":"s"}', sessionData: '{"a":1}', version: 2 });
+    // By somebody who loaded before that.
+    await bench.save(key, loaded, { set: { b: 2 } });
+    expect(await bench.load(key)).toMatchObject({ data: { a: 1, b: 2 }, meta: { stamp: 's' } });
+    await bench.save(key, await bench.load(key), { set: { a: 3 }, unset: ['b'], meta: {} });
+    expect(await columns()).toEqual({ sessionMeta: null, sessionData: '{"a":3}', version: 4 });
+    expect((await bench.load(key)).meta).toEqual({});
+  });
+
+  describe('a rename', () => {
+    it('leaves word under the key that it left, until the next one', async () => {
+      const [first, second, third] = [await bench.create({ a: 1 }), newKey(), newKey()];
+      await bench.store.rename(first, second, {}, await bench.load(first));
+      expect((await bench.row(second))?.formerKey).toBe(first);
+      expect(await bench.store.find(first)).toEqual({ movedTo: second });
+      expect(await bench.store.find(second)).toMatchObject({ data: { a: 1 } });
+      expect(await bench.store.load(first)).toBeNull();
+      expect(await bench.store.exists(first)).toBe(false);
+
+      await bench.save(second, await bench.load(second), { set: { a: 2 } });
+      expect(await bench.store.find(first)).toEqual({ movedTo: second });
+      await bench.store.rename(second, third, {}, await bench.load(second));
+      expect(await bench.store.find(second)).toEqual({ movedTo: third });
+      expect(await bench.store.find(first)).toBeNull();
+    });
+
+    it('leaves none of a session that has ended', async () => {
+      const end: ((key: string) => Promise<unknown>)[] = [
+        (key) => bench.store.delete(key),
+        (key) => bench.expire(key),
+      ];
+      for (const work of end) {
+        const [key, next] = [await bench.create(), newKey()];
+        await bench.store.rename(key, next, {}, await bench.load(key));
+        expect(await bench.store.find(key)).toEqual({ movedTo: next });
+        await work(next);
+        expect([await bench.store.find(key), await bench.store.find(next)]).toEqual([null, null]);
+      }
+    });
+
+    it('that was too late changes nothing of it', async () => {
+      const [key, next] = [await bench.create(), newKey()];
+      const loaded = await bench.load(key);
+      await bench.store.rename(key, next, {}, loaded);
+      expect(await bench.store.rename(key, newKey(), {}, loaded)).toBe(false);
+      expect(await bench.store.find(key)).toEqual({ movedTo: next });
+    });
+  });
+
+  it('ends a session by its id, unless it has expired or is not of that user', async () => {
+    const [key, expired] = [await bench.create({}, { userId: 'Ann' }), await bench.create()];
+    const [{ id }, { id: expiredId }] = [await bench.load(key), await bench.load(expired)];
+    await bench.expire(expired);
+    expect(await bench.store.deleteById(expiredId)).toBe(false);
+    expect(await bench.store.deleteById(id, 'Bob')).toBe(false);
+    expect(await bench.row(key)).not.toBeNull();
+    // Also if nobody can read it any more.
+    await bench.update(key, { sessionData: 'not json' });
+    expect(await bench.store.deleteById(id, 'Ann')).toBe(true);
+    expect([await bench.row(key), (await bench.row(expired)) === null]).toEqual([null, false]);
   });
 
   describe('a deadline', () => {
@@ -124,19 +198,24 @@ describeOnEveryDatabase('DatabaseStore', (kind) => {
     const loaded = await bench.load(key);
     const operations: Record<string, () => Promise<unknown>> = {
       load: () => bench.store.load(key),
+      find: () => bench.store.find(key),
       'save small': () => bench.save(key, loaded, { set: { a: 1 } }),
       'save appending': () => bench.save(key, loaded, { clear: true }),
       'save expiry': () => bench.save(key, loaded, { expiry: 1 }),
+      'save meta': () => bench.save(key, loaded, { meta: { stamp: 's' } }),
       exists: () => bench.store.exists(key),
       touch: () => bench.store.touch(key, loaded),
       create: () => bench.create(),
       rename: () => bench.store.rename(key, newKey(), {}, loaded),
+      'delete by id': () => bench.store.deleteById(loaded.id, 'Ann'),
       clear: () => bench.store.clearExpired(10),
       delete: () => bench.store.delete(key),
     };
     for (const [name, operation] of Object.entries(operations)) {
       expect([name, (await bench.statementsOf(operation)).length]).toEqual([name, 1]);
     }
+    // What a rename may have left is looked for where nothing else is.
+    expect(await bench.statementsOf(() => bench.store.find(newKey()))).toHaveLength(2);
   });
 
   it('says that it is unavailable when the data source is closed', async () => {
@@ -190,6 +269,33 @@ describeWithService('postgres', 'DatabaseStore under concurrent requests', () =>
     const records = [39, 63].map((index) => (outcomes[index] as PromiseFulfilledResult<SessionRecord>).value);
     expect(records[0]).not.toBe(records[1]);
     expect(records[0]?.data['list']).not.toBe(records[1]?.data['list']);
+  });
+
+  it('sends finds together as well, and what they look for after a miss', async () => {
+    const live = await Promise.all(Array.from({ length: 20 }, (_, n) => bench.create({ n })));
+    const left = await Promise.all(Array.from({ length: 20 }, () => bench.create()));
+    const moves = await Promise.all(
+      left.map(async (key) => {
+        const next = newKey();
+        await bench.store.rename(key, next, {}, await bench.load(key));
+        return next;
+      }),
+    );
+    const missing = Array.from({ length: 20 }, () => newKey());
+    let found: unknown[] = [];
+    const statements = await bench.statementsOf(async () => {
+      found = await Promise.all(
+        [...live, ...left, ...missing, ...left.slice(-4)].map((key) => bench.store.find(key)),
+      );
+    });
+    expect(statements.length).toBeLessThanOrEqual(8);
+    const moved = moves.map((movedTo) => ({ movedTo }));
+    expect(found).toEqual([
+      ...live.map((_, n) => expect.objectContaining({ data: { n } })),
+      ...moved,
+      ...missing.map(() => null),
+      ...moved.slice(-4),
+    ]);
   });
 
   it('fails only the load that the database refuses', async () => {

@@ -155,8 +155,8 @@ export abstract class SessionStore {
   }
 
   /**
-   * Like `load`, in one step as well. Under a key that `rename` has left, a store that remembers it for at least a minute
-   * (see `remembersMoves`) tells where the record was moved to, whether that is still there or not.
+   * Like `load`. Under the key that the last `rename` has left, a store that remembers it for at least a minute (see
+   * `remembersMoves`) tells where the record was moved to. If that has gone meanwhile, it may tell it or not.
    */
   find(key: string): Promise<SessionRecord | SessionMoved | null> {
     return this.load(key);

@@ -1,3 +1,4 @@
+import { byIdCases } from './cases/by-id.cases.js';
 import { clearingCases } from './cases/clearing.cases.js';
 import { clockCases } from './cases/clock.cases.js';
 import { concurrencyCases } from './cases/concurrency.cases.js';
@@ -5,6 +6,8 @@ import { createAndLoadCases } from './cases/create-and-load.cases.js';
 import { endCases } from './cases/end.cases.js';
 import { expiryCases } from './cases/expiry.cases.js';
 import { faultCases } from './cases/fault.cases.js';
+import { findCases } from './cases/find.cases.js';
+import { metaCases } from './cases/meta.cases.js';
 import { renameCases } from './cases/rename.cases.js';
 import { saveCases } from './cases/save.cases.js';
 import { touchCases } from './cases/touch.cases.js';
@@ -32,12 +35,15 @@ const subjects: Readonly<Record<string, Cases>> = {
   save: saveCases,
   touch: touchCases,
   rename: renameCases,
+  find: findCases,
+  meta: metaCases,
   'ended stays ended': endCases,
   concurrency: concurrencyCases,
   expiry: expiryCases,
   clocks: clockCases,
   clearExpired: clearingCases,
   users: userCases,
+  deleteById: byIdCases,
   faults: faultCases,
 };
 

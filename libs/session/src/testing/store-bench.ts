@@ -6,6 +6,7 @@ import { applyChanges } from '../stores/session-log.js';
 import {
   type JsonObject,
   type SessionChanges,
+  type SessionMeta,
   type SessionRecord,
   type SessionStore,
 } from '../stores/session-store.js';
@@ -18,7 +19,7 @@ export const HOUR = 60 * MINUTE;
 /** Stores may keep whole seconds, and on a busy machine a test may stand still for some. */
 const TOLERANCE = 10 * SECOND;
 /** How often a race is run that nothing holds back. */
-const ROUNDS = 15;
+export const ROUNDS = 15;
 
 /** The cases of one subject. */
 export type Cases = (it: DefineTest, bench: StoreBench) => void;
@@ -57,6 +58,10 @@ export function changed(
 /** Equal as JSON, whatever the prototypes and the order of the keys. */
 export function assertData(record: SessionRecord, expected: JsonObject): void {
   assert.deepEqual(JSON.parse(JSON.stringify(record.data)), JSON.parse(JSON.stringify(expected)));
+}
+
+export function assertMeta(record: SessionRecord, expected: SessionMeta): void {
+  assert.deepEqual(JSON.parse(JSON.stringify(record.meta)), JSON.parse(JSON.stringify(expected)));
 }
 
 export function assertNear(actual: number, expected: number, what: string): void {
@@ -176,6 +181,8 @@ export class StoreBench {
       for (const key of keys) {
         assert.equal(await store.load(key), null, 'a dead record was loaded');
         assert.equal(await store.exists(key), false, 'a dead record exists');
+        const found = await store.find(key);
+        assert.ok(found === null || 'movedTo' in found, 'a dead record was found');
       }
     }
   }

@@ -44,7 +44,7 @@ export interface StoreCapabilities {
   severalProcesses: boolean;
   /** `delete` finds a record by its session id when a rename has moved it to another key. */
   findsRenamed: boolean;
-  /** `listByUser` and `deleteByUser`. A store without throws SessionUnsupportedError. */
+  /** `listByUser`, `deleteByUser` and `deleteById`. A store without throws SessionUnsupportedError. */
   byUser: boolean;
   /** `clearExpired` deletes and counts. A store without forgets expired records by itself and always answers 0. */
   clearsExpired: boolean;

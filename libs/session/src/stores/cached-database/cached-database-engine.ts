@@ -4,6 +4,7 @@ import ms from 'ms';
 import { SessionConfigError } from '../../session.errors.js';
 import { databaseEngine, type DatabaseEngineOptions } from '../database/database-engine.js';
 import { SessionEntity } from '../database/session.entity.js';
+import { type EncryptionOptions } from '../record-cipher.js';
 import { checkEngineOptions, type ClientGiven, type ClientWanted } from '../redis/redis-options.js';
 import { type SessionEngine } from '../session-engine.js';
 import { type SessionStore } from '../session-store.js';
@@ -14,8 +15,13 @@ import { type RecordCache } from './record-cache.js';
 import { RedisCache } from './redis-cache.js';
 
 export interface CachedDatabaseEngineOptions {
-  /** As of `databaseEngine`. */
-  database?: DatabaseEngineOptions;
+  /** As of `databaseEngine`, but for the encryption, which is that of the cache as well. */
+  database?: Omit<DatabaseEngineOptions, 'encryption'>;
+  /**
+   * Encrypts data and metadata, in the database and in the cache.
+   * @default off
+   */
+  encryption?: EncryptionOptions;
   /**
    * Which cache, or a factory that says so.
    * @default one in the memory of this process: right for one process, while several do not see each other's writes
@@ -61,13 +67,24 @@ export interface CacheChoiceFactory extends Pick<SessionEngine, 'imports' | 'inj
  * ```
  */
 export function cachedDatabaseEngine(options: CachedDatabaseEngineOptions = {}): SessionEngine {
-  const { database = {}, cache = {} } = options;
+  const { database = {}, cache = {}, encryption } = options;
+  if ('encryption' in database) {
+    throw new SessionConfigError(
+      'database.encryption',
+      'would leave the cache in plain text. Give "encryption" beside "database", for both.',
+    );
+  }
   const limits = {
     revocationBound: milliseconds('revocationBound', options.revocationBound ?? 5),
     cacheTimeout: milliseconds('cacheTimeout', options.cacheTimeout ?? '500ms'),
   };
   const { imports = [], inject = [], useFactory: chooseCache } = choiceFactory(cache);
-  const { imports: databaseImports = [], inject: databaseInject = [], useFactory } = databaseEngine(database);
+  const encrypted = { ...(encryption && { encryption }) };
+  const {
+    imports: databaseImports = [],
+    inject: databaseInject = [],
+    useFactory,
+  } = databaseEngine({ ...database, ...encrypted });
   return {
     imports: [...databaseImports, ...imports],
     inject: [...databaseInject, ...inject],
@@ -76,11 +93,16 @@ export function cachedDatabaseEngine(options: CachedDatabaseEngineOptions = {}):
       const choice = await chooseCache(...dependencies.slice(databaseInject.length));
       checkChoice(choice);
       const store: SessionStore = await useFactory(...own);
-      const keysOfUser = keysIn(own[0], database.entity ?? SessionEntity);
+      const keysOf = keysIn(own[0], database.entity ?? SessionEntity);
       return new CachedDatabaseStore(
         store,
         makeCache(choice),
-        { ...limits, keysOfUser },
+        {
+          ...limits,
+          ...encrypted,
+          keysOfUser: (userId) => keysOf({ userId }),
+          keysOfSession: (sessionId) => keysOf({ sessionId }),
+        },
         new Logger('Sessions'),
       );
     },
@@ -111,19 +133,18 @@ function makeCache(choice: CacheChoice): RecordCache {
 
 const DEFAULT_PREFIX = 'session-cache:';
 
+type Owner = { userId: string } | { sessionId: string };
+
 /** What is used here of the data source that the database engine injects. */
 interface SessionTables {
   getRepository(entity: typeof SessionEntity): {
-    find(query: {
-      select: { sessionKey: true };
-      where: { userId: string };
-    }): Promise<{ sessionKey: string }[]>;
+    find(query: { select: { sessionKey: true }; where: Owner }): Promise<{ sessionKey: string }[]>;
   };
 }
 
-function keysIn(tables: SessionTables, entity: typeof SessionEntity): (userId: string) => Promise<string[]> {
-  return async (userId) => {
-    const rows = await tables.getRepository(entity).find({ select: { sessionKey: true }, where: { userId } });
+function keysIn(tables: SessionTables, entity: typeof SessionEntity): (owner: Owner) => Promise<string[]> {
+  return async (owner) => {
+    const rows = await tables.getRepository(entity).find({ select: { sessionKey: true }, where: owner });
     return rows.map(({ sessionKey }) => sessionKey);
   };
 }

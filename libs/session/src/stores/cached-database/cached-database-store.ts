@@ -1,5 +1,12 @@
+import { type EncryptionOptions } from '../record-cipher.js';
+import { RecordCodec } from '../record-codec.js';
 import { changesData } from '../session-log.js';
-import { type SessionChanges, type SessionRecord, SessionStore } from '../session-store.js';
+import {
+  type SessionChanges,
+  type SessionMoved,
+  type SessionRecord,
+  SessionStore,
+} from '../session-store.js';
 import { beginningOf, decodeCached, encodeCached, movedKey, newLease } from './cached-record.js';
 import { type CacheLog, GuardedCache, type GuardedCacheOptions } from './guarded-cache.js';
 import { type RecordCache } from './record-cache.js';
@@ -7,6 +14,13 @@ import { type RecordCache } from './record-cache.js';
 export interface CachedDatabaseStoreOptions extends GuardedCacheOptions {
   /** The store keys of a user's records, expired ones too if that is easier. */
   keysOfUser: (userId: string) => Promise<string[]>;
+  /** The store keys of the record with this session id: one or none. */
+  keysOfSession: (id: string) => Promise<string[]>;
+  /**
+   * Encrypts what comes into the cache, as the database has it.
+   * @default off
+   */
+  encryption?: EncryptionOptions;
 }
 
 /** How long the cache knows where a record went: longer than any request that may carry its old key. */
@@ -24,8 +38,11 @@ const MOVE_KNOWN_FOR = 120_000;
  *   whatever changes without us, by SQL or while the cache is away, shows after that time at the latest.
  */
 export class CachedDatabaseStore extends SessionStore {
+  override readonly remembersMoves: boolean;
   private readonly cache: GuardedCache;
+  private readonly codec: RecordCodec;
 
+  /** @throws SessionConfigError when a secret is weak */
   constructor(
     private readonly database: SessionStore,
     cache: RecordCache,
@@ -33,19 +50,18 @@ export class CachedDatabaseStore extends SessionStore {
     logger: CacheLog,
   ) {
     super();
+    this.remembersMoves = database.remembersMoves;
+    this.codec = new RecordCodec(options.encryption);
     this.cache = new GuardedCache(cache, options, logger);
   }
 
-  async load(key: string): Promise<SessionRecord | null> {
-    const { revocationBound } = this.options;
-    const held = await this.cache.get(key);
-    const cached = held ? decodeCached(held, revocationBound) : null;
-    if (cached) return cached;
-    const lease = newLease();
-    const leased = held === null && (await this.cache.add(key, lease, revocationBound));
-    const record = await this.database.load(key);
-    if (record && leased) await this.cache.replace(key, lease, encodeCached(record));
-    return record;
+  load(key: string): Promise<SessionRecord | null> {
+    return this.read<never>(key, () => this.database.load(key));
+  }
+
+  /** Where a record has moved to is for the database to say: nobody asks for it often. */
+  override find(key: string): Promise<SessionRecord | SessionMoved | null> {
+    return this.read(key, () => this.database.find(key));
   }
 
   /** Leaves the cache alone: most visitors never come back, and the first load of the others fills it. */
@@ -59,7 +75,7 @@ export class CachedDatabaseStore extends SessionStore {
       const saved = await this.database.save(key, changes, record);
       if (saved && changesData(changes)) {
         const { version } = record;
-        const written = encodeCached({ ...record, version: version + 1 });
+        const written = encodeCached({ ...record, version: version + 1 }, this.codec);
         replaced = await this.cache.replace(key, beginningOf(version), written);
       }
       return saved;
@@ -112,14 +128,12 @@ export class CachedDatabaseStore extends SessionStore {
     return this.database.listByUser(userId);
   }
 
-  override async deleteByUser(userId: string, exceptIds?: readonly string[]): Promise<number> {
-    // Without the keys the cache shows them until the bound passes, which must not keep them from being ended.
-    const keys = await this.options.keysOfUser(userId).catch(() => []);
-    try {
-      return await this.database.deleteByUser(userId, exceptIds);
-    } finally {
-      await Promise.all(keys.map((key) => this.forget(key)));
-    }
+  override deleteByUser(userId: string, exceptIds?: readonly string[]): Promise<number> {
+    return this.end(this.options.keysOfUser(userId), () => this.database.deleteByUser(userId, exceptIds));
+  }
+
+  override deleteById(id: string, userId?: string): Promise<boolean> {
+    return this.end(this.options.keysOfSession(id), () => this.database.deleteById(id, userId));
   }
 
   override now(): number {
@@ -129,6 +143,34 @@ export class CachedDatabaseStore extends SessionStore {
   override async close(): Promise<void> {
     await this.cache.close();
     await this.database.close();
+  }
+
+  private async read<Moved extends SessionMoved>(
+    key: string,
+    ask: () => Promise<SessionRecord | Moved | null>,
+  ): Promise<SessionRecord | Moved | null> {
+    const { revocationBound } = this.options;
+    const held = await this.cache.get(key);
+    const cached = held ? decodeCached(held, revocationBound, this.codec) : null;
+    if (cached) return cached;
+    const lease = newLease();
+    const leased = held === null && (await this.cache.add(key, lease, revocationBound));
+    const found = await ask();
+    if (found && leased && !('movedTo' in found)) {
+      await this.cache.replace(key, lease, encodeCached(found, this.codec));
+    }
+    return found;
+  }
+
+  /** Deletes in the database, and takes out of the cache what was under these keys before. */
+  private async end<Answer>(keys: Promise<string[]>, work: () => Promise<Answer>): Promise<Answer> {
+    // Without the keys the cache shows them until the bound passes, which must not keep them from being ended.
+    const known = await keys.catch(() => []);
+    try {
+      return await work();
+    } finally {
+      await Promise.all(known.map((key) => this.forget(key)));
+    }
   }
 
   /** Takes a record out of the cache, wherever it has moved since. */

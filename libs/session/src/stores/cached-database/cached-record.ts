@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { decodeRecord, encodeRecord } from '../cache/record-text.js';
+import { type RecordCodec } from '../record-codec.js';
 import { type SessionRecord } from '../session-store.js';
 
 /**
@@ -17,8 +18,8 @@ export function beginningOf(version: number): string {
   return `r${version} `;
 }
 
-export function encodeCached(record: SessionRecord): string {
-  return `${beginningOf(record.version)}${Date.now()}\n${encodeRecord(record)}`;
+export function encodeCached(record: SessionRecord, codec: RecordCodec): string {
+  return `${beginningOf(record.version)}${Date.now()}\n${encodeRecord(record, codec)}`;
 }
 
 /**
@@ -26,13 +27,13 @@ export function encodeCached(record: SessionRecord): string {
  * on the clock of this process as well. Its moments are on the clock of the process that wrote it, and where clocks
  * disagree by more than that, records in the cache are of no use to one another.
  */
-export function decodeCached(held: string, maxAge: number): SessionRecord | null {
+export function decodeCached(held: string, maxAge: number, codec: RecordCodec): SessionRecord | null {
   const [head, text] = splitOnce(held, '\n');
   if (!head.startsWith('r') || text === undefined) return null;
   const now = Date.now();
   if (!(Math.abs(now - Number(head.slice(head.indexOf(' ')))) <= maxAge)) return null;
   try {
-    const record = decodeRecord(text);
+    const record = decodeRecord(text, codec);
     return record.expiresAt > now ? record : null;
   } catch {
     // Whatever it is, the database has the original.

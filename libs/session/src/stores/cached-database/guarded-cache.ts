@@ -109,5 +109,5 @@ export class GuardedCache {
 /** Without keys, which some clients quote. */
 function messageOf(error: unknown): string {
   const { message } = (error ?? {}) as { message?: unknown };
-  return String(message ?? error).replaceAll(/v1-[0-9a-f]{64}/g, '…');
+  return String(message ?? error).replaceAll(/v\d-[0-9a-f]{64}/g, '…');
 }

@@ -31,8 +31,10 @@ export const mysqlDialect: Dialect = {
 
   columns: {
     sessionKey: { charset: 'ascii', collation: 'ascii_bin' },
+    formerKey: { charset: 'ascii', collation: 'ascii_bin' },
     sessionData: { type: 'mediumtext', charset: 'utf8mb4' },
     sessionLog: { type: 'mediumtext', charset: 'utf8mb4' },
+    sessionMeta: { charset: 'utf8mb4' },
     // The default collations hold "Alice" and "alice" for the same.
     sessionId: { charset: 'utf8mb4', collation: 'utf8mb4_bin' },
     userId: { charset: 'utf8mb4', collation: 'utf8mb4_bin' },

@@ -51,6 +51,7 @@ export const postgresDialect: Dialect = {
   columns: {
     // Half again as fast to compare as a language's collation, and keys are hexadecimal anyway.
     sessionKey: { collation: 'C' },
+    formerKey: { collation: 'C' },
   },
 };
 

@@ -1,5 +1,6 @@
 import { Batches } from './batches.js';
-import { plainSave, type SessionStatements } from './session-statements.js';
+import { plainSave } from './row-assignments.js';
+import { type SessionStatements } from './session-statements.js';
 import { type RunStatement } from './statement.js';
 
 /** The values of a plain save, named as in its statement. */

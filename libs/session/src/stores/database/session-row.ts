@@ -1,5 +1,6 @@
 import { SessionRecordCorruptError } from '../../session.errors.js';
-import { decodeData } from '../session-log.js';
+import { isExpiry } from '../record-check.js';
+import { type RecordCodec } from '../record-codec.js';
 import { type SessionExpiry, type SessionRecord } from '../session-store.js';
 
 /** What a load selects. Numbers come as the driver likes: as numbers, strings or bigints. */
@@ -11,25 +12,31 @@ export interface LoadedRow {
   public_id: string;
   owner: string | null;
   own_expiry: string | null;
+  meta: string | null;
   created: unknown;
   last_seen: unknown;
   store_now: unknown;
 }
 
+/** What is selected of a row by the key that it was under before its last rename. */
+export interface MovedRow {
+  moved_to: string;
+}
+
 /** @throws SessionRecordCorruptError when the row cannot be decoded */
-export function toRecord(row: LoadedRow): SessionRecord {
+export function toRecord(row: LoadedRow, codec: RecordCodec): SessionRecord {
   // The row's moments are on the database's clock, the record's on this process's.
   const offset = Date.now() - Number(row.store_now);
   return {
     id: row.public_id,
     userId: row.owner,
-    data: decodeData(row.data, row.log),
+    data: codec.decodeData(row.data, row.log, row.public_id),
     expiry: decodeExpiry(row.own_expiry),
     createdAt: Number(row.created) + offset,
     lastSeenAt: Number(row.last_seen) + offset,
     expiresAt: Number(row.expires_at) + offset,
     version: Number(row.loaded_version),
-    meta: {},
+    meta: codec.decodeMeta(row.meta, row.public_id),
   };
 }
 
@@ -40,7 +47,7 @@ export function encodeExpiry(expiry: SessionExpiry): string | null {
 function decodeExpiry(text: string | null): SessionExpiry {
   try {
     const expiry: unknown = text === null ? null : JSON.parse(text);
-    if (expiry === null || typeof expiry === 'number' || typeof expiry === 'string') return expiry;
+    if (isExpiry(expiry)) return expiry;
   } catch {
     // Falls through: what is not JSON is as corrupt as what is the wrong JSON.
   }

@@ -1,70 +1,48 @@
 import { type Dialect } from './dialect.js';
+import { type Assignment, plainSave, RowAssignments, type WriteShape } from './row-assignments.js';
 import { type SessionTable } from './session-table.js';
 import { type Statement } from './statement.js';
-
-/** What a write does; each shape is a statement of its own, built at its first use. */
-export interface WriteShape {
-  /**
-   * - `keep`: neither snapshot nor log
-   * - `append`: a line to the log, so that a large snapshot need not be sent
-   * - `fold`: a new snapshot and an empty log, unless somebody else wrote since the load; then a line to the log
-   */
-  data: 'keep' | 'append' | 'fold';
-  expiry: boolean;
-  userId: boolean;
-  newKey: boolean;
-  /** Property names of the extra columns that are written. */
-  extraColumns: readonly string[];
-}
-
-/** Name of the parameter that carries an extra column's value. */
-export const extraParameter = (property: string): string => `extra ${property}`;
 
 /** Name of the parameter that carries the session id of a session that is not to be ended. */
 export const spareParameter = (index: number): string => `id ${index}`;
 
-/** What nearly all saves of a small session are. */
-export const plainSave: WriteShape = {
-  data: 'fold',
-  expiry: false,
-  userId: false,
-  newKey: false,
-  extraColumns: [],
-};
-
-export function isPlainSave({ data, expiry, userId, newKey, extraColumns }: WriteShape): boolean {
-  return data === 'fold' && !expiry && !userId && !newKey && extraColumns.length === 0;
-}
-
-type Assignment = readonly [column: string, value: string];
-
 /**
  * The store's SQL. Every operation is one statement and needs no transaction, for SQLite-type drivers interleave
  * transactions on their one connection.
- *
- * Values stand as `⟨name⟩`. Those that end in `In` are durations from now: the database adds them to its own clock.
  */
 export class SessionStatements {
+  private readonly assignments: RowAssignments;
   private readonly built = new Map<string, Statement>();
 
   constructor(
     private readonly table: SessionTable,
     private readonly dialect: Dialect,
-  ) {}
-
-  load(): Statement {
-    return this.statement('load', () => `${this.selectRecords()} WHERE ${this.isLive()}`);
+  ) {
+    this.assignments = new RowAssignments(table, dialect);
   }
 
-  /** For a list of `⟨keys⟩`, each row with its key; undefined where the database takes no list. */
+  load(): Statement {
+    return this.statement('load', () => `${this.selectRecords()} WHERE ${this.isLive}`);
+  }
+
+  /** For a list of `⟨keys⟩`, each row with its `asked_key`; undefined where the database takes no list. */
   loadTogether(): Statement | undefined {
     const { sessionKey } = this.table.columns;
-    const isOneOf = this.dialect.isOneOf?.(sessionKey, '⟨keys⟩');
-    if (isOneOf === undefined) return undefined;
+    return this.together('loadTogether', sessionKey, this.selectRecords(`${sessionKey} AS asked_key`));
+  }
+
+  /** Where the live row is that was last under `⟨key⟩`. */
+  loadMove(): Statement {
+    const { formerKey } = this.table.columns;
     return this.statement(
-      'loadTogether',
-      () => `${this.selectRecords(`${sessionKey} AS loaded_key`)} WHERE ${isOneOf} AND ${this.isUnexpired}`,
+      'loadMove',
+      () => `${this.selectMoves} WHERE ${formerKey} = ⟨key⟩ AND ${this.isUnexpired}`,
     );
+  }
+
+  /** As of `loadTogether`. */
+  loadMovesTogether(): Statement | undefined {
+    return this.together('loadMovesTogether', this.table.columns.formerKey, this.selectMoves);
   }
 
   listByUser(): Statement {
@@ -85,18 +63,19 @@ export class SessionStatements {
     );
   }
 
-  private selectRecords(...more: string[]): string {
+  /** @param ofUser only if it is bound to `⟨userId⟩` */
+  deleteById(ofUser: boolean): Statement {
     const { name, columns } = this.table;
-    return `
-      SELECT ${columns.sessionData} AS data, ${columns.sessionLog} AS log, ${columns.version} AS loaded_version,
-        ${columns.expireDate} AS expires_at, ${columns.sessionId} AS public_id, ${columns.userId} AS owner,
-        ${columns.expiry} AS own_expiry, ${columns.createdAt} AS created, ${columns.lastSeenAt} AS last_seen,
-        ${[`${this.dialect.now} AS store_now`, ...more].join(', ')}
-      FROM ${name}`;
+    const isIt = this.dialect.isExactly(columns.sessionId, '⟨id⟩');
+    return this.statement(
+      `deleteById ${ofUser}`,
+      () =>
+        `DELETE FROM ${name} WHERE ${isIt} AND ${this.isUnexpired} ${ofUser ? `AND ${this.isOfUser}` : ''}`,
+    );
   }
 
   exists(): Statement {
-    return this.statement('exists', () => `SELECT 1 FROM ${this.table.name} WHERE ${this.isLive()}`);
+    return this.statement('exists', () => `SELECT 1 FROM ${this.table.name} WHERE ${this.isLive}`);
   }
 
   /** By session id as well, for a concurrent rename may have moved the row from under the key. */
@@ -126,35 +105,19 @@ export class SessionStatements {
 
   /** Leaves alone what somebody else has written since the load, and never moves a deadline back. */
   touch(): Statement {
-    const { name, columns } = this.table;
+    const { isUnchanged, deadline } = this.assignments;
     return this.statement(
       'touch',
       () => `
-      UPDATE ${name} SET
-        ${columns.expireDate} = ${this.deadline},
-        ${columns.expireBucket} = ${this.dialect.hour(this.deadline)},
-        ${columns.lastSeenAt} = ${this.fromNow('⟨lastSeenIn⟩')}
-      WHERE ${this.isLive()} AND ${this.isUnchanged} AND ${columns.expireDate} < ${this.deadline}`,
+        UPDATE ${this.table.name} SET ${list(this.assignments.ofTouch())}
+        WHERE ${this.isLive} AND ${isUnchanged} AND ${this.table.columns.expireDate} < ${deadline}`,
     );
   }
 
   insert(extraColumns: readonly string[]): Statement {
     const { name, columns } = this.table;
     return this.statement(`insert ${extraColumns.join()}`, () => {
-      const assignments: Assignment[] = [
-        [columns.sessionKey, '⟨key⟩'],
-        [columns.sessionData, '⟨snapshot⟩'],
-        [columns.sessionLog, `''`],
-        [columns.version, '1'],
-        [columns.expireDate, this.deadline],
-        [columns.expireBucket, this.dialect.hour(this.deadline)],
-        [columns.sessionId, '⟨id⟩'],
-        [columns.userId, '⟨userId⟩'],
-        [columns.expiry, '⟨expiry⟩'],
-        [columns.createdAt, this.fromNow('⟨createdIn⟩')],
-        [columns.lastSeenAt, this.fromNow('⟨lastSeenIn⟩')],
-        ...extraColumns.map((property): Assignment => [this.extraName(property), extraValue(property)]),
-      ];
+      const assignments = this.assignments.ofInsert(extraColumns);
       return `
         INSERT INTO ${name} (${assignments.map(([column]) => column).join(', ')})
         VALUES (${assignments.map(([, value]) => value).join(', ')})
@@ -166,76 +129,40 @@ export class SessionStatements {
   update(shape: WriteShape): Statement {
     return this.statement(
       `update ${JSON.stringify(shape)}`,
-      () => `UPDATE ${this.table.name} SET ${this.assignments(shape)} WHERE ${this.isLive()}`,
+      () => `UPDATE ${this.table.name} SET ${list(this.assignments.ofUpdate(shape))} WHERE ${this.isLive}`,
     );
   }
 
   /** Plain saves of several rows, with lists for values; undefined where the database has no such statement. */
   saveTogether(): Statement | undefined {
-    const template = this.dialect.saveTogether?.(this.table, this.assignments(plainSave), this.isUnexpired);
+    const assignments = list(this.assignments.ofUpdate(plainSave));
+    const template = this.dialect.saveTogether?.(this.table, assignments, this.isUnexpired);
     return template === undefined ? undefined : this.statement('saveTogether', () => template);
   }
 
-  private assignments(shape: WriteShape): string {
-    const { columns } = this.table;
-    const assignments: Assignment[] = [
-      ...this.dataAssignments(shape.data),
-      ...this.deadlineAssignments(shape.expiry),
-      [columns.lastSeenAt, this.dialect.now],
-      ...(shape.userId ? [[columns.userId, '⟨userId⟩'] as const] : []),
-      ...shape.extraColumns.map((property) => this.extraAssignment(property)),
-      ...(shape.newKey ? [[columns.sessionKey, '⟨newKey⟩'] as const] : []),
-      // Last, for MySQL assigns from left to right, and everything above compares the version that was there.
-      [columns.version, `${columns.version} + 1`],
-    ];
-    return assignments.map(([column, value]) => `${column} = ${value}`).join(', ');
+  private selectRecords(...more: string[]): string {
+    const { name, columns } = this.table;
+    return `
+      SELECT ${columns.sessionData} AS data, ${columns.sessionLog} AS log, ${columns.sessionMeta} AS meta,
+        ${columns.version} AS loaded_version, ${columns.expireDate} AS expires_at,
+        ${columns.sessionId} AS public_id, ${columns.userId} AS owner, ${columns.expiry} AS own_expiry,
+        ${columns.createdAt} AS created, ${columns.lastSeenAt} AS last_seen,
+        ${[`${this.dialect.now} AS store_now`, ...more].join(', ')}
+      FROM ${name}`;
   }
 
-  private dataAssignments(data: WriteShape['data']): Assignment[] {
-    const { sessionData, sessionLog } = this.table.columns;
-    const appended = this.dialect.append(sessionLog, '⟨line⟩');
-    if (data === 'keep') return [];
-    if (data === 'append') return [[sessionLog, appended]];
-    return [
-      [sessionData, this.ifUnchanged('⟨snapshot⟩', sessionData)],
-      [sessionLog, this.ifUnchanged(`''`, appended)],
-    ];
+  private get selectMoves(): string {
+    const { name, columns } = this.table;
+    return `SELECT ${columns.sessionKey} AS moved_to, ${columns.formerKey} AS asked_key FROM ${name}`;
   }
 
-  /** Whoever wrote since the load has set the deadline; only a `setExpiry` of this request goes above that. */
-  private deadlineAssignments(withExpiry: boolean): Assignment[] {
-    const { expireDate, expireBucket, expiry } = this.table.columns;
-    const bucket = this.dialect.hour(this.deadline);
-    if (withExpiry) {
-      return [
-        [expireDate, this.deadline],
-        [expireBucket, bucket],
-        [expiry, '⟨expiry⟩'],
-      ];
-    }
-    return [
-      [expireDate, this.ifUnchanged(this.deadline, expireDate)],
-      [expireBucket, this.ifUnchanged(bucket, expireBucket)],
-    ];
+  private together(shape: string, column: string, select: string): Statement | undefined {
+    const isOneOf = this.dialect.isOneOf?.(column, '⟨keys⟩');
+    if (isOneOf === undefined) return undefined;
+    return this.statement(shape, () => `${select} WHERE ${isOneOf} AND ${this.isUnexpired}`);
   }
 
-  /** See `SessionEntity.columnsFrom` for the meaning. */
-  private extraAssignment(property: string): Assignment {
-    const column = this.extraName(property);
-    const value = extraValue(property);
-    return [column, this.ifUnchanged(value, `COALESCE(${value}, ${column})`)];
-  }
-
-  private ifUnchanged(then: string, otherwise: string): string {
-    return `CASE WHEN ${this.isUnchanged} THEN ${then} ELSE ${otherwise} END`;
-  }
-
-  /** Nobody has written since this request loaded the record. */
-  private get isUnchanged(): string {
-    return `${this.table.columns.version} = ⟨version⟩`;
-  }
-
-  private isLive(): string {
+  private get isLive(): string {
     return `${this.table.columns.sessionKey} = ⟨key⟩ AND ${this.isUnexpired}`;
   }
 
@@ -245,20 +172,6 @@ export class SessionStatements {
 
   private get isOfUser(): string {
     return this.dialect.isExactly(this.table.columns.userId, '⟨userId⟩');
-  }
-
-  private get deadline(): string {
-    return this.fromNow('⟨expiresIn⟩');
-  }
-
-  private fromNow(duration: string): string {
-    return `${this.dialect.now} + ${this.dialect.integer(duration)}`;
-  }
-
-  private extraName(property: string): string {
-    const column = this.table.extraColumns.get(property);
-    if (column === undefined) throw new Error(`"${property}" is no column`);
-    return column.name;
   }
 
   private statement(shape: string, template: () => string): Statement {
@@ -271,6 +184,6 @@ export class SessionStatements {
   }
 }
 
-function extraValue(property: string): string {
-  return `⟨${extraParameter(property)}⟩`;
+function list(assignments: readonly Assignment[]): string {
+  return assignments.map(([column, value]) => `${column} = ${value}`).join(', ');
 }

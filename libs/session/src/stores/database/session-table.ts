@@ -4,8 +4,10 @@ import { SessionConfigError } from '../../session.errors.js';
 /** Properties of `SessionEntity` itself, as against those that a subclass adds. */
 const sessionColumns = [
   'sessionKey',
+  'formerKey',
   'sessionData',
   'sessionLog',
+  'sessionMeta',
   'version',
   'expireDate',
   'expireBucket',

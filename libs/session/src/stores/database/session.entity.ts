@@ -1,6 +1,6 @@
 import { BaseEntity, Column, type DataSource, Entity, Index, PrimaryColumn } from 'typeorm';
-import { SessionRecordCorruptError } from '../../session.errors.js';
-import { decodeData } from '../session-log.js';
+import { SessionRecordCorruptError, SessionUnsupportedError } from '../../session.errors.js';
+import { plainCodec, type RecordCodec } from '../record-codec.js';
 import { type JsonObject } from '../session-store.js';
 import { dialectOf } from './dialects.js';
 
@@ -31,6 +31,11 @@ export class SessionEntity extends BaseEntity {
   @PrimaryColumn({ name: 'session_key', type: 'varchar', length: 80 })
   sessionKey!: string;
 
+  /** The store key that the last rotation took the session from. Requests on their way may still carry it. */
+  @Index()
+  @Column({ name: 'former_key', type: 'varchar', length: 80, nullable: true })
+  formerKey!: string | null;
+
   /** The snapshot. Read the data with `getDecoded()`: part of it may still be in the log. */
   @Column({ name: 'session_data', type: 'text' })
   sessionData!: string;
@@ -38,6 +43,10 @@ export class SessionEntity extends BaseEntity {
   /** Changes since the snapshot. */
   @Column({ name: 'session_log', type: 'text' })
   sessionLog!: string;
+
+  /** What logins and rotations have left, as JSON; null for nothing. */
+  @Column({ name: 'session_meta', type: 'text', nullable: true })
+  sessionMeta!: string | null;
 
   @Column({ name: 'version', type: 'int' })
   version!: number;
@@ -72,10 +81,20 @@ export class SessionEntity extends BaseEntity {
   @Column({ name: 'last_seen_at', type: 'bigint', transformer: milliseconds })
   lastSeenAt!: number;
 
-  /** The session's data, whether it has expired or not; `{}` when it cannot be decoded. */
-  getDecoded(): JsonObject {
+  /**
+   * The session's data, whether it has expired or not; `{}` when they cannot be decoded.
+   * @param codec where the engine encrypts: `new RecordCodec({ secrets })`, made once, for that takes its time
+   * @throws SessionUnsupportedError when the row is encrypted and there is no codec
+   */
+  getDecoded(codec: RecordCodec = plainCodec): JsonObject {
+    if (codec === plainCodec && ENCRYPTED.test(`${this.sessionData}\n${this.sessionLog}`)) {
+      throw new SessionUnsupportedError(
+        'getDecoded() cannot read an encrypted session by itself. Hand it a codec with the secrets of the engine: ' +
+          'getDecoded(new RecordCodec({ secrets })).',
+      );
+    }
     try {
-      return decodeData(this.sessionData, this.sessionLog);
+      return codec.decodeData(this.sessionData, this.sessionLog, this.sessionId);
     } catch (error) {
       if (error instanceof SessionRecordCorruptError) return {};
       throw error;
@@ -102,9 +121,17 @@ export class SessionEntity extends BaseEntity {
   static override useDataSource(dataSource: DataSource | null): void {
     super.useDataSource(dataSource);
     if (!dataSource?.hasMetadata(this)) return;
+    const { columns, indices } = dataSource.getMetadata(this);
     const adaptations = dialectOf(dataSource)?.columns ?? {};
-    for (const column of dataSource.getMetadata(this).columns) {
-      Object.assign(column, adaptations[column.propertyName]);
+    for (const column of columns) Object.assign(column, adaptations[column.propertyName]);
+    // Most sessions are never moved. TypeORM leaves this out on MySQL, which has no such indexes.
+    for (const index of indices) {
+      const [column] = index.columns;
+      if (column?.propertyName !== 'formerKey') continue;
+      index.where = `${dataSource.driver.escape(column.databaseName)} IS NOT NULL`;
     }
   }
 }
+
+/** The beginning of an encrypted text, which is that of no JSON. */
+const ENCRYPTED = /^e\d\./m;

@@ -9,6 +9,7 @@ export const faultCases: Cases = (it, bench) => {
       const [key, bystander] = [await bench.create({ a: 1 }), await bench.create({ a: 1 })];
       await corrupt(key);
       for (let time = 0; time < 2; time++) await assertFails(store.load(key), 'SESSION_RECORD_CORRUPT');
+      await assertFails(store.find(key), 'SESSION_RECORD_CORRUPT');
       assert.equal(await store.create(key, newRecord()), false);
       await assertFails(store.load(key), 'SESSION_RECORD_CORRUPT');
       assertData(await bench.load(bystander), { a: 1 });
@@ -47,6 +48,7 @@ export const faultCases: Cases = (it, bench) => {
       await cut();
       try {
         await assertFails(store.load(key), unavailable);
+        await assertFails(store.find(key), unavailable);
         await assertFails(store.exists(key), unavailable);
         await assertFails(store.create(newKey(), newRecord()), unavailable);
         await assertFails(store.save(key, { set: { b: 2 } }, later), unavailable);
@@ -56,6 +58,8 @@ export const faultCases: Cases = (it, bench) => {
         if (bench.capabilities.byUser) {
           await assertFails(store.listByUser('Ann'), unavailable);
           await assertFails(store.deleteByUser('Ann'), unavailable);
+          await assertFails(store.deleteById(loaded.id), unavailable);
+          await assertFails(store.deleteById(loaded.id, 'Ann'), unavailable);
         }
         if (bench.capabilities.clearsExpired) await assertFails(store.clearExpired(10), unavailable);
       } finally {

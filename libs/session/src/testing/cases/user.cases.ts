@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict';
 import { type SessionRecord } from '../../stores/session-store.js';
-import { assertData, assertFails, type Cases, changed, HOUR, newKey } from '../store-bench.js';
+import {
+  assertData,
+  assertFails,
+  assertMeta,
+  type Cases,
+  changed,
+  HOUR,
+  newKey,
+  newRecord,
+  SECOND,
+} from '../store-bench.js';
 
 /** Of this run alone, for a store may outlive the test. */
 const newUser = (name = 'Ann'): string => `${name}-${newKey().slice(3, 19)}`;
@@ -18,7 +28,9 @@ export const userCases: Cases = (it, bench) => {
 
   it("lists a user's live sessions, whole, and nobody else's", async () => {
     const [ann, bob] = [newUser(), newUser('Bob')];
-    const keys = await Promise.all([1, 2, 3].map((n) => bench.create({ n }, { userId: ann })));
+    const keys = await Promise.all(
+      [1, 2, 3].map((n) => bench.create({ n }, { userId: ann, meta: { stamp: `${n}` } })),
+    );
     await bench.create({ n: 4 }, { userId: bob });
     await bench.create({ n: 5 });
     const loaded = await Promise.all(keys.map((key) => bench.load(key)));
@@ -30,6 +42,7 @@ export const userCases: Cases = (it, bench) => {
         const found = byId.get(record.id);
         assert.ok(found);
         assertData(found, record.data);
+        assertMeta(found, record.meta);
         assert.equal(found.userId, ann);
         assert.equal(found.version, record.version);
       }
@@ -86,11 +99,14 @@ export const userCases: Cases = (it, bench) => {
     assert.deepEqual(await ids(ann), []);
   });
 
-  it('lists and counts no session that has expired', async () => {
+  it('lists, counts and ends no session that has expired', async () => {
     const store = await bench.store();
     const ann = newUser();
     const key = await bench.create({}, { userId: ann });
+    const { id } = newRecord();
+    await bench.create({}, { id, userId: ann, expiresAt: Date.now() + SECOND });
     await bench.expired(3, { userId: ann });
+    assert.equal(await store.deleteById(id, ann), false);
     assert.deepEqual(idsOf(await store.listByUser(ann)), [(await bench.load(key)).id]);
   });
 
