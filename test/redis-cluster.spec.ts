@@ -27,12 +27,17 @@ describeWithRedisCluster('RedisStore on a cluster', (cluster) => {
     );
   }
 
-  it.each(redisLibraries)('refuses nothing of the first burst after the start, through %s', async (library) => {
-    const store = await openRedisStore({ cluster: cluster.urls, library, prefix: `burst-${library}:` });
-    const created = await Promise.all(Array.from({ length: 60 }, () => store.create(newKey(), newRecord())));
-    expect(new Set(created)).toEqual(new Set([true]));
-    await store.close();
-  });
+  it.each(redisLibraries)(
+    'refuses nothing of the first burst after the start, through %s',
+    async (library) => {
+      const store = await openRedisStore({ cluster: cluster.urls, library, prefix: `burst-${library}:` });
+      const created = await Promise.all(
+        Array.from({ length: 60 }, () => store.create(newKey(), newRecord())),
+      );
+      expect(new Set(created)).toEqual(new Set([true]));
+      await store.close();
+    },
+  );
 
   it.each(redisLibraries)(
     'loses and revives nothing when a primary dies under traffic, through %s',

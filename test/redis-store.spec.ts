@@ -3,14 +3,12 @@ import { SessionConfigError, type SessionStore } from 'nest-sessions';
 import {
   type IoRedisClient,
   type NodeRedisClient,
-  type RedisConnection,
   redisEngine,
   type RedisEngineOptions,
   RedisStore,
 } from 'nest-sessions/redis';
 import { describeSessionStore } from 'nest-sessions/testing';
 import { createClient } from 'redis';
-import { openConnection } from '../libs/session/src/stores/redis/open-connection.js';
 import {
   assertNear,
   changed,
@@ -19,6 +17,7 @@ import {
   newKey,
   newRecord,
 } from '../libs/session/src/testing/store-bench.js';
+import { RedisBench } from './support/redis-bench.js';
 import { DelegatingConnection, DyingConnection, StutteringConnection } from './support/redis-connections.js';
 import { ask, redisInstalled } from './support/redis-process.js';
 import { startWatchedRedis, type WatchedRedis } from './support/redis-sentinel.js';
@@ -88,39 +87,13 @@ for (const library of redisLibraries) {
 }
 
 describeWithService('redis', 'RedisStore', () => {
-  let connection: RedisConnection;
-  let store: RedisStore;
-  let raw: Redis;
-  const { url, prefix } = testRedis();
-  const redisKey = (key: string): string => `${prefix}{${key}}`;
-
-  beforeAll(async () => {
-    raw = new Redis(url);
-    connection = await openConnection({ url });
-    store = new RedisStore(connection, { prefix });
-  });
-  afterAll(async () => {
-    await store.close();
-    await raw.quit();
-  });
-
-  async function create(data = {}, overrides = {}): Promise<string> {
-    const key = newKey();
-    expect(await store.create(key, newRecord(data, overrides))).toBe(true);
-    return key;
-  }
-
-  async function load(key: string) {
-    const record = await store.load(key);
-    if (record === null) throw new Error('The record is gone.');
-    return record;
-  }
+  const bench = new RedisBench().use();
+  const { url, prefix } = bench;
 
   async function entries(key: string): Promise<{ index: string; lasts: number }> {
     const found: { index: string; lasts: number }[] = [];
-    for (const index of await raw.keys(`${prefix}user:*`)) {
-      const score = await raw.zscore(index, key);
-      if (score !== null) found.push({ index, lasts: Number(score) - Date.now() });
+    for (const index of await bench.indexesOf(key)) {
+      found.push({ index, lasts: Number(await bench.raw.zscore(index, key)) - Date.now() });
     }
     const [longest] = found.toSorted((a, b) => b.lasts - a.lasts);
     if (!longest) throw new Error('The session is in no index.');
@@ -128,46 +101,46 @@ describeWithService('redis', 'RedisStore', () => {
   }
 
   it('takes one command for a load, a save, a touch, and a rename on one server', async () => {
-    const counted = new DelegatingConnection(connection);
+    const counted = new DelegatingConnection(bench.connection);
     const other = new RedisStore(counted, { prefix });
-    const [key, next] = [await create({ a: 1 }), newKey()];
-    const record = await load(key);
+    const [key, next] = [await bench.create({ a: 1 }), newKey()];
+    const record = await bench.load(key);
     const later = { ...record, expiresAt: Date.now() + 9 * HOUR };
     await other.load(key);
     await other.touch(key, later);
     await other.save(key, { set: { a: 2 } }, changed(record, { set: { a: 2 } }));
-    await other.rename(key, next, {}, await load(key));
+    await other.rename(key, next, {}, await bench.load(key));
     expect(counted.commands).toBe(4);
   });
 
   it('also without the scripts in the cache of the server', async () => {
-    await raw.script('FLUSH');
-    const key = await create({ a: 1 });
-    expect({ ...(await load(key)).data }).toEqual({ a: 1 });
+    await bench.raw.script('FLUSH');
+    const key = await bench.create({ a: 1 });
+    expect({ ...(await bench.load(key)).data }).toEqual({ a: 1 });
   });
 
   it('overwrites a few bytes for a touch, and leaves the deadline to Redis', async () => {
-    const key = await create({ big: 'x'.repeat(10_000) });
-    const before = (await raw.get(redisKey(key))) ?? '';
+    const key = await bench.create({ big: 'x'.repeat(10_000) });
+    const before = (await bench.raw.get(bench.redisKey(key))) ?? '';
     const record = {
-      ...(await load(key)),
+      ...(await bench.load(key)),
       expiresAt: Date.now() + 2 * HOUR,
       lastSeenAt: Date.now() + MINUTE,
     };
-    expect(await store.touch(key, record)).toBe(true);
-    const after = (await raw.get(redisKey(key))) ?? '';
+    expect(await bench.store.touch(key, record)).toBe(true);
+    const after = (await bench.raw.get(bench.redisKey(key))) ?? '';
     expect(after.slice(0, 23) + after.slice(38)).toBe(before.slice(0, 23) + before.slice(38));
-    assertNear(await raw.pttl(redisKey(key)), 2 * HOUR, 'the time to live');
+    assertNear(await bench.raw.pttl(bench.redisKey(key)), 2 * HOUR, 'the time to live');
   });
 
   it('keeps a large session as snapshot and log, and folds a long log', async () => {
-    const key = await create({ big: 'x'.repeat(8000) });
+    const key = await bench.create({ big: 'x'.repeat(8000) });
     const lengths: number[] = [];
     for (let n = 1; n <= 40; n++) {
-      const record = await load(key);
+      const record = await bench.load(key);
       const changes = { set: { [`key${n}`]: 'y'.repeat(100) } };
-      await store.save(key, changes, changed(record, changes));
-      const [, , , , ...log] = ((await raw.get(redisKey(key))) ?? '').split('\n');
+      await bench.store.save(key, changes, changed(record, changes));
+      const [, , , , , ...log] = ((await bench.raw.get(bench.redisKey(key))) ?? '').split('\n');
       lengths.push(log.join('\n').length);
     }
     expect(Math.max(...lengths)).toBeGreaterThan(1500);
@@ -175,113 +148,136 @@ describeWithService('redis', 'RedisStore', () => {
     expect(lengths).toContain(0);
   });
 
-  it('does what a client sends twice once', async () => {
-    const twice = new RedisStore(new StutteringConnection(connection), { prefix });
+  it('keeps a user and a meta of any length through writes that are about other things', async () => {
+    const userId = 'ü'.repeat(1000);
+    const meta = { stamp: 'x'.repeat(2000) };
+    const [key, next] = [await bench.create({ a: 1 }, { userId, meta }), newKey()];
+    const later = { ...(await bench.load(key)), expiresAt: Date.now() + 9 * HOUR };
+    expect(await bench.store.touch(key, later)).toBe(true);
+    const changes = { expiry: 7200 };
+    expect(await bench.store.save(key, changes, changed(await bench.load(key), changes))).toBe(true);
+    expect(await bench.store.rename(key, next, {}, await bench.load(key))).toBe(true);
+    expect(await bench.load(next)).toMatchObject({ userId, meta, expiry: 7200 });
+    expect(await bench.store.deleteByUser(userId)).toBe(1);
+  });
+
+  it('S116: does what a client sends twice once', async () => {
+    const twice = new RedisStore(new StutteringConnection(bench.connection), { prefix });
     const [key, next] = [newKey(), newKey()];
     expect(await twice.create(key, newRecord({ n: 1, filler: 'x'.repeat(3000) }))).toBe(true);
-    const record = await load(key);
+    const record = await bench.load(key);
     const changes = { increment: { n: 1 }, push: { list: [1] } };
     expect(await twice.save(key, changes, changed(record, changes))).toBe(true);
     expect(await twice.rename(key, next, changes, changed(record, changes))).toBe(true);
-    const moved = await load(next);
+    const moved = await bench.load(next);
     expect([moved.data['n'], moved.data['list']]).toEqual([3, [1, 1]]);
   });
 
   it.each([
     ['', 'nothing of a header'],
     ['SSS', 'a short one'],
-    [`S${'x'.repeat(73)}"id"\nnull\nnull\n{}\n`, 'no numbers'],
-    [`S${'1'.repeat(73)}"id"\nnull\nnull\nnot json\n`, 'no JSON'],
-    [`S${'1'.repeat(73)}"id"\nnull\n{}\n{}\n`, 'an odd expiry'],
-    [`S${'1'.repeat(73)}null\nnull\nnull\n{}\n`, 'no id'],
-    [`S${'1'.repeat(73)}"id"\nnull\nnull\n{}\n{"s":`, 'a torn log'],
+    [`S${'x'.repeat(88)}"id"\nnull\nnull\n\n{}\n`, 'no numbers'],
+    [`S${'1'.repeat(88)}"id"\nnull\nnull\n\nnot json\n`, 'no JSON'],
+    [`S${'1'.repeat(88)}"id"\nnull\n{}\n\n{}\n`, 'an odd expiry'],
+    [`S${'1'.repeat(88)}null\nnull\nnull\n\n{}\n`, 'no id'],
+    [`S${'1'.repeat(88)}"id"\nnull\nnull\n[]\n{}\n`, 'an odd meta'],
+    [`S${'1'.repeat(88)}"id"\nnull\nnull\n{}\n`, 'no snapshot'],
+    [
+      `S${'1'.repeat(67)}${'0'.repeat(15)}${'1'.repeat(6)}"id"\n"Ann"\nnull\n\n{}\n`,
+      'a user, but since when',
+    ],
+    [`S${'1'.repeat(88)}"id"\nnull\nnull\n\n{}\n{"s":`, 'a torn log'],
+    ['Mv1-elsewhere\n', 'no session id'],
     ['P', 'no origin'],
   ])('says that a record is corrupt: %j, %s', async (value) => {
     const key = newKey();
-    await raw.set(redisKey(key), value, 'EX', 60);
-    await expect(store.load(key)).rejects.toMatchObject({ code: 'SESSION_RECORD_CORRUPT' });
+    await bench.raw.set(bench.redisKey(key), value, 'EX', 60);
+    await expect(bench.store.load(key)).rejects.toMatchObject({ code: 'SESSION_RECORD_CORRUPT' });
   });
 
   it('says so of one of another type, or without an end', async () => {
-    const [list, endless] = [newKey(), await create()];
-    await raw.lpush(redisKey(list), 'x');
-    await raw.expire(redisKey(list), 60);
-    await raw.persist(redisKey(endless));
+    const [list, endless] = [newKey(), await bench.create()];
+    await bench.raw.lpush(bench.redisKey(list), 'x');
+    await bench.raw.expire(bench.redisKey(list), 60);
+    await bench.raw.persist(bench.redisKey(endless));
     for (const key of [list, endless]) {
-      await expect(store.load(key)).rejects.toMatchObject({ code: 'SESSION_RECORD_CORRUPT' });
+      await expect(bench.store.load(key)).rejects.toMatchObject({ code: 'SESSION_RECORD_CORRUPT' });
     }
-    await raw.unlink(redisKey(endless));
+    await bench.raw.unlink(bench.redisKey(endless));
   });
 
   describe('the index of a user', () => {
     it('outlives the session, however far a touch, a save or a new expiry puts its end', async () => {
-      const key = await create({ a: 1 }, { userId: 'Ann', expiresAt: Date.now() + MINUTE });
+      const key = await bench.create({ a: 1 }, { userId: 'Ann', expiresAt: Date.now() + MINUTE });
       const steps = [
-        (at: number) => async () => store.touch(key, { ...(await load(key)), expiresAt: at }),
+        (at: number) => async () => bench.store.touch(key, { ...(await bench.load(key)), expiresAt: at }),
         (at: number) => async () =>
-          store.save(key, { set: { a: 2 } }, { ...(await load(key)), expiresAt: at }),
-        (at: number) => async () => store.save(key, { expiry: 9 }, { ...(await load(key)), expiresAt: at }),
+          bench.store.save(key, { set: { a: 2 } }, { ...(await bench.load(key)), expiresAt: at }),
         (at: number) => async () =>
-          store.save(key, { userId: 'Bob' }, { ...(await load(key)), expiresAt: at }),
+          bench.store.save(key, { expiry: 9 }, { ...(await bench.load(key)), expiresAt: at }),
+        (at: number) => async () =>
+          bench.store.save(key, { userId: 'Bob' }, { ...(await bench.load(key)), expiresAt: at }),
       ];
       let [lives] = [MINUTE];
       for (const step of steps) {
         lives *= 10;
         expect(await step(Date.now() + lives)()).toBe(true);
-        assertNear(await raw.pttl(redisKey(key)), lives, 'the time to live');
+        assertNear(await bench.raw.pttl(bench.redisKey(key)), lives, 'the time to live');
         const { index, lasts } = await entries(key);
         expect(lasts).toBeGreaterThan(lives);
-        expect(await raw.pttl(index)).toBeGreaterThan(lives);
+        expect(await bench.raw.pttl(index)).toBeGreaterThan(lives);
       }
     });
 
     it('outlives the session also when it cannot be prolonged, and the save is a save', async () => {
-      const key = await create({ n: 1 }, { userId: 'Ann', expiresAt: Date.now() + MINUTE });
-      const failing = new DelegatingConnection(connection, {
+      const key = await bench.create({ n: 1 }, { userId: 'Ann', expiresAt: Date.now() + MINUTE });
+      const failing = new DelegatingConnection(bench.connection, {
         before: (command) => (command > 1 ? Promise.reject(new Error('broken')) : Promise.resolve()),
       });
       const changes = { increment: { n: 1 } };
-      const record = changed(await load(key), changes, { expiresAt: Date.now() + HOUR });
+      const record = changed(await bench.load(key), changes, { expiresAt: Date.now() + HOUR });
       expect(await new RedisStore(failing, { prefix }).save(key, changes, record)).toBe(true);
-      expect((await load(key)).data['n']).toBe(2);
-      expect((await entries(key)).lasts).toBeGreaterThan(await raw.pttl(redisKey(key)));
-      expect(await store.touch(key, { ...(await load(key)), expiresAt: Date.now() + HOUR })).toBe(true);
+      expect((await bench.load(key)).data['n']).toBe(2);
+      expect((await entries(key)).lasts).toBeGreaterThan(await bench.raw.pttl(bench.redisKey(key)));
+      expect(await bench.store.touch(key, { ...(await bench.load(key)), expiresAt: Date.now() + HOUR })).toBe(
+        true,
+      );
     });
 
     it('is not written by most touches', async () => {
-      const counted = new DelegatingConnection(connection);
+      const counted = new DelegatingConnection(bench.connection);
       const other = new RedisStore(counted, { prefix });
-      const key = await create({}, { userId: 'Ann' });
+      const key = await bench.create({}, { userId: 'Ann' });
       for (let minute = 1; minute <= 50; minute++) {
-        const record = { ...(await load(key)), expiresAt: Date.now() + HOUR + minute * MINUTE };
+        const record = { ...(await bench.load(key)), expiresAt: Date.now() + HOUR + minute * MINUTE };
         expect(await other.touch(key, record)).toBe(true);
       }
       expect(counted.commands).toBe(50);
     });
 
     it('forgets what is over, at its next use', async () => {
-      const key = await create({}, { userId: 'Forgetful' });
+      const key = await bench.create({}, { userId: 'Forgetful' });
       const { index } = await entries(key);
-      await raw.zadd(index, Date.now() - 1, newKey());
-      await create({}, { userId: 'Forgetful' });
-      expect(await raw.zcard(index)).toBe(2);
+      await bench.raw.zadd(index, Date.now() - 1, newKey());
+      await bench.create({}, { userId: 'Forgetful' });
+      expect(await bench.raw.zcard(index)).toBe(2);
     });
 
     it('leaves nothing behind that Redis would not remove by itself', async () => {
-      const key = await create({}, { userId: 'Ann' });
-      await store.rename(key, newKey(), {}, await load(key));
-      const keys = await raw.keys(`${prefix}*`);
+      const key = await bench.create({}, { userId: 'Ann' });
+      await bench.store.rename(key, newKey(), {}, await bench.load(key));
+      const keys = await bench.raw.keys(`${prefix}*`);
       expect(keys.length).toBeGreaterThan(2);
-      for (const left of keys) expect(await raw.ttl(left)).toBeGreaterThan(0);
+      for (const left of keys) expect(await bench.raw.ttl(left)).toBeGreaterThan(0);
     });
 
     it('has the session under its new key, whichever user it turns out to have', async () => {
-      const [key, next] = [await create({}, { userId: 'Ann' }), newKey()];
-      const stale = await load(key);
-      await store.save(key, { userId: 'Carl' }, changed(stale, { userId: 'Carl' }));
-      expect(await store.rename(key, next, {}, stale)).toBe(true);
-      expect(await store.deleteByUser('Carl')).toBe(1);
-      expect(await store.load(next)).toBeNull();
+      const [key, next] = [await bench.create({}, { userId: 'Ann' }), newKey()];
+      const stale = await bench.load(key);
+      await bench.store.save(key, { userId: 'Carl' }, changed(stale, { userId: 'Carl' }));
+      expect(await bench.store.rename(key, next, {}, stale)).toBe(true);
+      expect(await bench.store.deleteByUser('Carl')).toBe(1);
+      expect(await bench.store.load(next)).toBeNull();
     });
   });
 
@@ -291,9 +287,9 @@ describeWithService('redis', 'RedisStore', () => {
       'has exactly one key, whichever step is the last (carried out: %p)',
       async (carriedOut) => {
         for (let step = 1; ; step++) {
-          const dying = new DyingConnection(connection, { step, carriedOut });
-          const [key, next] = [await create({ a: 1 }, { userId: 'Dora' }), newKey()];
-          const record = await load(key);
+          const dying = new DyingConnection(bench.connection, { step, carriedOut });
+          const [key, next] = [await bench.create({ a: 1 }, { userId: 'Dora' }), newKey()];
+          const record = await bench.load(key);
           const changes = { set: { b: 2 } };
           const renaming = new RedisStore(dying, { prefix }).rename(
             key,
@@ -303,56 +299,75 @@ describeWithService('redis', 'RedisStore', () => {
           );
           const outcome = await renaming.catch(() => 'failed');
 
-          const [old, moved] = [await store.load(key), await store.load(next)];
+          const [old, moved] = [await bench.store.load(key), await bench.store.load(next)];
           expect([old, moved].filter((found) => found !== null)).toHaveLength(1);
           expect({ ...(moved ?? { data: { a: 1, b: 2 } }).data }).toEqual({ a: 1, b: 2 });
           // What the request that had loaded it knows of it is enough to end it.
-          expect(await store.delete(key, record.id)).toBe(true);
-          expect([await store.load(key), await store.load(next)]).toEqual([null, null]);
-          expect(await store.listByUser('Dora')).toEqual([]);
+          expect(await bench.store.delete(key, record.id)).toBe(true);
+          expect([await bench.store.load(key), await bench.store.load(next)]).toEqual([null, null]);
+          expect(await bench.store.listByUser('Dora')).toEqual([]);
           if (outcome === true) return;
         }
       },
     );
 
-    it('ends nowhere when the session is ended on the way', async () => {
+    type ComesIn = (key: string, id: string, userId: string) => Promise<void>;
+
+    /** Rotates a session of this user, and lets somebody else come in before the given step, if there is such a step. */
+    async function rotate(userId: string, step: number, comeIn: ComesIn) {
+      const [key, next] = [await bench.create({ a: 1 }, { userId }), newKey()];
+      const record = await bench.load(key);
+      let reached = false;
+      const interrupted = new DelegatingConnection(bench.connection, {
+        cluster: true,
+        before: async (command) => {
+          if (command !== step) return;
+          reached = true;
+          await comeIn(key, record.id, userId);
+        },
+      });
+      const renamed = await new RedisStore(interrupted, { prefix }).rename(key, next, {}, record);
+      return { reached, renamed, key, next };
+    }
+
+    const ends: Record<string, ComesIn> = {
+      'the session': async (key, id) => expect(await bench.store.delete(key, id)).toBe(true),
+      'the session, by its id': async (_key, id) => expect(await bench.store.deleteById(id)).toBe(true),
+      'the session, by its id and user': async (_key, id, userId) =>
+        expect(await bench.store.deleteById(id, userId)).toBe(true),
+    };
+
+    it.each(Object.entries(ends))('ends nowhere when somebody ends %s on the way', async (whom, end) => {
+      const userId = `Emil, who ends ${whom}`;
       for (let step = 1; ; step++) {
-        const [key, next] = [await create({ a: 1 }, { userId: 'Emil' }), newKey()];
-        const record = await load(key);
-        let reached = false;
-        const interrupted = new DelegatingConnection(connection, {
-          cluster: true,
-          before: async (command) => {
-            if (command !== step) return;
-            reached = true;
-            expect(await store.delete(key, record.id)).toBe(true);
-          },
-        });
-        const renamed = await new RedisStore(interrupted, { prefix }).rename(key, next, {}, record);
+        const { reached, renamed, key, next } = await rotate(userId, step, end);
         if (!reached) break;
         // Reserved, departed, arrived: from then on the rotation was first, and the end came after it.
         expect(!renamed || step > 4).toBe(true);
-        expect([await store.load(key), await store.load(next)]).toEqual([null, null]);
-        expect(await store.deleteByUser('Emil')).toBe(0);
+        expect([await bench.store.load(key), await bench.store.load(next)]).toEqual([null, null]);
+        expect(await bench.store.deleteByUser(userId)).toBe(0);
       }
     });
 
     it("ends nowhere when the user's sessions are ended on the way", async () => {
       for (let step = 2; ; step++) {
-        const [key, next] = [await create({ a: 1 }, { userId: 'Fritz' }), newKey()];
-        const record = await load(key);
-        let reached = false;
-        const interrupted = new DelegatingConnection(connection, {
-          cluster: true,
-          before: async (command) => {
-            if (command !== step) return;
-            reached = true;
-            expect(await store.deleteByUser('Fritz')).toBe(1);
-          },
-        });
-        await new RedisStore(interrupted, { prefix }).rename(key, next, {}, record);
+        const { reached, key, next } = await rotate('Fritz', step, async () =>
+          expect(await bench.store.deleteByUser('Fritz')).toBe(1),
+        );
         if (!reached) break;
-        expect([await store.load(key), await store.load(next)]).toEqual([null, null]);
+        expect([await bench.store.load(key), await bench.store.load(next)]).toEqual([null, null]);
+      }
+    });
+
+    it('tells at every step where the session is, to whoever looks for it under its old key', async () => {
+      for (let step = 1; ; step++) {
+        let seen: unknown;
+        const { reached, next } = await rotate('Gerd', step, async (key) => {
+          seen = await bench.store.find(key);
+        });
+        if (!reached) break;
+        expect(seen).toMatchObject(step > 3 ? { movedTo: next } : { data: { a: 1 } });
+        expect(await bench.store.find(next)).toMatchObject({ data: { a: 1 } });
       }
     });
   });

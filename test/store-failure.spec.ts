@@ -231,7 +231,7 @@ describe.each(platforms)('on %s, when the store', (platform) => {
 
   describe.each(Object.entries(faults))('%s', (_name, { status, strike }) => {
     it.each(['/read', '/nest', '/guarded', '/write', '/stream', '/events', '/logout'])(
-      'at the load for %s, the visitor is told so and loses nothing',
+      'S94 S115: at the load for %s, the visitor is told so and loses nothing',
       async (path) => {
         strike('load');
         expectFailure(await send(path, cookie), status);
@@ -276,7 +276,7 @@ describe.each(platforms)('on %s, when the store', (platform) => {
     ];
 
     it.each(writes)(
-      'at the %s for %s of a %s visitor, nothing is answered but that',
+      'S94 S115: at the %s for %s of a %s visitor, nothing is answered but that',
       async (operation, path, visitor) => {
         const before = new Map(store.records);
         strike(operation);
@@ -304,7 +304,7 @@ describe.each(platforms)('on %s, when the store', (platform) => {
     it.each([
       ['save', '/save'],
       ['delete', '/destroy'],
-    ] as const)('at an explicit %s, the handler does not go on', async (operation, path) => {
+    ] as const)('S94: at an explicit %s, the handler does not go on', async (operation, path) => {
       strike(operation);
       const answer = await send(path, cookie);
       expect(answer.status).toBe(status);

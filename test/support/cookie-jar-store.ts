@@ -62,7 +62,7 @@ export class CookieJarStore extends SessionStore {
 
   /** Seals something under this key that is not what the record was. */
   spoil(key: string): Promise<void> {
-    const spoilt = { id: 1 } as unknown as Parameters<CookieStore['seal']>[0];
+    const spoilt = { id: 1, meta: {} } as unknown as Parameters<CookieStore['seal']>[0];
     this.tokens.set(key, this.sealing.seal(spoilt, PURPOSE));
     return Promise.resolve();
   }

@@ -1,119 +1,186 @@
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import createMemoryStore from 'memorystore';
+import { type Engine } from 'nest-sessions';
 import { cacheEngine } from 'nest-sessions/cache';
 import { cachedDatabaseEngine } from 'nest-sessions/cached-database';
 import { cookieEngine } from 'nest-sessions/cookie';
-import { databaseEngine } from 'nest-sessions/database';
+import { databaseEngine, SessionEntity } from 'nest-sessions/database';
 import { expressSession, expressStoreEngine } from 'nest-sessions/express-store';
 import { fileEngine } from 'nest-sessions/file';
 import { memoryEngine } from 'nest-sessions/memory';
 import { redisEngine } from 'nest-sessions/redis';
-import { type AppSetup } from './app.js';
+import { DataSource } from 'typeorm';
+import { type AppSetup, type RunningApp } from './app.js';
 import { testDatabase } from './data-source.js';
+import { age } from './database-app.js';
+import { ageRedis, removeKeys, setClockAhead, setClockRight } from './elapse.js';
 import { testRedis } from './redis-store-bench.js';
 import { type DatabaseKind, type ServiceName } from './services.js';
 
-export interface EngineSetup extends Pick<AppSetup, 'engine' | 'imports'> {
+/**
+ * - server: the server keeps the sessions. It can end them, and it merges what parallel requests write
+ * - listing: finds the sessions of a user
+ * - processes: several processes share the sessions
+ */
+export type Ability = 'server' | 'listing' | 'processes';
+
+export interface EngineSetup {
+  /** For one more application: as another process of the same site has it. */
+  wire(): Pick<AppSetup, 'engine' | 'imports'>;
+  /** Lets everything that is kept be so many seconds older. */
+  elapse(seconds: number, app: RunningApp['app']): Promise<void>;
+  /** Every row that there is, expired or not, where there are rows. */
+  rows?(app: RunningApp['app']): Promise<SessionEntity[]>;
   dispose(): Promise<void>;
 }
 
 export interface EngineUnderTest {
   /** What has to be there, besides this process. */
   services: ServiceName[];
-  /** Does the server keep the sessions, so that it can end them? */
-  onServer: boolean;
+  /** What the engine cannot do, and why. The suites assert each of these instead of leaving it out. */
+  lacks: Partial<Record<Ability, string>>;
+  /** Rounds of the races that nothing holds back: redirects that are followed at once, and a logout against a rival. */
+  rounds: { redirects: number; logouts: number };
   make(): Promise<EngineSetup>;
 }
 
-const done = (): Promise<void> => Promise.resolve();
+/** Enough where another engine has run the same race, through the same gate, in all rounds. */
+const FEW = { redirects: 40, logouts: 3 };
 
-/** Every engine, as an application would configure it. */
-export const engines: Record<string, EngineUnderTest> = {
-  'database (postgres)': onDatabase('postgres'),
+const IN_PROCESS = { processes: 'the sessions are in the memory of one process' };
+const NO_INDEX = { listing: 'such a store cannot be asked for anything but one key' };
+
+/** Every engine, as an application would configure it; those on a database are in a spec file of their own. */
+export const enginesOnDatabases: Record<string, EngineUnderTest> = {
+  // On the default engine the redirect race is run 250 times on each platform.
+  'database (postgres)': { ...onDatabase('postgres'), rounds: { redirects: 250, logouts: 10 } },
   'database (mysql)': onDatabase('mysql'),
-  'database (sqljs)': onDatabase('sqljs'),
+  'database (sqljs)': { ...onDatabase('sqljs'), lacks: IN_PROCESS },
+  'cached database (postgres, redis)': cachedDatabase('postgres', 'redis'),
+  'cached database (mysql, redis)': cachedDatabase('mysql', 'redis'),
+  'cached database (postgres, in process)': cachedDatabase('postgres', 'process'),
+};
+
+export const otherEngines: Record<string, EngineUnderTest> = {
   'redis (ioredis)': onRedis('ioredis'),
   'redis (node-redis)': onRedis('redis'),
-  cache: {
-    services: [],
-    onServer: true,
-    make: () => Promise.resolve({ engine: cacheEngine(), dispose: done }),
-  },
-  'cached database (redis)': cachedDatabase(true),
-  'cached database (in process)': cachedDatabase(false),
+  cache: inProcess(() => cacheEngine(), NO_INDEX),
   file: {
     services: [],
-    onServer: true,
+    lacks: {},
+    rounds: FEW,
     async make() {
       const directory = await mkdtemp(join(tmpdir(), 'nest-sessions-'));
       return {
-        engine: fileEngine({ directory }),
-        dispose: () => rm(directory, { recursive: true, force: true }),
+        wire: () => ({ engine: fileEngine({ directory }) }),
+        ...onThisClock(() => rm(directory, { recursive: true, force: true })),
       };
     },
   },
-  memory: {
-    services: [],
-    onServer: true,
-    make: () => Promise.resolve({ engine: memoryEngine(), dispose: done }),
-  },
-  'express-session store (memorystore)': {
-    services: [],
-    onServer: true,
-    make: () => {
-      const MemoryStore = createMemoryStore(expressSession);
-      return Promise.resolve({ engine: expressStoreEngine(new MemoryStore({})), dispose: done });
-    },
-  },
+  memory: inProcess(() => memoryEngine()),
+  'express-session store (memorystore)': inProcess(() => {
+    const MemoryStore = createMemoryStore(expressSession);
+    return expressStoreEngine(new MemoryStore({}));
+  }, NO_INDEX),
   cookie: {
     services: [],
-    onServer: false,
-    make: () =>
-      Promise.resolve({
-        engine: cookieEngine({ secrets: ['q8Zr1vN4xT7mC2pL9sB6wK3hF0jD5gYu'] }),
-        dispose: done,
-      }),
+    lacks: {
+      server: 'every client carries its own session, so that copies live on and the last response wins',
+      listing: 'nobody but the clients knows which sessions there are',
+    },
+    rounds: FEW,
+    make: () => {
+      const secrets = randomBytes(32).toString('base64url');
+      return Promise.resolve({ wire: () => ({ engine: cookieEngine({ secrets }) }), ...onThisClock() });
+    },
   },
 };
+
+/** What goes by the clock of this process. */
+function onThisClock(dispose = () => Promise.resolve()): Pick<EngineSetup, 'elapse' | 'dispose'> {
+  return {
+    elapse: async (seconds) => setClockAhead(seconds),
+    async dispose() {
+      setClockRight();
+      await dispose();
+    },
+  };
+}
+
+function inProcess(makeEngine: () => Engine, lacks: EngineUnderTest['lacks'] = {}): EngineUnderTest {
+  return {
+    services: [],
+    lacks: { ...IN_PROCESS, ...lacks },
+    rounds: FEW,
+    make: () => Promise.resolve({ wire: () => ({ engine: makeEngine() }), ...onThisClock() }),
+  };
+}
 
 function onDatabase(kind: DatabaseKind): EngineUnderTest {
   return {
     services: kind === 'sqljs' ? [] : [kind],
-    onServer: true,
-    async make() {
-      const { options, dispose } = await testDatabase(kind);
-      const imports = [TypeOrmModule.forRoot({ ...options, autoLoadEntities: true, synchronize: true })];
-      return { engine: databaseEngine(), imports, dispose };
-    },
+    lacks: {},
+    rounds: FEW,
+    make: () => makeDatabase(kind, databaseEngine()),
+  };
+}
+
+async function makeDatabase(kind: DatabaseKind, engine: Engine): Promise<EngineSetup> {
+  const { options, dispose } = await testDatabase(kind);
+  return {
+    wire: () => ({
+      engine,
+      imports: [TypeOrmModule.forRoot({ ...options, autoLoadEntities: true, synchronize: true })],
+    }),
+    elapse: (seconds, app) => age(app.get(DataSource), seconds),
+    rows: (app) => app.get(DataSource).getRepository(SessionEntity).find(),
+    dispose,
   };
 }
 
 function onRedis(library: 'ioredis' | 'redis'): EngineUnderTest {
   return {
     services: ['redis'],
-    onServer: true,
-    make: () =>
-      Promise.resolve({
-        engine: redisEngine({ ...testRedis(), library }),
-        dispose: done,
-      }),
+    lacks: {},
+    rounds: FEW,
+    make: () => {
+      const own = testRedis();
+      return Promise.resolve({
+        wire: () => ({ engine: redisEngine({ ...own, library }) }),
+        elapse: (seconds) => ageRedis(own, seconds),
+        dispose: () => removeKeys(own),
+      });
+    },
   };
 }
 
-function cachedDatabase(withRedis: boolean): EngineUnderTest {
+/** Short, because in the memory of the process the cache can be waited for only. Milliseconds. */
+const REVOCATION_BOUND = 200;
+
+function cachedDatabase(kind: 'postgres' | 'mysql', cache: 'redis' | 'process'): EngineUnderTest {
   return {
-    services: withRedis ? ['postgres', 'redis'] : ['postgres'],
-    onServer: true,
+    services: cache === 'redis' ? [kind, 'redis'] : [kind],
+    lacks: {},
+    rounds: FEW,
     async make() {
-      const { options, dispose } = await testDatabase('postgres');
       const { url, prefix } = testRedis();
+      const engine =
+        cache === 'redis'
+          ? cachedDatabaseEngine({ cache: { redis: { url }, prefix } })
+          : cachedDatabaseEngine({ revocationBound: `${REVOCATION_BOUND}ms` });
+      const setup = await makeDatabase(kind, engine);
       return {
-        engine: cachedDatabaseEngine(withRedis ? { cache: { redis: { url }, prefix } } : {}),
-        imports: [TypeOrmModule.forRoot({ ...options, autoLoadEntities: true, synchronize: true })],
-        dispose,
+        ...setup,
+        async elapse(seconds, app) {
+          await setup.elapse(seconds, app);
+          // What is done behind the back of the engine shows after the bound.
+          await (cache === 'redis' ? removeKeys({ url, prefix }) : setTimeout(REVOCATION_BOUND + 50));
+        },
       };
     },
   };

@@ -24,13 +24,16 @@ export interface LaidOpen extends Pick<AppSetup, 'engine' | 'imports'> {
 }
 
 /** The stores that differ most in how they keep a session, and what each of them needs. */
-export const laidOpenStores: [name: string, service: ServiceName | undefined, open: () => Promise<LaidOpen>][] =
-  [
-    ['memory', undefined, openMemory],
-    ['postgres', 'postgres', openPostgres],
-    ['redis', 'redis', openRedis],
-    ['file', undefined, openFiles],
-  ];
+export const laidOpenStores: [
+  name: string,
+  service: ServiceName | undefined,
+  open: () => Promise<LaidOpen>,
+][] = [
+  ['memory', undefined, openMemory],
+  ['postgres', 'postgres', openPostgres],
+  ['redis', 'redis', openRedis],
+  ['file', undefined, openFiles],
+];
 
 /** The number of records, of any kind. */
 export const lines = (dump: string): number => dump.split('\n').filter((line) => line !== '').length;
@@ -87,9 +90,9 @@ function openRedis(): Promise<LaidOpen> {
   return Promise.resolve({
     engine: redisEngine({ url, prefix }),
     async dump() {
-      const stored = (await strings()).toSorted();
+      const stored = (await strings()).toSorted(([one], [other]) => (one < other ? -1 : 1));
       const all = stored.map(
-        async ([key, value]) => `${key}\t${JSON.stringify(value ?? String(await access.dump(key)))}`,
+        async ([key, value]) => `${key}\t${JSON.stringify(value ?? (await access.dump(key)))}`,
       );
       return (await Promise.all(all)).join('\n');
     },

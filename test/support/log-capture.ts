@@ -53,7 +53,15 @@ function captureLoggers(record: Recorder): void {
   for (const stream of ['stdout', 'stderr'] as const) {
     before(process[stream], 'write', (chunk) => record(stream, [String(chunk)]));
   }
-  before(eventEmitter2.EventEmitter2.prototype, 'emit', (...event) => record('event', event));
+  const { prototype: emitter } = eventEmitter2.EventEmitter2;
+  before(emitter, 'emit', (...event) => record('event', event));
+  // The library hands its events to the listeners itself, to those for all events first.
+  const listener = (...event: unknown[]): void => record('event', event);
+  wrap(emitter, 'listenersAny', (original) => {
+    return function () {
+      return [...(original.call(this) as unknown[]), listener];
+    };
+  });
 }
 
 /** Each error of the library, whoever catches it: the classes get a parent that tells of it. */

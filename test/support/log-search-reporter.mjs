@@ -6,6 +6,9 @@ import { searchLogs } from './log-search.mjs';
 const LOGS_VARIABLE = 'NEST_SESSIONS_TEST_LOGS';
 const MOST_SHOWN = 20;
 
+/** Tests of tests: what they have told is a mistake that has to be noticed. */
+const DELIBERATE = new Set(['describeSessionStore sees errors that tell a key']);
+
 /**
  * Fails a run in which anything was logged that holds a session key or a store key. `log-capture.ts` writes down, in the
  * workers, what was said and which keys there were.
@@ -21,7 +24,9 @@ export default class LogSearchReporter {
   }
 
   onRunComplete() {
-    const entries = this.#lines('log').map((line) => JSON.parse(line));
+    const entries = this.#lines('log')
+      .map((line) => JSON.parse(line))
+      .filter(({ test }) => !DELIBERATE.has(test));
     const leaks = searchLogs(entries, this.#lines('secrets'));
     rmSync(this.#directory, { recursive: true, force: true });
     if (leaks.length === 0) return;

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Writable } from 'node:stream';
 import { Logger } from '@nestjs/common';
 import { EventEmitter2 } from '@nestjs/event-emitter';
 import { SessionStoreUnavailableError } from 'nest-sessions';
@@ -64,30 +65,42 @@ describe('S93: what the tests log', () => {
   const directory = process.env[LOGS_VARIABLE] as string;
   const read = (kind: string): string => readFileSync(join(directory, `${process.pid}.${kind}`), 'utf8');
 
+  // The terminal is not what this is about.
+  const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
   const ways: [string, (text: string) => void][] = [
     ['a logger of Nest, below its level', (text) => new Logger('Sessions').verbose(text)],
     ['the logger of Nest', (text) => Logger.debug(text)],
     ['an object that is logged', (text) => new Logger('Sessions').debug({ deep: { in: [{ it: text }] } })],
-    ['a console', (text) => console.debug('%s', text)],
-    ['a standard stream', (text) => process.stderr.write(`${text}\n`)],
+    ['a standard stream', (text) => process.stderr.write.call(nowhere as never, text)],
     ['an error that nobody logs', (text) => void new SessionStoreUnavailableError('load', text)],
     [
       'the cause of an error',
       (text) => void new SessionStoreUnavailableError('load', 'it is away', { cause: new Error(text) }),
     ],
-    ['an event', (text) => void new EventEmitter2().emit('session.created', { sessionId: text })],
+    [
+      'an event that somebody emits',
+      (text) => void new EventEmitter2().emit('session.created', { sessionId: text }),
+    ],
+    [
+      'an event of the library, though nobody listens',
+      (text) =>
+        new EventEmitter2().listenersAny().forEach((listener) => listener('session.created', { id: text })),
+    ],
   ];
 
-  beforeAll(() => {
-    // The terminal is not what this is about.
-    Logger.overrideLogger(false);
-  });
+  beforeAll(() => Logger.overrideLogger(false));
 
   it.each(ways)('by %s is written down', async (_way, say) => {
     const text = `this was said ${randomBytes(4).toString('hex')}`;
     say(text);
     await Promise.resolve();
     expect(read('log')).toContain(text);
+  });
+
+  it('by the console would be, which is not tried because it would show', () => {
+    for (const method of [console.log, console.debug, console.error, console.trace]) {
+      expect(Object.getOwnPropertySymbols(method)).toContain(Symbol.for('nest-sessions:original'));
+    }
   });
 
   it('is held against every session key', () => {

@@ -1,4 +1,9 @@
-import { type RedisConnection, type RedisScript, type ReplicaWait } from 'nest-sessions/redis';
+import {
+  type RedisConnection,
+  type RedisScript,
+  type ReplicaWait,
+  type RunsScripts,
+} from 'nest-sessions/redis';
 
 interface Interference {
   cluster?: boolean;
@@ -40,6 +45,10 @@ export class DelegatingConnection implements RedisConnection {
     wait: ReplicaWait,
   ): Promise<[unknown, number]> {
     return this.connection.runAndWait(script, keys, values, wait);
+  }
+
+  primaries(): Promise<readonly RunsScripts[]> {
+    return this.connection.primaries();
   }
 
   duplicate(): RedisConnection {

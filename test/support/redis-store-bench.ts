@@ -1,7 +1,12 @@
 import { setTimeout } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { openConnection } from '../../libs/session/src/stores/redis/open-connection.js';
-import { type RedisEngineOptions, type RedisLibrary, RedisStore } from 'nest-sessions/redis';
+import {
+  type RedisEngineOptions,
+  type RedisLibrary,
+  RedisStore,
+  type RedisStoreOptions,
+} from 'nest-sessions/redis';
 import { type StoreUnderTest } from 'nest-sessions/testing';
 import { newKey, newRecord } from '../../libs/session/src/testing/store-bench.js';
 import { serviceUrl } from './services.js';
@@ -25,13 +30,16 @@ export async function openRedisStore(options: RedisEngineOptions): Promise<Redis
 }
 
 /** A store on the run's Redis behind a wire that can be cut, for the conformance kit. */
-export async function redisStoreUnderTest(library: RedisLibrary): Promise<StoreUnderTest> {
+export async function redisStoreUnderTest(
+  library: RedisLibrary,
+  options: RedisStoreOptions = {},
+): Promise<StoreUnderTest> {
   const { url, prefix } = testRedis();
   const { hostname, port } = new URL(url);
   const proxy = await startTcpProxy(hostname, Number(port || 6379));
   const raw = new Redis(url);
-  const store = await openRedisStore({ url: `redis://127.0.0.1:${proxy.port}`, library, prefix });
-  const sibling = await openRedisStore({ url, library, prefix });
+  const store = await openRedisStore({ ...options, url: `redis://127.0.0.1:${proxy.port}`, library, prefix });
+  const sibling = await openRedisStore({ ...options, url, library, prefix });
   return {
     store,
     sibling: () => sibling,

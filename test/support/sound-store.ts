@@ -64,6 +64,11 @@ export class SoundStore extends MemoryStore {
     return super.deleteByUser(userId, exceptIds);
   }
 
+  override async deleteById(id: string, userId?: string): Promise<boolean> {
+    this.reach('deleteById');
+    return super.deleteById(id, userId);
+  }
+
   /** As the record lies there, for those who do not treat it right. */
   protected peek(key: string): Promise<SessionRecord | null> {
     return super.load(key);

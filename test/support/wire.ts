@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { type IncomingHttpHeaders, request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { type Server, type Socket } from 'node:net';
@@ -75,4 +77,25 @@ export function connectionsOf({ app }: RunningApp): Socket[] {
 /** `name=value` of the session cookie in an answer, for the next request's Cookie header. */
 export function sessionCookie({ headers }: { headers: IncomingHttpHeaders }): string | undefined {
   return headers['set-cookie']?.find((line) => line.startsWith('sessionid='))?.split(';')[0];
+}
+
+/** Everything but what this library adds and what changes by itself. */
+export function comparable({ status, statusMessage, headerLines, body }: Answer) {
+  const ours = /^(vary|cache-control|date)$/i;
+  return {
+    status,
+    statusMessage,
+    headers: headerLines
+      .filter(([name, value]) => !ours.test(name) && !value.startsWith('sessionid='))
+      .map(([name, value]) => `${name.toLowerCase()}: ${value}`)
+      .toSorted(),
+    body: body.length > 10_000 ? createHash('sha256').update(body).digest('hex') : body.toString(),
+  };
+}
+
+/** Resolves when the server has noticed that the client is gone. */
+export async function leave(going: Exchange, socket: Socket | undefined): Promise<void> {
+  const closed = once(socket as Socket, 'close');
+  going.abort();
+  await closed;
 }

@@ -4,6 +4,7 @@ import {
   type RedisConnection,
   type ReplicaWait,
   runByHash,
+  type RunsScripts,
 } from './redis-connection.js';
 import { type RedisScript } from './redis-scripts.js';
 
@@ -17,7 +18,7 @@ export interface IoRedisClient {
   pipeline(commands: unknown[][]): { exec(): Promise<[error: Error | null, result: unknown][] | null> };
   duplicate(): IoRedisClient;
   /** Of a `Cluster`: its clients for single nodes. */
-  nodes?(role: 'master'): { ping(): Promise<unknown> }[];
+  nodes?(role: 'master'): (Pick<IoRedisClient, 'evalsha' | 'eval'> & { ping(): Promise<unknown> })[];
   on(event: 'error', listener: () => void): unknown;
   once(event: 'ready' | 'end', listener: () => void): unknown;
   disconnect(reconnect?: boolean): void;
@@ -94,6 +95,21 @@ export class IoRedisConnection implements RedisConnection {
         return [reply, Number(confirmed)];
       },
       () => this.client.eval(NO_SCRIPT, 1, keys[0] ?? ''),
+    );
+  }
+
+  primaries(): Promise<readonly RunsScripts[]> {
+    const nodes = this.client.nodes?.('master') ?? [this.client];
+    return Promise.resolve(
+      nodes.map(
+        (node): RunsScripts =>
+          (script, values) =>
+            runByHash(
+              script,
+              (hash) => node.evalsha(hash, 0, ...values),
+              (text) => node.eval(text, 0, ...values),
+            ),
+      ),
     );
   }
 

@@ -6,6 +6,7 @@ import {
   type RedisConnection,
   type ReplicaWait,
   runByHash,
+  type RunsScripts,
 } from './redis-connection.js';
 import { type RedisScript } from './redis-scripts.js';
 
@@ -23,6 +24,7 @@ export interface NodeRedisClient {
   destroy(): unknown;
 }
 
+type Evaluates = Pick<NodeRedisClient, 'evalSha' | 'eval'>;
 type SendCommand = (...parameters: unknown[]) => Promise<unknown>;
 type Kind = 'single' | 'cluster' | 'sentinel';
 
@@ -55,10 +57,19 @@ export class NodeRedisConnection implements RedisConnection {
   }
 
   run(script: RedisScript, keys: string[], values: string[]): Promise<unknown> {
-    return runByHash(
-      script,
-      (hash) => this.client.evalSha(hash, { keys, arguments: values }),
-      (text) => this.client.eval(text, { keys, arguments: values }),
+    return runOn(this.client, script, keys, values);
+  }
+
+  async primaries(): Promise<readonly RunsScripts[]> {
+    const cluster = this.client as NodeRedisClient & Clustered;
+    const nodes =
+      this.kind === 'cluster'
+        ? await Promise.all(cluster.masters.map((node) => cluster.nodeClient(node)))
+        : [this.client];
+    return nodes.map(
+      (node): RunsScripts =>
+        (script, values) =>
+          runOn(node, script, [], values),
     );
   }
 
@@ -115,6 +126,8 @@ export class NodeRedisConnection implements RedisConnection {
 
 interface Clustered {
   multi(key: string): Pipeline;
+  readonly masters: readonly object[];
+  nodeClient(node: object): Promise<Evaluates>;
 }
 
 interface Pipeline {
@@ -124,4 +137,12 @@ interface Pipeline {
 
 interface Duplicable {
   duplicate?(): NodeRedisClient;
+}
+
+function runOn(client: Evaluates, script: RedisScript, keys: string[], values: string[]): Promise<unknown> {
+  return runByHash(
+    script,
+    (hash) => client.evalSha(hash, { keys, arguments: values }),
+    (text) => client.eval(text, { keys, arguments: values }),
+  );
 }

@@ -11,6 +11,9 @@ export interface ReplicaWait {
 /** A connection on which nothing comes for so long, though an answer is due, is given up. Milliseconds. */
 export const ANSWERS_WITHIN = 5000;
 
+/** Runs a script that is given no keys. */
+export type RunsScripts = (script: RedisScript, values: string[]) => Promise<unknown>;
+
 /** All that the store wants of a Redis client: to run a script on the primary that holds the keys. */
 export interface RedisConnection {
   /** Are the keys spread over several primaries, so that a script may touch those of one slot only? */
@@ -30,6 +33,11 @@ export interface RedisConnection {
     values: string[],
     wait: ReplicaWait,
   ): Promise<[reply: unknown, confirmed: number]>;
+  /**
+   * Every primary, each as a function that runs a script there, for what looks at all keys: on a single server that one,
+   * in a cluster those that are known to be in charge of slots.
+   */
+  primaries(): Promise<readonly RunsScripts[]>;
   /** Another connection to the same place, which is the caller's to connect and close. */
   duplicate(): RedisConnection;
   /** Closes the client, unless it is the application's own. */

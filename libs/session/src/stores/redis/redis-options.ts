@@ -1,4 +1,6 @@
 import { SessionConfigError } from '../../session.errors.js';
+import { type EncryptionOptions } from '../record-cipher.js';
+import { checkSecrets } from '../secrets.js';
 import { type IoRedisClient } from './ioredis-connection.js';
 import { type NodeRedisClient } from './node-redis-connection.js';
 import { type ReplicaWait } from './redis-connection.js';
@@ -16,6 +18,12 @@ export interface RedisStoreOptions {
    * @default none: an end is done when the primary has it
    */
   waitForReplicas?: ReplicaWait;
+  /**
+   * Encrypts the data and the meta of the sessions. User ids, session ids and deadlines stay readable, for Redis works
+   * with them.
+   * @default none
+   */
+  encryption?: EncryptionOptions;
 }
 
 /** A client of the application's own, which the store uses and never closes. */
@@ -70,6 +78,8 @@ export function resolveStoreOptions({
 /** @throws SessionConfigError for what can be seen without a connection */
 export function checkEngineOptions(options: RedisEngineOptions): void {
   resolveStoreOptions(options);
+  // Before there is a connection that would have to be closed again.
+  if (options.encryption !== undefined) checkSecrets(options.encryption.secrets, 'encryption.secrets');
   if ('client' in options) return checkClient(options.client);
   const { url, cluster, sentinel, library } = options;
   if (url === undefined && cluster === undefined && sentinel === undefined && options.options === undefined) {

@@ -1,38 +1,52 @@
-import { randomUUID } from 'node:crypto';
 import { SessionRecordCorruptError } from '../../session.errors.js';
-import { encodeLogLine, encodeSnapshot, shouldFold } from '../session-log.js';
-import { type SessionChanges, type SessionRecord, SessionStore } from '../session-store.js';
+import { RecordCodec } from '../record-codec.js';
+import {
+  type SessionChanges,
+  type SessionMoved,
+  type SessionRecord,
+  SessionStore,
+} from '../session-store.js';
 import { type RedisConnection } from './redis-connection.js';
 import { type RedisStoreOptions, resolveStoreOptions } from './redis-options.js';
 import { createScript, endScript, loadScript, saveScript, touchScript } from './redis-scripts.js';
-import { decodeValue, encodeMetadata, encodeUser, type StoredValue } from './redis-value.js';
+import { decodeValue, encodeLines, type StoredValue } from './redis-value.js';
 import { type Reply, ScriptRunner } from './script-runner.js';
 import { SessionMove } from './session-move.js';
+import { keysOfSession } from './session-search.js';
 import { UserIndex } from './user-index.js';
-
-/** Dates beyond this are of no use to a session. */
-const LAST_MOMENT = Date.UTC(9999, 11, 31);
-
-/** How many sessions with a long log are remembered between their load and their save. */
-const REMEMBERED_LOGS = 10_000;
-
-/** An entry of the user index lasts twice as long as its session has to live, so that few touches have to renew it. */
-const SHORTEST_ENTRY = 60_000;
+import { entryTime, fromNow, newWriteId, WrittenValues } from './written-values.js';
 
 /** How many sessions of a user are asked for at a time. */
 const AT_A_TIME = 50;
+
+/** What a session has to be to be ended. */
+interface EndConditions {
+  userId?: string | undefined;
+  id?: string;
+  spared?: readonly string[];
+  /** Not only under this key, but also under the one that it was moved to. */
+  follow: boolean;
+}
+
+interface EndedSession {
+  key: string;
+  id: string;
+  userId: string | null;
+  bound: number;
+}
 
 /**
  * Keeps sessions in Redis, each in one string. A load is one script, a save is one script; both on the primary, for a
  * replica may still have a session that was ended. Redis expires what nobody uses, by its own clock.
  */
 export class RedisStore extends SessionStore {
+  override readonly remembersMoves = true;
   private readonly prefix: string;
+  private readonly codec: RecordCodec;
   private readonly scripts: ScriptRunner;
   private readonly users: UserIndex;
   private readonly move: SessionMove;
-  /** Store keys of loaded records whose log wants folding. A hint: what is forgotten is folded after the next load. */
-  private readonly longLogs = new Set<string>();
+  private readonly written: WrittenValues;
 
   /**
    * @param connection connected already; `close()` closes it
@@ -42,27 +56,40 @@ export class RedisStore extends SessionStore {
     super();
     const { prefix, waitForReplicas } = resolveStoreOptions(options);
     this.prefix = prefix;
+    this.codec = new RecordCodec(options.encryption);
+    this.written = new WrittenValues(this.codec);
     this.scripts = new ScriptRunner(connection, waitForReplicas);
     this.users = new UserIndex(this.scripts, prefix);
     this.move = new SessionMove(
       this.scripts,
       this.users,
       (key) => this.keyOf(key),
-      (operation, key) => this.read(operation, key),
+      (operation, key) => this.read(operation, key, ''),
     );
   }
 
   async load(key: string): Promise<SessionRecord | null> {
-    const stored = await this.stored('load', key);
+    const found = await this.find(key);
+    return found === null || 'movedTo' in found ? null : found;
+  }
+
+  override async find(key: string): Promise<SessionRecord | SessionMoved | null> {
+    const stored = await this.stored('load', key, this.users.epochs);
+    if (stored?.kind === 'moved') return { movedTo: stored.to };
     if (stored?.kind !== 'session') return null;
-    if (stored.longLog) this.rememberLongLog(key);
-    return stored.record;
+    const { record, bound } = stored;
+    if (this.scripts.cluster && record.userId !== null) {
+      const epoch = await this.users.epoch('load', record.userId);
+      if (!epoch.admits({ id: record.id, bound })) return null;
+    }
+    if (stored.longLog) this.written.rememberLongLog(key);
+    return record;
   }
 
   async create(key: string, record: SessionRecord): Promise<boolean> {
     const { userId } = record;
     const indexedFor = entryTime(record);
-    if (userId !== null) await this.users.enrol('create', userId, key, indexedFor);
+    const bound = userId === null ? 0 : await this.users.enrol('create', userId, key, indexedFor);
     const [created] = await this.scripts.run(
       'create',
       createScript,
@@ -73,19 +100,20 @@ export class RedisStore extends SessionStore {
         fromNow(record.createdAt),
         fromNow(record.lastSeenAt),
         userId === null ? 0 : indexedFor,
-        encodeMetadata(record),
-        encodeSnapshot(record.data),
+        bound,
+        encodeLines(record, this.codec),
+        this.codec.encodeSnapshot(record.data, record.id),
       ],
     );
     return created === 1;
   }
 
   async save(key: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
-    if (typeof changes.userId === 'string') {
-      await this.users.enrol('save', changes.userId, key, entryTime(record));
-    }
-    const written = this.writtenValues(key, changes, record);
-    const [status, user, version] = await this.scripts.run('save', saveScript, [this.keyOf(key)], written);
+    const { userId } = changes;
+    const bound =
+      typeof userId === 'string' ? await this.users.enrol('save', userId, key, entryTime(record)) : 0;
+    const values = [this.users.epochs, ...this.written.of(key, changes, record), bound];
+    const [status, user, version] = await this.scripts.run('save', saveScript, [this.keyOf(key)], values);
     if (status !== 1) return false;
     if (user) {
       const saved = { ...record, version: Number(version) };
@@ -96,11 +124,7 @@ export class RedisStore extends SessionStore {
   }
 
   async delete(key: string, id?: string): Promise<boolean> {
-    const ended = await this.end('delete', key, [''], id !== undefined);
-    if (ended === null) return false;
-    const userId = ended.user === '' ? null : (JSON.parse(ended.user) as string | null);
-    if (userId !== null) await this.users.leave(userId, [key, ended.key]);
-    return true;
+    return this.endOne(key, { follow: id !== undefined });
   }
 
   override async touch(key: string, record: SessionRecord): Promise<boolean> {
@@ -116,51 +140,71 @@ export class RedisStore extends SessionStore {
     changes: SessionChanges,
     record: SessionRecord,
   ): Promise<boolean> {
-    const written = this.writtenValues(key, changes, record);
+    const written = [this.users.epochs, ...this.written.of(key, changes, record)];
     return this.move.rename({ key, newKey, record, written, indexedFor: entryTime(record) });
   }
 
   override async listByUser(userId: string): Promise<SessionRecord[]> {
-    const keys = await this.users.members('list', userId);
+    const { keys, epoch } = await this.users.members('list', userId);
     const stored = await inBatches(keys, (key) => this.readable(key));
-    return stored.flatMap((value) =>
-      value?.kind === 'session' && value.record.userId === userId ? [value.record] : [],
-    );
+    return stored.flatMap((value) => {
+      if (value?.kind !== 'session' || value.record.userId !== userId) return [];
+      const { record, bound } = value;
+      return epoch.admits({ id: record.id, bound }) ? [record] : [];
+    });
   }
 
+  /** The epoch ends the sessions, wherever they are; deleting those that the index knows makes room, and counts them. */
   override async deleteByUser(userId: string, exceptIds: readonly string[] = []): Promise<number> {
-    const conditions = [encodeUser(userId), ...exceptIds.map((id) => JSON.stringify(id))];
-    const keys = await this.users.members('delete', userId);
+    const keys = await this.users.revoke('delete', userId, exceptIds);
     const ended = await inBatches(keys, async (key) => {
-      const end = await this.end('delete', key, conditions, true);
+      const end = await this.end(key, { userId, spared: exceptIds, follow: true });
       if (end !== null) await this.users.leave(userId, [key, end.key]);
       return end !== null;
     });
     return ended.filter(Boolean).length;
   }
 
+  /** With a user, through the index. What is not found there is looked for among all sessions of all users. */
+  override async deleteById(id: string, userId?: string): Promise<boolean> {
+    const conditions = { id, userId, follow: true };
+    if (userId !== undefined) {
+      const { keys } = await this.users.members('delete', userId);
+      const ended = await inBatches(keys, (key) => this.endOne(key, conditions));
+      if (ended.some(Boolean)) return true;
+    }
+    for await (const key of keysOfSession(this.scripts, this.prefix, id)) {
+      if (await this.endOne(key, conditions)) return true;
+    }
+    return false;
+  }
+
   override close(): Promise<void> {
     return this.scripts.close();
   }
 
-  /** Ends the session under this key or, if it was moved and `follow` says so, under the key that it has now. */
+  /** False: there was none, or none that the epoch of its user had left alive. */
+  private async endOne(key: string, conditions: EndConditions): Promise<boolean> {
+    const ended = await this.end(key, conditions);
+    if (ended === null) return false;
+    if (ended.userId === null) return true;
+    const epoch = await this.users.leave(ended.userId, [key, ended.key]);
+    return epoch?.admits(ended) ?? true;
+  }
+
   private async end(
-    operation: string,
     key: string,
-    conditions: readonly string[],
-    follow: boolean,
-  ): Promise<{ key: string; user: string } | null> {
+    { userId, id, spared = [], follow }: EndConditions,
+  ): Promise<EndedSession | null> {
+    const [owner, only] = [userId, id].map((value) => (value === undefined ? '' : JSON.stringify(value)));
+    const values = [owner, only, ...spared.map((sparedId) => JSON.stringify(sparedId))] as string[];
     for (let current = key; ;) {
-      const [status, detail] = await this.scripts.end(
-        operation,
-        endScript,
-        [this.keyOf(current)],
-        conditions,
-      );
-      if (status === 1) return { key: current, user: String(detail) };
+      const reply = await this.scripts.end('delete', endScript, [this.keyOf(current)], values);
+      const [status, detail] = reply;
+      if (status === 1) return endedSession(current, reply);
       if (status === 2 && follow) current = String(detail);
       // Pending: alive only if it has left its old key already. Then it can be ended here.
-      else if (status !== 3 || (await this.stored(operation, current))?.kind !== 'session') return null;
+      else if (status !== 3 || (await this.stored('delete', current, ''))?.kind !== 'session') return null;
     }
   }
 
@@ -178,55 +222,35 @@ export class RedisStore extends SessionStore {
     record: SessionRecord,
     indexedFor: number,
   ): Promise<Reply> {
-    const values = [record.version, fromNow(record.expiresAt), fromNow(record.lastSeenAt), indexedFor];
+    const { version, expiresAt, lastSeenAt } = record;
+    const values = [this.users.epochs, version, fromNow(expiresAt), fromNow(lastSeenAt), indexedFor];
     return this.scripts.run(operation, touchScript, [this.keyOf(key)], values);
   }
 
-  /** What save and rename write: see redis-scripts.ts. */
-  private writtenValues(key: string, changes: SessionChanges, record: SessionRecord): (string | number)[] {
-    const line = encodeLogLine(changes);
-    const snapshot = line === '' ? '' : encodeSnapshot(record.data);
-    return [
-      record.version,
-      newWriteId(),
-      fromNow(record.expiresAt),
-      changes.expiry === undefined ? '' : JSON.stringify(changes.expiry),
-      changes.userId === undefined ? '' : encodeUser(changes.userId),
-      entryTime(record),
-      line !== '' && this.folds(key, snapshot, line) ? snapshot : '',
-      line,
-    ];
-  }
-
-  private folds(key: string, snapshot: string, line: string): boolean {
-    return this.longLogs.delete(key) || shouldFold(snapshot.length, line.length);
-  }
-
-  private rememberLongLog(key: string): void {
-    if (this.longLogs.size >= REMEMBERED_LOGS) this.longLogs.clear();
-    this.longLogs.add(key);
-  }
-
   /** Whoever meets a session on its way between two servers brings it home, should its carrier have died. */
-  private async stored(operation: string, key: string): Promise<StoredValue | null> {
-    const stored = decodeValue(await this.read(operation, key));
+  private async stored(operation: string, key: string, epochs: string): Promise<StoredValue | null> {
+    const stored = await this.read(operation, key, epochs);
     if (stored?.kind !== 'pending') return stored;
     await this.move.complete(operation, stored.from, key);
-    return decodeValue(await this.read(operation, key));
+    return this.read(operation, key, epochs);
   }
 
   /** Like `stored`; one corrupt record must not hide the others. */
   private async readable(key: string): Promise<StoredValue | null> {
     try {
-      return await this.stored('list', key);
+      return await this.stored('list', key, '');
     } catch (error) {
       if (error instanceof SessionRecordCorruptError) return null;
       throw error;
     }
   }
 
-  private read(operation: string, key: string): Promise<Reply> {
-    return this.scripts.run(operation, loadScript, [this.keyOf(key)], []);
+  /** @param epochs where a session's epoch is, if it may be missing because of that; '' if not */
+  private async read(operation: string, key: string, epochs: string): Promise<StoredValue | null> {
+    return decodeValue(
+      await this.scripts.run(operation, loadScript, [this.keyOf(key)], [epochs]),
+      this.codec,
+    );
   }
 
   /** The braces make the store key alone decide on the slot. */
@@ -235,18 +259,18 @@ export class RedisStore extends SessionStore {
   }
 }
 
-/** Milliseconds from now, for Redis to add to its own clock. */
-function fromNow(moment: number): number {
-  return Math.round(Math.min(moment, LAST_MOMENT) - Date.now());
+function endedSession(key: string, [, user, id, bound]: Reply): EndedSession {
+  return { key, userId: textIn(user), id: textIn(id) ?? '', bound: Number(bound) };
 }
 
-function entryTime({ expiresAt }: SessionRecord): number {
-  return Math.max(SHORTEST_ENTRY, 2 * fromNow(expiresAt));
-}
-
-/** Twelve characters that no other write has. */
-function newWriteId(): string {
-  return randomUUID().slice(-12);
+/** Null for what is no text: also of a record that could not be read one can say that it was ended. */
+function textIn(line: unknown): string | null {
+  try {
+    const value: unknown = JSON.parse(String(line));
+    return typeof value === 'string' ? value : null;
+  } catch {
+    return null;
+  }
 }
 
 async function inBatches<Item, Result>(

@@ -1,5 +1,5 @@
 import { SessionError, SessionStoreUnavailableError } from '../../session.errors.js';
-import { type RedisConnection, type ReplicaWait } from './redis-connection.js';
+import { type RedisConnection, type ReplicaWait, type RunsScripts } from './redis-connection.js';
 import { toStoreError } from './redis-errors.js';
 import { type RedisScript } from './redis-scripts.js';
 
@@ -42,6 +42,25 @@ export class ScriptRunner {
       return reply as Reply;
     } catch (error) {
       throw error instanceof SessionError ? error : toStoreError(operation, error);
+    }
+  }
+
+  /** Every primary, each as a function that runs a script on it. */
+  async primaries(operation: string): Promise<((script: RedisScript, values: Values) => Promise<Reply>)[]> {
+    if (!this.connection.ready) throw notConnected(operation);
+    const translated =
+      (run: RunsScripts) =>
+      async (script: RedisScript, values: Values): Promise<Reply> => {
+        try {
+          return (await run(script, values.map(String))) as Reply;
+        } catch (error) {
+          throw toStoreError(operation, error);
+        }
+      };
+    try {
+      return (await this.connection.primaries()).map(translated);
+    } catch (error) {
+      throw toStoreError(operation, error);
     }
   }
 

@@ -1,13 +1,7 @@
 import { type SessionRecord } from '../session-store.js';
-import {
-  arriveScript,
-  departScript,
-  endScript,
-  lightenScript,
-  renameScript,
-  reserveScript,
-} from './redis-scripts.js';
-import { decodeValue, encodeUser } from './redis-value.js';
+import { arriveScript, departScript, lightenScript, renameScript, reserveScript } from './move-scripts.js';
+import { endScript } from './redis-scripts.js';
+import { encodeUser, type StoredValue } from './redis-value.js';
 import { type Reply, type ScriptRunner } from './script-runner.js';
 import { type UserIndex } from './user-index.js';
 
@@ -19,7 +13,7 @@ export interface Move {
   key: string;
   newKey: string;
   record: SessionRecord;
-  /** The values that save and rename have in common. */
+  /** The values that save and rename have in common, but for when it was bound. */
   written: readonly (string | number)[];
   indexedFor: number;
 }
@@ -34,16 +28,17 @@ export class SessionMove {
     private readonly scripts: ScriptRunner,
     private readonly users: UserIndex,
     private readonly keyOf: (storeKey: string) => string,
-    private readonly load: (operation: string, storeKey: string) => Promise<Reply>,
+    private readonly read: (operation: string, storeKey: string) => Promise<StoredValue | null>,
   ) {}
 
   async rename(move: Move): Promise<boolean> {
     let { userId } = move.record;
     for (;;) {
-      if (userId !== null) await this.users.enrol('rename', userId, move.newKey, move.indexedFor);
+      const { newKey, indexedFor } = move;
+      const bound = userId === null ? 0 : await this.users.enrol('rename', userId, newKey, indexedFor);
       const [status, otherUser] = await (this.scripts.cluster
-        ? this.acrossServers(move, userId)
-        : this.onOneServer(move, userId));
+        ? this.acrossServers(move, userId, bound)
+        : this.onOneServer(move, userId, bound));
       if (status === 2) {
         // Somebody has bound the session to another user since it was loaded.
         userId = JSON.parse(String(otherUser)) as string;
@@ -56,27 +51,27 @@ export class SessionMove {
 
   /** Completes a move that was interrupted after its moment of truth. */
   async complete(operation: string, from: string, to: string): Promise<void> {
-    const left = decodeValue(await this.load(operation, from));
+    const left = await this.read(operation, from);
     if (left?.kind === 'moved' && left.to === to && left.value !== '') {
       await this.arrive(operation, from, to, left.value, left.ttl);
     }
   }
 
-  private onOneServer({ key, newKey, written }: Move, userId: string | null): Promise<Reply> {
-    const values = [...written, newKey, encodeUser(userId), POINTS_FOR];
+  private onOneServer({ key, newKey, written }: Move, userId: string | null, bound: number): Promise<Reply> {
+    const values = [...written, bound, newKey, encodeUser(userId), POINTS_FOR];
     return this.scripts.end('rename', renameScript, [this.keyOf(key), this.keyOf(newKey)], values);
   }
 
-  private async acrossServers(move: Move, userId: string | null): Promise<Reply> {
+  private async acrossServers(move: Move, userId: string | null, bound: number): Promise<Reply> {
     const { key, newKey, written, indexedFor } = move;
     const [from, to] = [this.keyOf(key), this.keyOf(newKey)];
     const [reserved] = await this.scripts.run('rename', reserveScript, [to], [key, indexedFor]);
     if (reserved === 0) return [0];
-    const values = [...written, newKey, encodeUser(userId), POINTS_FOR];
+    const values = [...written, bound, newKey, encodeUser(userId), POINTS_FOR];
     const departed = await this.scripts.end('rename', departScript, [from], values);
     const [status, value, ttl] = departed;
     if (status !== 1) {
-      if (status === 0) await this.scripts.run('rename', endScript, [to], ['']);
+      if (status === 0) await this.scripts.run('rename', endScript, [to], ['', '']);
       return departed;
     }
     return [(await this.arrive('rename', key, newKey, String(value), Number(ttl))) ? 1 : 0];

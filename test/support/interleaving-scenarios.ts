@@ -1,0 +1,71 @@
+import { basicKinds, type KindName, kinds, repeatedKinds } from './interleaving-kinds.js';
+import { type Scenario } from './interleaving-race.js';
+
+const allKinds = Object.keys(kinds) as KindName[];
+const otherKinds = allKinds.filter((name) => !basicKinds.includes(name));
+/** What one of the others could be at odds with. */
+const company: readonly KindName[] = ['write a', 'logout', 'login', 'rotate'];
+
+/**
+ * Every two requests; every three of the basic kinds; one of the other kinds with two that it could be at odds with.
+ * The session of somebody who has not logged in is of interest only where somebody does.
+ */
+export function allScenarios(): Scenario[] {
+  const sets = [
+    ...combinations(allKinds, 2),
+    ...combinations(basicKinds, 3),
+    ...otherKinds.flatMap((name) => combinations(company, 2).map((pair) => [name, ...pair])),
+  ];
+  return [
+    ...sets.map((requests): Scenario => ({ owner: 'user', requests })),
+    ...sets
+      .filter((requests) => requests.includes('login') || requests.includes('login as another'))
+      .map((requests): Scenario => ({ owner: 'visitor', requests })),
+  ];
+}
+
+/** What each requirement is about. A scenario belongs to the first that takes it. */
+const requirements: [title: string, isAbout: (scenario: Scenario) => boolean][] = [
+  [
+    'S34, S35: nothing in flight brings an ended session back, under any key or id',
+    (scenario) => hasEnd(scenario) && scenario.requests.length === 2,
+  ],
+  ['S36: an end holds against two other requests, rotations and logins among them', hasEnd],
+  ['S45: a key that was removed stays removed', ({ requests }) => requests.includes('remove')],
+  [
+    'S112: who comes late restores neither key nor user nor lifetime',
+    ({ requests }) => requests.some((name) => 'rotates' in kinds[name] || 'expires' in kinds[name]),
+  ],
+  ['S109: the writes of all are kept', () => true],
+];
+
+export function scenariosByRequirement(): [title: string, scenarios: Scenario[]][] {
+  const scenarios = allScenarios();
+  return requirements.map(([title, isAbout], index) => {
+    const earlier = requirements.slice(0, index);
+    const own = scenarios.filter((one) => isAbout(one) && !earlier.some(([, takes]) => takes(one)));
+    return [title, own];
+  });
+}
+
+function hasEnd({ owner, requests }: Scenario): boolean {
+  return requests.some(
+    (name) =>
+      'ends' in kinds[name] || 'revokes' in kinds[name] || (name === 'login as another' && owner === 'user'),
+  );
+}
+
+/** For stores that have no time for more: three requests are most at odds where one ends what another moves. */
+export function isPairOrRotationAgainstEnd(scenario: Scenario): boolean {
+  const { requests } = scenario;
+  return requests.length === 2 || (hasEnd(scenario) && requests.some((name) => 'rotates' in kinds[name]));
+}
+
+/** All ways to take so many of these, whatever their order. */
+function combinations(names: readonly KindName[], count: number): KindName[][] {
+  if (count === 0) return [[]];
+  return names.flatMap((name, index) => {
+    const others = names.slice(repeatedKinds.includes(name) ? index : index + 1);
+    return combinations(others, count - 1).map((rest) => [name, ...rest]);
+  });
+}

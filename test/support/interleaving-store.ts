@@ -1,0 +1,82 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { SessionStore } from 'nest-sessions';
+import { takeStep } from './interleaving.js';
+
+const past = new AsyncLocalStorage<number>();
+
+/** Runs `work` so many milliseconds ago, as far as the sessions know. */
+export function ago<Result>(milliseconds: number, work: () => Promise<Result>): Promise<Result> {
+  return past.run(milliseconds, work);
+}
+
+type Given<Operation extends keyof SessionStore> = SessionStore[Operation] extends (
+  ...given: infer Arguments
+) => unknown
+  ? Arguments
+  : never;
+
+/** Hands every operation on to another store, each a step of the request that asks for it. */
+export class SteppedStore extends SessionStore {
+  override readonly remembersMoves: boolean;
+
+  /** @param inSteps false: the store below takes smaller steps itself */
+  constructor(
+    private readonly store: SessionStore,
+    private readonly inSteps = true,
+  ) {
+    super();
+    this.remembersMoves = store.remembersMoves;
+  }
+
+  override find(...given: Given<'find'>): ReturnType<SessionStore['find']> {
+    return this.step('load', [given[0]], () => this.store.find(...given));
+  }
+
+  load(...given: Given<'load'>): ReturnType<SessionStore['load']> {
+    return this.step('load', [given[0]], () => this.store.load(...given));
+  }
+
+  create(...given: Given<'create'>): Promise<boolean> {
+    return this.step('create', [given[0]], () => this.store.create(...given));
+  }
+
+  save(...given: Given<'save'>): Promise<boolean> {
+    return this.step('save', [given[0]], () => this.store.save(...given));
+  }
+
+  delete(...given: Given<'delete'>): Promise<boolean> {
+    return this.step('delete', [given[0]], () => this.store.delete(...given));
+  }
+
+  override touch(...given: Given<'touch'>): Promise<boolean> {
+    return this.step('touch', [given[0]], () => this.store.touch(...given));
+  }
+
+  override rename(...given: Given<'rename'>): Promise<boolean> {
+    return this.step('rename', [given[0], given[1]], () => this.store.rename(...given));
+  }
+
+  override exists(...given: Given<'exists'>): Promise<boolean> {
+    return this.step('exists', [given[0]], () => this.store.exists(...given));
+  }
+
+  override listByUser(...given: Given<'listByUser'>): ReturnType<SessionStore['listByUser']> {
+    return this.step('listByUser', [], () => this.store.listByUser(...given));
+  }
+
+  override deleteByUser(...given: Given<'deleteByUser'>): Promise<number> {
+    return this.step('deleteByUser', [], () => this.store.deleteByUser(...given));
+  }
+
+  override deleteById(...given: Given<'deleteById'>): Promise<boolean> {
+    return this.step('deleteById', [], () => this.store.deleteById(...given));
+  }
+
+  override now(): number {
+    return this.store.now() - (past.getStore() ?? 0);
+  }
+
+  private step<Result>(name: string, keys: string[], work: () => Promise<Result>): Promise<Result> {
+    return this.inSteps ? takeStep({ name, keys }, work) : work();
+  }
+}
