@@ -5,6 +5,7 @@ import { SessionModule } from 'nest-sessions';
 import { AccountController } from './account/account.controller.js';
 import { CartController } from './cart/cart.controller.js';
 import { CookieTestController } from './cookie-test/cookie-test.controller.js';
+import { DevicesController } from './devices/devices.controller.js';
 import { ErrorPageFilter } from './error-page.filter.js';
 import { ExpiryController } from './expiry/expiry.controller.js';
 import { HomeController } from './home/home.controller.js';
@@ -21,6 +22,7 @@ import { type Settings, usesDatabase } from './settings.js';
     HomeController,
     CookieTestController,
     AccountController,
+    DevicesController,
     CartController,
     ExpiryController,
     InspectController,
@@ -36,7 +38,7 @@ export class AppModule {
     const { imports, storedSession } = await aroundTheEngine(settings);
     return {
       module: AppModule,
-      imports: [...imports, SessionModule.forRoot(await sessionEngine(settings))],
+      imports: [...imports, SessionModule.forRoot(await sessionEngine(settings), { device: true })],
       providers: [
         { provide: ENGINE, useValue: settings.engine },
         { provide: StoredSession, useClass: storedSession },

@@ -1,9 +1,19 @@
 const moments = new Intl.DateTimeFormat('en-GB', { dateStyle: 'long', timeStyle: 'medium', timeZone: 'UTC' });
+const shortMoments = new Intl.DateTimeFormat('en-GB', {
+  dateStyle: 'medium',
+  timeStyle: 'short',
+  timeZone: 'UTC',
+});
 const prices = new Intl.NumberFormat('en', { style: 'currency', currency: 'EUR' });
 
 /** In UTC, because without a script the server does not learn the visitor's time zone. */
 export function formatMoment(moment: Date): string {
   return `${moments.format(moment)} UTC`;
+}
+
+/** Where there is little room for one, and a minute is near enough. */
+export function formatShortMoment(moment: Date): string {
+  return `${shortMoments.format(moment)} UTC`;
 }
 
 export function formatPrice(cents: number): string {

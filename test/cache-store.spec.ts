@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { CACHE_MANAGER, CacheModule } from '@nestjs/cache-manager';
 import { Controller, type DynamicModule, type INestApplicationContext, Module, Post } from '@nestjs/common';
@@ -9,36 +8,18 @@ import { Session, SessionModule, SessionStore, type SessionRecord } from 'nest-s
 import { cacheEngine, CacheStore } from 'nest-sessions/cache';
 import { describeSessionStore } from 'nest-sessions/testing';
 import { createClient, type RedisClientType } from 'redis';
+import { HOUR, MINUTE, newKey, newRecord, withClockAhead } from '../libs/session/src/testing/store-bench.js';
 import { platforms, silent, startApp } from './support/app.js';
 import { describeWithKillableRedis } from './support/killable-redis.js';
 import { startTcpProxy } from './support/tcp-proxy.js';
-
-const HOUR = 3_600_000;
-
-const newKey = (): string => `v1-${randomBytes(32).toString('hex')}`;
-
-function newRecord(overrides: Partial<SessionRecord> = {}): SessionRecord {
-  const now = Date.now();
-  return {
-    id: randomBytes(16).toString('hex'),
-    userId: null,
-    data: {},
-    expiry: null,
-    createdAt: now,
-    lastSeenAt: now,
-    expiresAt: now + HOUR,
-    version: 1,
-    meta: {},
-    ...overrides,
-  };
-}
+import { describeEncryption } from './suites/encryption.suite.js';
 
 async function created(
   store: SessionStore,
   overrides: Partial<SessionRecord> = {},
 ): Promise<[string, SessionRecord]> {
   const key = newKey();
-  await store.create(key, newRecord(overrides));
+  await store.create(key, newRecord({}, overrides));
   return [key, (await store.load(key)) as SessionRecord];
 }
 
@@ -124,23 +105,38 @@ function storeOn(adapter: RedisAdapter): CacheStore {
   return new CacheStore(createCache({ stores: [new Keyv({ store: adapter })] }));
 }
 
-describeSessionStore(
-  'CacheStore in memory',
-  async () => {
-    const keyv = new Keyv();
-    const store = new CacheStore(createCache({ stores: [keyv] }));
-    return {
-      store,
-      corrupt: async (key) => void (await keyv.set(`session:${key}`, '{"not":"ours"}')),
-      dispose: () => store.close(),
-    };
-  },
-  {
-    capabilities: { severalProcesses: false, byUser: false, ownClock: false, outages: false },
-    // A Keyv deletes what its process's clock says is over, so that no other process with another clock finds it.
-    it: (name, test) => (name === 'judges by the clock of this process' ? it.skip : it)(name, test),
-  },
-);
+describe.each([
+  ['in memory', undefined],
+  ['in memory, encrypted', { encryption: { secrets: 'W9d_xPzT4mKs-Y7vLq2NhRb6CjFu1GaE' } }],
+])('CacheStore %s', (_, options) => {
+  describeSessionStore(
+    'conforms',
+    async () => {
+      const keyv = new Keyv();
+      const store = new CacheStore(createCache({ stores: [keyv] }), options);
+      return {
+        store,
+        corrupt: async (key) => void (await keyv.set(`session:${key}`, '{"not":"ours"}')),
+        dispose: () => store.close(),
+      };
+    },
+    {
+      capabilities: { severalProcesses: false, byUser: false, ownClock: false, outages: false },
+      // A Keyv deletes what its process's clock says is over, so that no other process with another clock finds it.
+      it: (name, test) => (name === 'judges by the clock of this process' ? it.skip : it)(name, test),
+    },
+  );
+});
+
+describeEncryption('CacheStore with encryption', () => {
+  const keyv = new Keyv();
+  return {
+    open: (encryption) =>
+      new CacheStore(createCache({ stores: [keyv] }), { ...(encryption && { encryption }) }),
+    textAt: async (key) => (await keyv.get<string>(`session:${key}`)) ?? '',
+    putText: async (key, text) => void (await keyv.set(`session:${key}`, text)),
+  };
+});
 
 describe('CacheStore', () => {
   it.each([
@@ -155,13 +151,7 @@ describe('CacheStore', () => {
     await keyv.set('mine', 1, 1);
     const map = keyv.store as Map<string, unknown>;
     expect(map.size).toBe(3);
-    const real = Date.now;
-    Date.now = () => real() + HOUR;
-    try {
-      expect(await store.clearExpired(10)).toBe(1);
-    } finally {
-      Date.now = real;
-    }
+    await withClockAhead(HOUR, async () => expect(await store.clearExpired(10)).toBe(1));
     expect([...map.keys()]).toEqual(['keyv:mine']);
     expect(await store.load(key)).toBeNull();
   });
@@ -346,6 +336,28 @@ describeWithKillableRedis('CacheStore on a Redis that dies', (redis) => {
       const renamed = await one.rename(key, mine, {}, record);
       const alive = [await one.load(mine), await one.load(theirs), await one.load(key)].filter(Boolean);
       expect([renamed, alive.length]).toEqual([false, 1]);
+    });
+
+    it('finds a session at every step of a rotation of the other', async () => {
+      const [one, other, adapter] = await twoStores();
+      const [key, record] = await created(one);
+      const [next, seen] = [newKey(), [] as unknown[]];
+      adapter.beforeSet = async () => void seen.push(await other.find(key));
+      expect(await one.rename(key, next, {}, record)).toBe(true);
+      seen.push(await other.find(key));
+      const found = expect.objectContaining({ id: record.id }) as unknown;
+      expect(seen).toEqual([found, found, { movedTo: next }]);
+    });
+
+    it('tells one where the other has moved it to, for two minutes', async () => {
+      const [one, other] = await twoStores();
+      const [key, record] = await created(one);
+      const next = newKey();
+      await one.rename(key, next, {}, record);
+      expect(await other.find(key)).toEqual({ movedTo: next });
+      expect(await other.find(next)).toMatchObject({ id: record.id });
+      const name = `keyv:session:moved:${key}`;
+      expect(Math.abs((await (await connect()).pTTL(name)) - 2 * MINUTE)).toBeLessThan(MINUTE);
     });
 
     it('ends where the other has moved it to', async () => {

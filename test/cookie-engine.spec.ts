@@ -362,7 +362,7 @@ describe.each(platforms)('the cookie engine on %s', (platform) => {
       expect(removes(await visitor.post('/expiry', { seconds: -1 }))).toBe(true);
     });
 
-    it('ends it by the idle timeout, whatever the cookie says', async () => {
+    it('S83: ends it by the idle timeout, whatever the cookie says', async () => {
       await start({}, { idleTimeout: '10m' });
       const answer = await visitor.post('/write');
       expect(maxAge(answer)).toBe(14 * DAY);
@@ -372,7 +372,7 @@ describe.each(platforms)('the cookie engine on %s', (platform) => {
       expect(removes(await visitor.get())).toBe(true);
     });
 
-    it('ends it by the absolute timeout, however much it is used', async () => {
+    it('S83: ends it by the absolute timeout, however much it is used', async () => {
       await start({}, { idleTimeout: '10m', absoluteTimeout: '25m' });
       await visitor.post('/write');
       for (let round = 0; round < 3; round += 1) {
@@ -488,7 +488,7 @@ describe.each(platforms)('the cookie engine on %s', (platform) => {
     const logger: LoggerService = { ...silent, error: (message: unknown) => errors.push(String(message)) };
     beforeEach(() => errors.splice(0));
 
-    it('is measured with everything around the data, and 4096 bytes are still sent', async () => {
+    it('S51: is measured with everything around the data, and 4096 bytes are still sent', async () => {
       await start(
         {},
         { cookie: { domain: 'example.org', path: '/', sameSite: 'strict', priority: 'high' } },
@@ -508,7 +508,7 @@ describe.each(platforms)('the cookie engine on %s', (platform) => {
       expect(longest.length).toBeGreaterThan(4080);
     });
 
-    it('is too much: nothing is sent but a 500, the log says why, and the session is as it was', async () => {
+    it('S51: is too much: nothing is sent but a 500, the log says why, and the session is as it was', async () => {
       await start({}, {}, { logger });
       await visitor.post('/write');
       const before = visitor.cookie;
@@ -537,7 +537,7 @@ describe.each(platforms)('the cookie engine on %s', (platform) => {
     });
   });
 
-  it('opens sessions under an older secret, and seals them anew with the next write or touch', async () => {
+  it('S76: opens sessions under an older secret, and seals them anew with the next write or touch', async () => {
     const [older, newer] = [randomBytes(32).toString('base64url'), SECRET];
     const options = { idleTimeout: '10m' };
     await start({ secrets: older }, options);
@@ -560,7 +560,7 @@ describe.each(platforms)('the cookie engine on %s', (platform) => {
   });
 
   describe('without revocations', () => {
-    it('a logout does not reach a copy of the cookie', async () => {
+    it('S83: a logout does not reach a copy of the cookie', async () => {
       await start();
       await visitor.post('/login');
       const thief = visitor.thief();
@@ -570,7 +570,7 @@ describe.each(platforms)('the cookie engine on %s', (platform) => {
   });
 
   describe('with revocations', () => {
-    it('a logout reaches every copy of the cookie, and no other session', async () => {
+    it('S81: a logout reaches every copy of the cookie, and no other session', async () => {
       await startRevoking();
       const other = new Visitor(site);
       await other.post('/login');
@@ -632,7 +632,7 @@ describe.each(platforms)('the cookie engine on %s', (platform) => {
       expect(await here.sees()).toMatchObject({ user: 'ada' });
     });
 
-    it('nobody gets in while the store of revocations is out of reach', async () => {
+    it('S82: nobody gets in while the store of revocations is out of reach', async () => {
       await startRevoking();
       await visitor.post('/login');
       const { cookie } = visitor;
@@ -681,7 +681,7 @@ describe.each(platforms)('the cookie engine on %s', (platform) => {
     expect(await thief.sees()).toMatchObject({ user: null });
   });
 
-  it('refuses a weak secret of a factory at start-up', async () => {
+  it('S78: refuses a weak secret of a factory at start-up', async () => {
     const engine = cookieEngine({ useFactory: () => ({ secrets: 'changeme' }) });
     await expect(startApp(platform, { engine, logger: silent })).rejects.toBeInstanceOf(SessionConfigError);
   });

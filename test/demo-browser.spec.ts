@@ -2,7 +2,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { jest } from '@jest/globals';
-import { type INestApplication } from '@nestjs/common';
+import { Controller, Get, Header, Headers, type INestApplication } from '@nestjs/common';
+import { Session, type SessionCookieOptions } from 'nest-sessions';
+import { memoryEngine } from 'nest-sessions/memory';
 import {
   type Browser,
   type BrowserContext,
@@ -11,6 +13,8 @@ import {
   type Locator,
   type Page,
 } from 'playwright-core';
+import { platforms, startApp } from './support/app.js';
+import { certificate } from './support/certificate.js';
 import { describeWithChromium } from './support/services.js';
 
 // @fastify/static requires this ES module, which Node 20 can do and Jest on it cannot.
@@ -34,6 +38,8 @@ const FLAGS = [
   '--disable-sync',
 ];
 
+const everyPage = ['/', '/cookie-test', '/login', '/cart', '/expiry', '/inspect', '/nowhere', '/secret'];
+
 /** Clicks and waits for the page that this leads to. */
 async function follow(target: Locator): Promise<void> {
   await Promise.all([target.page().waitForEvent('load'), target.click()]);
@@ -47,7 +53,7 @@ describeWithChromium('the demo in a browser', (executablePath) => {
   });
   afterAll(() => browser?.close());
 
-  describe.each(['express', 'fastify'] as const)('on %s', (platform) => {
+  describe.each(platforms)('on %s', (platform) => {
     let app: INestApplication;
     let url: string;
     let context: BrowserContext;
@@ -79,10 +85,10 @@ describeWithChromium('the demo in a browser', (executablePath) => {
       return cookie;
     }
 
-    async function logIn(password: string): Promise<void> {
-      await page.getByLabel('Name').fill('ada');
-      await page.getByLabel('Password').fill(password);
-      await follow(page.getByRole('main').getByRole('button', { name: 'Log in' }));
+    async function logIn(password: string, where = page): Promise<void> {
+      await where.getByLabel('Name').fill('ada');
+      await where.getByLabel('Password').fill(password);
+      await follow(where.getByRole('main').getByRole('button', { name: 'Log in' }));
     }
 
     const message = (): Promise<string> => page.getByRole('status').first().innerText();
@@ -118,6 +124,46 @@ describeWithChromium('the demo in a browser', (executablePath) => {
         expect(path()).toBe('/login');
         expect((await page.goto('/secret/strict'))?.status()).toBe(401);
       }
+    });
+
+    it('S41: tells the story of two devices, of which one ends the other', async () => {
+      const elsewhere = await (browser as Browser).newContext({
+        baseURL: url,
+        userAgent: 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0',
+      });
+      const other = await elsewhere.newPage();
+      await other.goto('/login');
+      await logIn('password', other);
+      await page.goto('/login');
+      await page.getByLabel('Remember me').check();
+      await logIn('password');
+      const inDays = ((await sessionCookie()).expires - Date.now() / 1000) / 86_400;
+      expect(Math.round(inDays)).toBe(30);
+
+      await follow(page.getByRole('navigation').getByText('Devices'));
+      expect(await page.locator('[data-session]', { hasText: 'This device' }).innerText()).toContain(
+        'remembered',
+      );
+      await follow(page.getByRole('button', { name: 'End Firefox on Linux' }));
+      expect(await message()).toBe('That session is over.');
+      expect(await page.getByText('Firefox on Linux').count()).toBe(0);
+
+      await other.goto('/secret');
+      expect(new URL(other.url()).pathname).toBe('/login');
+      expect((await elsewhere.cookies()).map(({ name }) => name)).toEqual([]);
+
+      await logIn('password', other);
+      await follow(page.getByRole('navigation').getByText('Devices'));
+      await follow(page.getByRole('button', { name: 'End all others' }));
+      expect(await page.getByText('You are logged in nowhere else.').count()).toBe(1);
+      await other.goto('/secret');
+      expect(new URL(other.url()).pathname).toBe('/login');
+      await elsewhere.close();
+
+      await page.goto('/secret');
+      await follow(page.getByRole('main').getByRole('button', { name: 'Log out' }));
+      await page.goto('/devices');
+      expect(path()).toBe('/login');
     });
 
     it('keeps a cart', async () => {
@@ -162,10 +208,83 @@ describeWithChromium('the demo in a browser', (executablePath) => {
     it.each([1100, 360])('fits a window of %d pixels', async (width) => {
       await page.setViewportSize({ width, height: 700 });
       await page.goto('/');
-      for (const visited of ['/', '/cookie-test', '/login', '/cart', '/expiry', '/inspect', '/nowhere']) {
+      await page.goto('/login');
+      await logIn('password');
+      for (const visited of [...everyPage, '/devices', '/confirm-password', '/secret/fresh']) {
         await page.goto(visited);
         const overflow = await page.evaluate('document.documentElement.scrollWidth - innerWidth');
         expect([visited, overflow]).toEqual([visited, 0]);
+      }
+    });
+  });
+
+  /** Reads the cookies that it is sent, and is the same below every path that a cookie may be set for. */
+  @Controller(['', 'shop'])
+  class CookieController {
+    @Get('login')
+    @Header('Content-Type', 'text/html')
+    login(@Session() session: Session) {
+      session.login('ada');
+      return 'logged in';
+    }
+
+    @Get('logout')
+    @Header('Content-Type', 'text/html')
+    logout(@Session() session: Session) {
+      session.logout();
+      return 'logged out';
+    }
+
+    @Get('who')
+    @Header('Content-Type', 'text/html')
+    who(@Session() session: Session, @Headers('cookie') cookie = 'no cookie') {
+      return `${session.userId ?? 'nobody'} with ${cookie.replace(/=.*/, '')}`;
+    }
+  }
+
+  const cookies: [SessionCookieOptions, Partial<Cookie>][] = [
+    [
+      { name: '__Host-sid', secure: true },
+      { name: '__Host-sid', path: '/', secure: true },
+    ],
+    [
+      { name: '__Secure-sid', secure: true, sameSite: 'strict' },
+      { name: '__Secure-sid', sameSite: 'Strict' },
+    ],
+    [{ path: '/shop' }, { name: 'sessionid', path: '/shop', secure: true }],
+    [
+      { name: '__Host-sid', secure: true, sameSite: 'none', partitioned: true },
+      { name: '__Host-sid', sameSite: 'None' },
+    ],
+  ];
+
+  describe.each(platforms)('over TLS on %s', (platform) => {
+    it.each(cookies)('S42: sets and removes a cookie of %j', async (cookie, expected) => {
+      const site = await startApp(platform, {
+        engine: memoryEngine(),
+        https: certificate,
+        options: { cookie },
+        controllers: [CookieController],
+      });
+      const context = await (browser as Browser).newContext({
+        baseURL: site.url.replace('127.0.0.1', 'localhost'),
+        ignoreHTTPSErrors: true,
+      });
+      const page = await context.newPage();
+      const text = async (path: string): Promise<string> => {
+        await page.goto(path);
+        return page.innerText('body');
+      };
+      try {
+        expect(await text('/shop/login')).toBe('logged in');
+        expect(await context.cookies()).toEqual([expect.objectContaining(expected)]);
+        expect(await text('/shop/who')).toBe(`ada with ${expected.name}`);
+        expect(await text('/shop/logout')).toBe('logged out');
+        expect(await context.cookies()).toEqual([]);
+        expect(await text('/shop/who')).toBe('nobody with no cookie');
+      } finally {
+        await context.close();
+        await site.close();
       }
     });
   });

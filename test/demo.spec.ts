@@ -7,6 +7,7 @@ import { type INestApplication, Logger } from '@nestjs/common';
 import request from 'supertest';
 import { DataSource } from 'typeorm';
 import { type Platform } from '../src/settings.js';
+import { age } from './support/database-app.js';
 import { describeWithKillableRedis } from './support/killable-redis.js';
 
 // @fastify/static requires this ES module, which Node 20 can do and Jest on it cannot.
@@ -53,8 +54,8 @@ async function post(browser: Browser, path: string, form: Record<string, unknown
   return browser.post(path).type('form').send(form);
 }
 
-async function logIn(browser: Browser) {
-  return post(browser, '/login', { name: 'ada', password: 'password' });
+async function logIn(browser: Browser, beside: { remember?: string } = {}) {
+  return post(browser, '/login', { name: 'ada', password: 'password', ...beside });
 }
 
 describe.each(['express', 'fastify'] as const)('the demo on %s', (platform) => {
@@ -126,6 +127,55 @@ describe.each(['express', 'fastify'] as const)('the demo on %s', (platform) => {
       .get('/secret')
       .set('Cookie', `sessionid=${sessionKeyIn(admitted)}`);
     expect(replayed.headers['location']).toBe('/login');
+  });
+
+  it('lists where a user is logged in, and ends it there', async () => {
+    const [one, other, another] = [newBrowser(), newBrowser(), newBrowser()];
+    expect((await one.get('/devices')).headers['location']).toBe('/login');
+    await logIn(one);
+    // Other tests have left some.
+    await post(one, '/devices/end-others');
+    expect((await one.get('/devices')).text).toContain('You are logged in nowhere else.');
+
+    other.set('User-Agent', 'Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Safari/604.1');
+    await logIn(other, { remember: 'on' });
+    await logIn(another);
+    const { text } = await one.get('/devices');
+    const sessions = [...text.matchAll(/data-session="([\w-]+)"/g)].map(([, id]) => id);
+    expect(sessions).toHaveLength(3);
+    expect(text.match(/This device/g)).toHaveLength(1);
+    expect(text).toContain('<strong>Safari on iOS</strong>');
+    expect(text).toMatch(/remembered<br>\s*From the network <code>127\.0\.0\.0<\/code>/);
+
+    const [phone] = [...text.matchAll(/action="\/devices\/([\w-]+)\/end"><[^>]*End Safari on iOS/g)];
+    await post(one, `/devices/${phone?.[1]}/end`);
+    expect((await one.get('/devices')).text).toContain('That session is over.');
+    expect((await other.get('/secret')).headers['location']).toBe('/login');
+    expect((await post(one, `/devices/${phone?.[1]}/end`)).status).toBe(404);
+
+    await post(one, '/devices/end-others');
+    expect((await one.get('/devices')).text).toContain('Ended elsewhere: 1 session.');
+    expect((await another.get('/secret')).headers['location']).toBe('/login');
+    expect((await one.get('/secret')).status).toBe(200);
+  });
+
+  it('asks for the password again where it matters', async () => {
+    const browser = newBrowser();
+    const cookies = await logIn(browser, { remember: 'on' });
+    expect(cookies.headers['set-cookie']?.[0]).toContain('Max-Age=2592000;');
+    expect((await browser.get('/secret/fresh')).text).toContain('<h1>The fresh secret</h1>');
+    await age(app.get(DataSource), 90);
+    expect((await browser.get('/secret')).status).toBe(200);
+    expect((await browser.get('/secret/fresh')).headers['location']).toBe('/confirm-password');
+    expect((await browser.get('/confirm-password')).text).toContain('<strong>ada</strong>');
+
+    await post(browser, '/confirm-password', { password: 'guess' });
+    expect((await browser.get('/confirm-password')).text).toContain('Wrong password.');
+    const confirmed = await post(browser, '/confirm-password', { password: 'password' });
+    expect(confirmed.headers['location']).toBe('/secret/fresh');
+    expect(confirmed.headers['set-cookie']?.[0]).toContain('Max-Age=2592000;');
+    expect((await browser.get('/secret/fresh')).status).toBe(200);
+    expect((await newBrowser().get('/confirm-password')).headers['location']).toBe('/login');
   });
 
   it('refuses a login without a form', async () => {
@@ -267,14 +317,16 @@ const otherEngines: {
   environment: NodeJS.ProcessEnv;
   platform: Platform;
   place: string;
-  onServer?: false;
+  /** It knows sessions by their keys only. */
+  cannotList?: true;
 }[] = [
   { environment: { SESSION_ENGINE: 'memory' }, platform: 'fastify', place: 'In the memory of this process' },
-  { environment: { SESSION_ENGINE: 'cache' }, platform: 'express', place: 'In the cache' },
+  { environment: { SESSION_ENGINE: 'cache' }, platform: 'express', place: 'In the cache', cannotList: true },
   {
     environment: { SESSION_ENGINE: 'express-store' },
     platform: 'express',
     place: 'In a store of express-session',
+    cannotList: true,
   },
   { environment: { SESSION_ENGINE: 'cached-database' }, platform: 'fastify', place: 'behind a cache' },
   {
@@ -286,6 +338,7 @@ const otherEngines: {
     environment: { SESSION_ENGINE: 'cookie', SESSION_SECRETS: randomBytes(32).toString('base64url') },
     platform: 'fastify',
     place: 'In the cookie itself',
+    cannotList: true,
   },
 ];
 
@@ -330,6 +383,9 @@ function smoke(engine: () => (typeof otherEngines)[number]): void {
     await post(browser, '/cart/items', { product: 'tea' });
     await logIn(browser);
     expect((await browser.get('/secret')).text).toContain('Well done, <strong>ada</strong>');
+    expect((await browser.get('/devices')).text).toContain(
+      engine().cannotList ? 'cannot list those of a user' : 'This device',
+    );
     await post(browser, '/expiry/idle');
     expect((await browser.get('/expiry')).text).toContain('>1800 seconds<');
     expect((await browser.get('/')).text).toContain('<output id="visits">2</output>');

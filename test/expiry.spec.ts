@@ -129,7 +129,7 @@ describe.each(platforms)('expiry on %s', (platform) => {
       expect(cookieOf(await start({ idleTimeout: '10m', cookie: { maxAge: '1d' } })).maxAge).toBe(`${DAY}`);
     });
 
-    it('is restarted by reading, with a touch for every tenth of it', async () => {
+    it('S111: is restarted by reading, with a touch for every tenth of it', async () => {
       await start({ idleTimeout: 100 });
       const [touch, save] = [spyOn('touch'), spyOn('save')];
       await later(9);
@@ -161,7 +161,7 @@ describe.each(platforms)('expiry on %s', (platform) => {
       expect(await items()).toBe(0);
     });
 
-    it('does not revive what has expired: a write starts another session', async () => {
+    it('S12: does not revive what has expired: a write starts another session', async () => {
       const key = sessionKeyIn(await start({ idleTimeout: 100 }));
       await later(101);
       const written = await browser.post('/');
@@ -189,7 +189,7 @@ describe.each(platforms)('expiry on %s', (platform) => {
       expect(await items()).toBe(2);
     });
 
-    it('does not write when it reads', async () => {
+    it('S111: does not write when it reads', async () => {
       await start({ sliding: false });
       const spies = [spyOn('save'), spyOn('touch'), spyOn('create')];
       await later(7 * DAY);
@@ -380,7 +380,7 @@ describe.each(platforms)('expiry on %s', (platform) => {
       }
     });
 
-    it('makes no session out of nothing, nor out of a forged cookie', async () => {
+    it('S86 S87: makes no session out of nothing, nor out of a forged cookie', async () => {
       await start({ saveEveryRequest: true });
       for (const cookie of ['', `sessionid=${'f'.repeat(43)}`, 'sessionid=x']) {
         for (const path of ['/', '/untouched']) {

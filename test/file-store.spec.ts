@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import {
   appendFileSync,
   chmodSync,
@@ -24,42 +24,25 @@ import { Controller, Get, Post } from '@nestjs/common';
 import { Session, SessionStore } from 'nest-sessions';
 import { fileEngine, FileStore } from 'nest-sessions/file';
 import { describeSessionStore } from 'nest-sessions/testing';
-import { applyChanges } from '../libs/session/src/stores/session-log.js';
 import {
   type JsonObject,
   type SessionChanges,
   type SessionRecord,
 } from '../libs/session/src/stores/session-store.js';
+import { toStoreKey } from '../libs/session/src/session/session-key.js';
+import {
+  changed,
+  HOUR,
+  MINUTE,
+  newKey,
+  newRecord,
+  withClockAhead,
+} from '../libs/session/src/testing/store-bench.js';
 import { platforms, type RunningApp, silent, startApp } from './support/app.js';
 import { sessionKeyIn } from './support/database-app.js';
 import type { WriterTask } from './support/file-writer.js';
 import { buildWriter, Writer } from './support/file-writers.js';
-
-const MINUTE = 60_000;
-const HOUR = 60 * MINUTE;
-
-const newKey = (): string => `v1-${randomBytes(32).toString('hex')}`;
-
-function newRecord(data: JsonObject = {}, overrides: Partial<SessionRecord> = {}): SessionRecord {
-  const now = Date.now();
-  return {
-    id: randomBytes(16).toString('hex'),
-    userId: null,
-    data,
-    expiry: null,
-    createdAt: now,
-    lastSeenAt: now,
-    expiresAt: now + HOUR,
-    version: 1,
-    meta: {},
-    ...overrides,
-  };
-}
-
-function changed(record: SessionRecord, changes: SessionChanges): SessionRecord {
-  const { userId, expiry } = { ...record, ...changes };
-  return { ...record, userId, expiry, data: applyChanges(record.data, changes) };
-}
+import { describeEncryption } from './suites/encryption.suite.js';
 
 /** A store on a directory of its own, with what the tests do to its files. */
 class Bench {
@@ -104,6 +87,8 @@ class Bench {
   }
 }
 
+const SECRET = 'W9d_xPzT4mKs-Y7vLq2NhRb6CjFu1GaE';
+
 const root = mkdtempSync(join(tmpdir(), 'file-store-'));
 const writerScript = buildWriter(join(root, 'writer'));
 let directories = 0;
@@ -136,26 +121,41 @@ function openStore(directory: string): FileStore {
 
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-describeSessionStore(
-  'FileStore conforms',
-  () => {
-    const { directory, store } = new Bench(newDirectory());
-    const away = `${directory}-away`;
-    return Promise.resolve({
-      store,
-      sibling: () => new FileStore({ directory }),
-      corrupt: async (key) => {
-        const path = join(directory, key.slice(3, 5), key);
-        const [head = '', ...entries] = readFileSync(path, 'utf8').split('\n');
-        writeFileSync(path, [head.replace(/.$/, ','), ...entries].join('\n'));
-      },
-      cut: async () => renameSync(directory, away),
-      mend: async () => renameSync(away, directory),
-      dispose: async () => rmSync(directory, { recursive: true }),
-    });
-  },
-  { capabilities: { ownClock: false } },
-);
+for (const [title, options] of [
+  ['FileStore conforms', {}],
+  ['FileStore that encrypts conforms', { encryption: { secrets: SECRET } }],
+] as const) {
+  describeSessionStore(
+    title,
+    () => {
+      const directory = newDirectory();
+      const away = `${directory}-away`;
+      return Promise.resolve({
+        store: new FileStore({ directory, ...options }),
+        sibling: () => new FileStore({ directory, ...options }),
+        corrupt: async (key) => {
+          const path = join(directory, key.slice(3, 5), key);
+          const [head = '', ...entries] = readFileSync(path, 'utf8').split('\n');
+          writeFileSync(path, [head.replace(/.$/, ','), ...entries].join('\n'));
+        },
+        cut: async () => renameSync(directory, away),
+        mend: async () => renameSync(away, directory),
+        dispose: async () => rmSync(directory, { recursive: true }),
+      });
+    },
+    { capabilities: { ownClock: false } },
+  );
+}
+
+describeEncryption('FileStore with encryption', () => {
+  const bench = new Bench(newDirectory());
+  const { directory } = bench;
+  return {
+    open: (encryption) => new FileStore({ directory, ...(encryption && { encryption }) }),
+    textAt: (key) => bench.text(key),
+    putText: (key, text) => writeFileSync(bench.path(key), text),
+  };
+});
 
 describe('the directory', () => {
   it('is checked at the start', () => {
@@ -178,7 +178,7 @@ describe('the directory', () => {
     expect(readdirSync(directory)).toEqual(['ab']);
   });
 
-  it('holds files that only their owner can read, named by the hash', async () => {
+  it('S70: holds files that only their owner can read, named by the hash', async () => {
     const before = process.umask(0);
     try {
       const bench = new Bench(newDirectory());
@@ -195,7 +195,7 @@ describe('the directory', () => {
     }
   });
 
-  it('is not left for anything, whatever the key', async () => {
+  it('S70: is not left for anything, whatever the key', async () => {
     const parent = newDirectory();
     mkdirSync(join(parent, 'sessions'), { mode: 0o700 });
     const bench = new Bench(join(parent, 'sessions'));
@@ -235,6 +235,8 @@ describe('the directory', () => {
         () => bench.store.delete(key),
         () => bench.store.clearExpired(1),
         () => bench.store.listByUser('Ann'),
+        () => bench.store.deleteById('id'),
+        () => bench.store.find(key),
       ]) {
         const error: unknown = await work().then(
           () => 'it worked',
@@ -281,7 +283,7 @@ describe('what is planted', () => {
     ['a dangling link', (path: string) => symlinkSync(join(root, 'dangling'), path)],
     ['a directory', (path: string) => mkdirSync(path)],
     ['a pipe', (path: string) => execFileSync('mkfifo', [path])],
-  ])('is not followed, nor waited for: %s', async (kind, plant) => {
+  ])('S70: is not followed, nor waited for: %s', async (kind, plant) => {
     const bench = new Bench(newDirectory());
     const [key, target] = [newKey(), join(root, 'target')];
     writeFileSync(target, 'untouched');
@@ -304,7 +306,7 @@ describe('what is planted', () => {
     expect(existsSync(join(root, 'dangling'))).toBe(false);
   });
 
-  it('is no session under another name', async () => {
+  it('S70: is no session under another name', async () => {
     const bench = new Bench(newDirectory());
     const [key, copy] = [await bench.create({ a: 1 }), await bench.create({ b: 2 })];
     writeFileSync(bench.path(copy), bench.text(key));
@@ -376,7 +378,7 @@ describe('a session file', () => {
     ['a spoiled line', (text: string) => text.replace('"op":"save"', '"op":"save ')],
     ['spoiled changes', (text: string) => text.replace('{"b":2}', '{"b",2}')],
     ['a line of something else', (text: string) => `${text}\ngarbage`],
-  ])('is corrupt, and left as it is: %s', async (_kind, spoil) => {
+  ])('S64, S73: is corrupt, and left as it is: %s', async (_kind, spoil) => {
     const bench = new Bench(newDirectory());
     const key = await bench.create({ a: 1 });
     await bench.save(key, await bench.load(key), { set: { b: 2 } });
@@ -568,7 +570,11 @@ describe('rename', () => {
     const [key, next] = [await bench.create({ secret: 1 }, { userId: 'Ann' }), newKey()];
     await bench.store.rename(key, next, {}, await bench.load(key));
     expect(bench.text(key)).not.toMatch(/secret|Ann/);
-    expect(await bench.store.clearExpired(10)).toBe(0);
+    await withClockAhead(MINUTE + MINUTE / 2, async () => {
+      expect(await bench.store.clearExpired(10)).toBe(0);
+      expect(await bench.store.find(key)).toEqual({ movedTo: next });
+    });
+    await withClockAhead(2 * MINUTE, async () => expect(await bench.store.find(key)).toBeNull());
     expect(existsSync(bench.path(key))).toBe(true);
 
     writeFileSync(bench.path(key), aged(bench.text(key), 2 * HOUR));
@@ -584,6 +590,7 @@ describe('rename', () => {
     mkdirSync(dirname(bench.path(next)), { recursive: true });
     linkSync(bench.path(key), bench.path(next));
     expect(await bench.store.load(next)).toBeNull();
+    expect(await bench.store.find(next)).toBeNull();
     expect(await bench.save(next, await bench.load(key), { set: { b: 1 } })).toBe(false);
     expect(await bench.save(key, await bench.load(key), { set: { c: 1 } })).toBe(true);
     expect({ ...(await bench.load(key)).data }).toEqual({ a: 1, c: 1 });
@@ -596,6 +603,8 @@ describe('rename', () => {
     rmSync(bench.path(key));
     linkSync(bench.path(next), bench.path(key));
     expect(await bench.store.load(key)).toBeNull();
+    expect(await bench.store.find(key)).toEqual({ movedTo: next });
+    await withClockAhead(2 * MINUTE, async () => expect(await bench.store.find(key)).toBeNull());
     expect(await bench.store.listByUser('Ann')).toHaveLength(1);
     expect(await bench.store.delete(key, (await bench.load(next)).id)).toBe(true);
     expect(await bench.store.load(next)).toBeNull();
@@ -716,6 +725,19 @@ describe('the sessions of a user', () => {
     await done;
     expect(await bench.store.listByUser('Ann')).toEqual([]);
   });
+
+  it.each([undefined, 'Ann'])('are found by session id while they rotate (of user: %p)', async (userId) => {
+    const bench = new Bench(newDirectory());
+    const keys = [await bench.create({ a: 1 }, { userId: 'Ann' }), ...Array.from({ length: 300 }, newKey)];
+    const { id } = await bench.load(keys[0] as string);
+    await bench.createMany(500, { userId: 'Ann' });
+    const [rotator] = await startWriters(1, { directory: bench.directory, keys, kind: 'rotate' });
+    const done = rotator?.go();
+    await untilWritten(rotator as Writer, 20);
+    expect(await bench.store.deleteById(id, userId)).toBe(true);
+    await done;
+    expect(await bench.store.listByUser('Ann')).toHaveLength(500);
+  });
 });
 
 const describeOnTmpfs = canMount() ? describe : describe.skip;
@@ -826,6 +848,56 @@ describe.each(platforms)('an application on %s', (platform) => {
     await running.request.post('/logout').set(...cookie(second));
     expect((await running.request.get('/visits').set(...cookie(second))).text).toBe('1');
     expect(await running.app.get(SessionStore).listByUser('Ann')).toEqual([]);
+  });
+
+  it('S05: keeps nothing on the disk that opens a session', async () => {
+    const first = sessionKeyIn(await running.request.get('/visits')) as string;
+    const second = sessionKeyIn(await running.request.post('/login').set(...cookie(first))) as string;
+    await running.request.get('/visits').set(...cookie(second));
+    const paths = readdirSync(directory, { recursive: true, withFileTypes: true });
+    const dump = paths
+      .map((entry) => join(entry.parentPath, entry.name))
+      .map((path) => path + (statSync(path).isFile() ? readFileSync(path, 'latin1') : ''))
+      .join('\n');
+    expect(dump).toContain(toStoreKey(second));
+    for (const key of [first, second]) {
+      const bytes = Buffer.from(key, 'base64url');
+      const hashes = [key, bytes].flatMap((input) =>
+        (['hex', 'base64', 'base64url'] as const).map((encoding) =>
+          createHash('sha256').update(input).digest(encoding),
+        ),
+      );
+      const encodings = [Buffer.from(key), bytes].flatMap((input) =>
+        (['hex', 'base64', 'base64url', 'latin1'] as const).map((encoding) => input.toString(encoding)),
+      );
+      for (const text of [key, ...encodings, ...hashes]) expect(dump.includes(text)).toBe(false);
+    }
+  });
+
+  it('S71: takes a forged part of a file for no session, tells of it and leaves it alone', async () => {
+    const logged: string[] = [];
+    const bench = new Bench(newDirectory());
+    const encrypted = await startApp(platform, {
+      engine: fileEngine({ directory: bench.directory, encryption: { secrets: SECRET } }),
+      controllers: [VisitController],
+      logger: { ...silent, error: (message: string) => void logged.push(message) },
+    });
+    try {
+      const [mine, theirs] = [
+        sessionKeyIn(await encrypted.request.get('/visits')) as string,
+        sessionKeyIn(await encrypted.request.get('/visits')) as string,
+      ];
+      const payload = /\t(.*)$/;
+      const [, foreign = ''] = payload.exec(bench.text(toStoreKey(theirs))) ?? [];
+      const forged = bench.text(toStoreKey(mine)).replace(payload, `\t${foreign}`);
+      writeFileSync(bench.path(toStoreKey(mine)), forged);
+      expect((await encrypted.request.get('/visits').set(...cookie(mine))).text).toBe('1');
+      expect((await encrypted.request.get('/visits').set(...cookie(theirs))).text).toBe('2');
+      expect(logged).toEqual([expect.stringMatching(/could not be decrypted/)]);
+      expect(bench.text(toStoreKey(mine))).toBe(forged);
+    } finally {
+      await encrypted.close();
+    }
   });
 
   it('keeps its sessions over a restart, and says 503 without its directory', async () => {

@@ -524,7 +524,7 @@ describe.each(platforms)('on %s', (platform) => {
       expect(store.closed).toBe(1);
     });
 
-    it('keeps two applications in one process apart', async () => {
+    it('S69: keeps two applications in one process apart', async () => {
       const first = await start(platform, { options: { cookie: { name: 'first' } } });
       const second = await start(platform === 'express' ? 'fastify' : 'express');
       const answer = await first.request.get('/count');

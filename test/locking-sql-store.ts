@@ -84,13 +84,14 @@ export class LockingSqlStore extends SqlStore {
 function ignore(): void {}
 
 function changed(stored: SessionRecord, changes: SessionChanges, record: SessionRecord): SessionRecord {
-  const { userId = stored.userId, expiry = stored.expiry } = changes;
+  const { userId = stored.userId, expiry = stored.expiry, meta = stored.meta } = changes;
   // Whoever wrote since the load has set the deadline; only an expiry of this request goes above that.
   const decides = stored.version === record.version || changes.expiry !== undefined;
   return {
     ...stored,
     userId,
     expiry,
+    meta,
     data: applyChanges(stored.data, changes),
     lastSeenAt: record.lastSeenAt,
     expiresAt: decides ? record.expiresAt : stored.expiresAt,

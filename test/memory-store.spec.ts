@@ -35,14 +35,14 @@ describe('A MemoryStore that is full', () => {
     store = new MemoryStore({ maxSessions: 3, now: () => Date.now() + passed });
   });
 
-  it('lets the expired go first', async () => {
+  it('S88: lets the expired go first', async () => {
     const keys = [await create(), await create({ expiresAt: Date.now() + MINUTE }), await create()];
     passed = 2 * MINUTE;
     keys.push(await create());
     expect(await alive(...keys)).toEqual([true, false, true, true]);
   });
 
-  it('then whoever belongs to no user and was used the longest time ago', async () => {
+  it('S88: then whoever belongs to no user and was used the longest time ago', async () => {
     const keys = [await create({ userId: 'Ann' }), await create(), await create()];
     const loaded = (await store.load(keys[1] ?? ''))!;
     await store.touch(keys[1] ?? '', { ...loaded, expiresAt: Date.now() + 2 * HOUR });
@@ -50,7 +50,7 @@ describe('A MemoryStore that is full', () => {
     expect(await alive(...keys)).toEqual([true, true, false, true]);
   });
 
-  it('then users, in that order', async () => {
+  it('S88: then users, in that order', async () => {
     const keys = [
       await create({ userId: 'Ann' }),
       await create({ userId: 'Bob' }),
@@ -62,7 +62,37 @@ describe('A MemoryStore that is full', () => {
     expect(await alive(...keys)).toEqual([true, false, true, true]);
     expect(store.size).toBe(3);
   });
+
+  it('remembers the last moves, as many as there may be sessions, for two minutes', async () => {
+    const keys = [await create()];
+    for (let move = 0; move < 4; move++) {
+      const [from = '', to] = [keys[move], newKey()];
+      expect(await store.rename(from, to, {}, (await store.load(from))!)).toBe(true);
+      keys.push(to);
+    }
+    const found = (): Promise<unknown[]> => Promise.all(keys.slice(0, 4).map((key) => store.find(key)));
+    expect(await found()).toEqual([null, ...keys.slice(2).map((movedTo) => ({ movedTo }))]);
+    passed = MINUTE;
+    expect(await found()).not.toContainEqual(expect.objectContaining({ id: expect.anything() }));
+    expect((await found()).filter(Boolean)).toHaveLength(3);
+    passed = 2 * MINUTE + 1;
+    expect(await found()).toEqual([null, null, null, null]);
+  });
 });
+
+it('S88: A MemoryStore of bounded size keeps its users through two hundred thousand sessions of nobody', async () => {
+  const store = new MemoryStore({ maxSessions: 1000 });
+  const users = Array.from({ length: 100 }, newKey);
+  for (const key of users) await store.create(key, newRecord({}, { userId: key }));
+  const record = newRecord({ a: 1 });
+  let last = '';
+  for (let n = 0; n < 200_000; n++) {
+    last = `v1-${n}`;
+    await store.create(last, { ...record, id: last });
+  }
+  expect(store.size).toBe(1000);
+  for (const key of [...users, last]) expect(await store.exists(key)).toBe(true);
+}, 60_000);
 
 it('A MemoryStore sweeps expired sessions out once in a minute', async () => {
   let passed = 0;

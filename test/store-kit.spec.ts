@@ -11,6 +11,8 @@ import { MemoryStore } from 'nest-sessions/memory';
 import { describeSessionStore, type StoreCapabilities } from 'nest-sessions/testing';
 import { SoundStore } from './support/sound-store.js';
 
+type Found = Awaited<ReturnType<SessionStore['find']>>;
+
 /** Runs the kit, and resolves with the names of the tests that fail. */
 async function failuresOf(
   Store: typeof SoundStore,
@@ -277,6 +279,193 @@ describe('describeSessionStore', () => {
       'values: keeps what is hard to keep',
       'values: keeps odd keys of the dictionary through every kind of change',
     ],
+    'a rename that drops meta': [
+      class extends SoundStore {
+        override rename(...given: Parameters<SessionStore['rename']>): Promise<boolean> {
+          const [key, newKey, changes, record] = given;
+          return super.rename(key, newKey, { meta: {}, ...changes }, record);
+        }
+      },
+      'meta: keeps meta through saves, touches and renames that are about other things',
+      'meta: leaves the meta of a concurrent writer alone',
+    ],
+    'a save that merges meta': [
+      class extends SoundStore {
+        override async save(key: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
+          const { meta: before } = (await this.peek(key)) ?? record;
+          const { meta } = changes;
+          return super.save(key, { ...changes, ...(meta && { meta: { ...before, ...meta } }) }, record);
+        }
+      },
+      'meta: replaces meta as a whole, by a save and by a rename',
+    ],
+    'a save that takes the meta of the request': [
+      class extends SoundStore {
+        override save(key: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
+          return super.save(key, { ...changes, meta: record.meta }, record);
+        }
+      },
+      'meta: leaves the meta of a concurrent writer alone',
+    ],
+    'a touch that takes the meta of the request': [
+      class extends SoundStore {
+        override async touch(key: string, record: SessionRecord): Promise<boolean> {
+          if (!(await super.touch(key, record))) return false;
+          return super.save(key, { meta: record.meta }, record);
+        }
+      },
+      'meta: keeps meta through saves, touches and renames that are about other things',
+    ],
+    'lists without meta': [
+      class extends SoundStore {
+        override async listByUser(userId: string): Promise<SessionRecord[]> {
+          return (await super.listByUser(userId)).map((record) => ({ ...record, meta: {} }));
+        }
+      },
+      "users: lists a user's live sessions, whole, and nobody else's",
+    ],
+    'moves of keys that nobody has moved': [
+      class extends SoundStore {
+        override async find(key: string): Promise<Found> {
+          return (await super.find(key)) ?? { movedTo: key };
+        }
+      },
+      'find: finds a live record as load does, and nothing else',
+      'find: tells nothing of a rename that did not happen',
+    ],
+    'moves that are noted before they happen': [
+      class extends SoundStore {
+        private readonly noted = new Map<string, string>();
+        override rename(...given: Parameters<SessionStore['rename']>): Promise<boolean> {
+          this.noted.set(given[0], given[1]);
+          return super.rename(...given);
+        }
+        override async find(key: string): Promise<Found> {
+          const movedTo = this.noted.get(key);
+          return (await this.load(key)) ?? (movedTo === undefined ? null : { movedTo });
+        }
+      },
+      'find: tells nothing of a rename that did not happen',
+    ],
+    'moves that are noted after they happened': [
+      class extends SoundStore {
+        private readonly noted = new Map<string, string>();
+        override async rename(...given: Parameters<SessionStore['rename']>): Promise<boolean> {
+          const renamed = await super.rename(...given);
+          await setImmediate();
+          if (renamed) this.noted.set(given[0], given[1]);
+          return renamed;
+        }
+        override async find(key: string): Promise<Found> {
+          const movedTo = this.noted.get(key);
+          return (await this.load(key)) ?? (movedTo === undefined ? null : { movedTo });
+        }
+      },
+      'find: finds the record or its new key at every moment of a rename, if the store remembers moves',
+    ],
+    'moves that are forgotten too early': [
+      class extends SoundStore {
+        private readonly movedAt = new Map<string, number>();
+        override async rename(...given: Parameters<SessionStore['rename']>): Promise<boolean> {
+          this.movedAt.set(given[0], this.now());
+          return super.rename(...given);
+        }
+        override async find(key: string): Promise<Found> {
+          const found = await super.find(key);
+          return found && 'movedTo' in found && this.now() - (this.movedAt.get(key) ?? 0) > 30_000
+            ? null
+            : found;
+        }
+      },
+      'find: tells it for a minute, whatever is cleared',
+    ],
+    'moves that it promised to remember': [
+      class extends SoundStore {
+        override find(key: string): Promise<Found> {
+          return this.load(key);
+        }
+      },
+      'find: tells where a rename has moved a record to, if the store remembers that',
+      'find: tells it for a minute, whatever is cleared',
+    ],
+    'moves that are remembered, and not said to be': [
+      class extends SoundStore {
+        override readonly remembersMoves = false as never;
+      },
+      'find: tells where a rename has moved a record to, if the store remembers that',
+    ],
+    'a find that follows a move': [
+      class extends SoundStore {
+        override async find(key: string): Promise<Found> {
+          const found = await super.find(key);
+          return found && 'movedTo' in found ? this.load(found.movedTo) : found;
+        }
+      },
+      'find: tells where a rename has moved a record to, if the store remembers that',
+      'rename: moves the record and applies the changes',
+    ],
+    'an end by id that ignores the user': [
+      class extends SoundStore {
+        override deleteById(id: string): Promise<boolean> {
+          return super.deleteById(id);
+        }
+      },
+      "deleteById: ends no session of another user's, nor one of nobody's",
+      'deleteById: finds it wherever logins and rotations have moved it',
+    ],
+    'an end by id that ends the user’s others as well': [
+      class extends SoundStore {
+        override async deleteById(id: string, userId?: string): Promise<boolean> {
+          const ended = await super.deleteById(id, userId);
+          if (ended) await super.deleteByUser(userId ?? 'Ann');
+          return ended;
+        }
+      },
+      'deleteById: ends exactly the session with this id, once and for good',
+    ],
+    'an end by id that loses sight of what is moved': [
+      class extends SoundStore {
+        private readonly keys = new Map<string, string>();
+        override async create(key: string, record: SessionRecord): Promise<boolean> {
+          this.keys.set(record.id, key);
+          return super.create(key, record);
+        }
+        override async deleteById(id: string, userId?: string): Promise<boolean> {
+          const key = this.keys.get(id) ?? '';
+          const record = await this.peek(key);
+          return record !== null && (userId ?? record.userId) === record.userId && this.delete(key);
+        }
+      },
+      'deleteById: finds it wherever logins and rotations have moved it',
+      'deleteById: ends a session by its id in spite of a rotation',
+      'deleteById: ends a session by its id and user in spite of a rotation',
+    ],
+    'ids told apart by their letters alone': [
+      class extends SoundStore {
+        private readonly ids = new Map<string, string>();
+        override async create(key: string, record: SessionRecord): Promise<boolean> {
+          this.ids.set(record.id.toLowerCase(), record.id);
+          return super.create(key, record);
+        }
+        override deleteById(id: string, userId?: string): Promise<boolean> {
+          return super.deleteById(this.ids.get(id.toLowerCase()) ?? id, userId);
+        }
+      },
+      'deleteById: takes ids literally',
+    ],
+    'an end by id of what has expired': [
+      class extends SoundStore {
+        private readonly ids = new Set<string>();
+        override async create(key: string, record: SessionRecord): Promise<boolean> {
+          this.ids.add(record.id);
+          return super.create(key, record);
+        }
+        override async deleteById(id: string, userId?: string): Promise<boolean> {
+          return (await super.deleteById(id, userId)) || this.ids.delete(id);
+        }
+      },
+      'users: lists, counts and ends no session that has expired',
+    ],
     'a deadline that nobody watches': [
       class extends SoundStore {
         override now(): number {
@@ -313,6 +502,9 @@ describe('describeSessionStore', () => {
       override deleteByUser(): Promise<never> {
         return this.unsupported('end');
       }
+      override deleteById(): Promise<never> {
+        return this.unsupported('end');
+      }
     }
     const lacks = {
       atomicChanges: false,
@@ -332,6 +524,7 @@ describe('describeSessionStore', () => {
       'ended stays ended: lacks a way to a record that was renamed meanwhile',
       'clearExpired: leaves clearing to the store, and live records alone',
       "users: says that it cannot list or end a user's sessions",
+      'deleteById: says that it cannot end a session by its id',
     ]);
   });
 

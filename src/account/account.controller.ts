@@ -1,14 +1,7 @@
 import { Body, Controller, Get, Post, Redirect, Render, UseGuards } from '@nestjs/common';
 import { RequireSession, Session, SessionGuard } from 'nest-sessions';
 import { formatMoment } from '../format.js';
-
-/** Shown on the login page. An application with users of its own keeps a hash of each password. */
-const DEMO_USER = { id: 'ada', password: 'password' };
-
-interface Credentials {
-  name?: string;
-  password?: string;
-}
+import { areRight, type Credentials, DEMO_USER } from './demo-user.js';
 
 @Controller()
 export class AccountController {
@@ -20,13 +13,15 @@ export class AccountController {
 
   @Post('login')
   @Redirect('/secret', 303)
-  login(@Session() session: Session, @Body() { name, password }: Credentials = {}) {
-    if (name !== DEMO_USER.id || password !== DEMO_USER.password) {
+  login(@Session() session: Session, @Body() credentials: Credentials = {}) {
+    if (!areRight(credentials)) {
       session.addFlash('error', 'Wrong name or password.');
       return { url: '/login' };
     }
+    const remember = credentials.remember !== undefined;
     // Gives the session a new key: one that somebody planted or saw before the login is worth nothing.
-    session.login(DEMO_USER.id);
+    session.login(DEMO_USER.id, { remember });
+    session.stayLoggedIn = remember;
     session.addFlash('success', `Welcome, ${DEMO_USER.id}.`);
     return {};
   }
@@ -45,6 +40,37 @@ export class AccountController {
   @Render('secret')
   showStrictSecret(@Session() session: Session) {
     return this.showSecret(session);
+  }
+
+  @Get('secret/fresh')
+  @UseGuards(SessionGuard)
+  @RequireSession({ authenticatedWithin: '1m', redirectTo: '/confirm-password' })
+  @Render('fresh-secret')
+  showFreshSecret(@Session() session: Session) {
+    const { authenticatedAt } = session;
+    return { title: 'Fresh secret', loggedIn: authenticatedAt && formatMoment(authenticatedAt) };
+  }
+
+  @Get('confirm-password')
+  @UseGuards(SessionGuard)
+  @RequireSession({ redirectTo: '/login' })
+  @Render('confirm-password')
+  showConfirmation() {
+    return { title: 'Confirm your password' };
+  }
+
+  @Post('confirm-password')
+  @UseGuards(SessionGuard)
+  @RequireSession({ redirectTo: '/login' })
+  @Redirect('/secret/fresh', 303)
+  confirm(@Session() session: Session, @Body() { password = '' }: Credentials = {}) {
+    const { userId } = session;
+    if (userId === null || !areRight({ name: userId, password })) {
+      session.addFlash('error', 'Wrong password.');
+      return { url: '/confirm-password' };
+    }
+    session.login(userId, { remember: session.stayLoggedIn ?? false });
+    return {};
   }
 
   @Post('logout')

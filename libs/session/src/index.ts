@@ -1,4 +1,5 @@
 export { Sessions } from './management/sessions.js';
+export { type UserSession } from './management/user-session.js';
 export { type ClearingOptions } from './management/clear-expired.js';
 export { type SessionEventMap, type SessionEventOf } from './observability/session-event-map.js';
 export { RequireSession, type SessionRequirement } from './nest/require-session.decorator.js';
@@ -14,6 +15,7 @@ export {
 export {
   type AssuranceLevel,
   type ClearExpiredOptions,
+  type DeviceTraits,
   type Duration,
   type LoginPolicyOptions,
   type RememberOptions,
@@ -22,15 +24,12 @@ export {
 } from './session.options.js';
 export { type FlashMessage } from './session/dictionary-api.js';
 export { type ExpiryInput } from './session/expiry.js';
-export {
-  type EndReason,
-  type RotationReason,
-  type SessionEvent,
-} from './session/session-events.js';
+export { type EndReason, type RotationReason, type SessionEvent } from './session/session-events.js';
 export { type CurrentStamp } from './session/credential-stamp.js';
 export { type LogoutOptions } from './session/session-api.js';
 export { type PepperOptions } from './session/session-key.js';
 export { type LoginOptions } from './session/session-draft.js';
+export { type SessionLimit } from './session/session-limit.js';
 export { type SessionData } from './session/session.js';
 export { applyChanges } from './stores/session-log.js';
 export { type SessionEngine } from './stores/session-engine.js';

@@ -121,6 +121,21 @@ export class SessionGoneError extends SessionError {
   readonly code = 'SESSION_GONE';
 }
 
+/** A login was refused because the user has as many sessions as the option `sessionsPerUser` allows. */
+export class SessionsPerUserError extends SessionError {
+  readonly code = 'SESSION_TOO_MANY';
+
+  constructor(
+    /** How many are allowed. */
+    readonly max: number,
+  ) {
+    super(
+      `The user has ${max} sessions already, which is all that the option "sessionsPerUser" allows. ` +
+        'End one of them before the login, or choose a policy that does.',
+    );
+  }
+}
+
 /** The store cannot do what was asked of it. */
 export class SessionUnsupportedError extends SessionError {
   readonly code = 'SESSION_UNSUPPORTED';

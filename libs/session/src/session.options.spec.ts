@@ -5,7 +5,7 @@ import { resolveOptions, type SessionOptions } from './session.options.js';
 const DAY = 86_400_000;
 
 describe('the defaults', () => {
-  it('are those of the documentation', () => {
+  it('S46 S57: are those of the documentation', () => {
     const { excluded, ...options } = resolveOptions();
     expect(options).toEqual({
       cookie: {
@@ -33,6 +33,8 @@ describe('the defaults', () => {
       login: { neverKeep: [], secrets: ['csrfSecret', 'csrfToken', '_csrf'] },
       renewAfter: null,
       onReuse: 'report',
+      sessionsPerUser: false,
+      device: { ip: false, userAgent: false },
       concessions: [],
       saveEveryRequest: false,
       clearExpired: { schedule: { every: DAY }, jitter: 600_000, batchSize: 1000 },
@@ -151,6 +153,11 @@ describe('S30: bad options stop the start, naming the option', () => {
     ['cookie.maxage', { cookie: { maxage: 60 } }],
     ['cookies', { cookies: {} }],
     ['loading', { loading: 'later' }],
+    ['sessionsPerUser', { sessionsPerUser: 3 }],
+    ['sessionsPerUser.max', { sessionsPerUser: { max: 0, policy: 'reject' } }],
+    ['sessionsPerUser', { sessionsPerUser: { max: 3 } }],
+    ['device', { device: 'ip' }],
+    ['device.address', { device: { address: true } }],
     ['exclude[1]', { exclude: ['/health', '/a/:'] }],
     ['limits.size', { limits: { size: 0 } }],
     ['limits.depth', { limits: { depth: 1.5 } }],
@@ -162,7 +169,7 @@ describe('S30: bad options stop the start, naming the option', () => {
     ['clearExpired', { clearExpired: true }],
   ];
 
-  it.each(table)('%s: %p', (option, options) => {
+  it.each(table)('S47 S52 S54: %s: %p', (option, options) => {
     let error: unknown;
     try {
       resolveOptions(options);

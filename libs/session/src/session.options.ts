@@ -1,12 +1,13 @@
-import { stringifySetCookie } from 'cookie';
-import { match, type MatchFunction } from 'path-to-regexp';
-import { z } from 'zod';
-import { SessionConfigError } from './session.errors.js';
+import { checkCookie } from './options/cookie-check.js';
+import { type ClearingPlan, resolveClearing } from './options/clearing-schedule.js';
+import { compileExclude } from './options/exclusions.js';
+import { parseOptions } from './options/options-schema.js';
+import { type ResolvedTimeouts, resolveRenewal, resolveTimeouts } from './options/timeouts.js';
 import { type CookieAttributes } from './session/cookie-attributes.js';
 import { type PepperOptions } from './session/session-key.js';
 import { type CurrentStamp } from './session/credential-stamp.js';
-import { type ExpiryPolicy, parseDuration } from './session/expiry.js';
 import { type Limits } from './session/json-value.js';
+import { type SessionLimit } from './session/session-limit.js';
 
 /** Seconds, or a string such as `'30m'`, `'12h'`, `'2w'`. */
 export type Duration = number | string;
@@ -68,6 +69,16 @@ export interface SessionOptions {
    * sessions on the server. Default: none; store keys are plain hashes of session keys, which cannot be inverted either.
    */
   pepper?: PepperOptions;
+  /**
+   * How many sessions a user may have at once, and which one ends when a login makes one too many. Needs an engine that
+   * lists a user's sessions. Default: `false`, no limit.
+   */
+  sessionsPerUser?: SessionLimit | false;
+  /**
+   * Keep with a login what the list of a user's sessions can tell them apart by: the address, shortened to its network
+   * (`192.0.2.0`), and the user agent, its first 256 characters. `true` is both. Default: `false`, neither.
+   */
+  device?: boolean | Partial<DeviceTraits>;
   /** Regular clearing of expired sessions, or `false` for none. */
   clearExpired?: false | ClearExpiredOptions;
   /**
@@ -126,6 +137,12 @@ export interface LoginPolicyOptions {
   secrets?: string[];
 }
 
+/** What is kept of where a user logged in from. */
+export interface DeviceTraits {
+  ip: boolean;
+  userAgent: boolean;
+}
+
 export interface ClearExpiredOptions {
   /** A cron expression (`'0 4 * * *'`, needs `ScheduleModule.forRoot()`) or an interval. Default: `'1d'`. */
   schedule?: Duration;
@@ -136,19 +153,17 @@ export interface ClearExpiredOptions {
 }
 
 /** The options with defaults filled in and durations in milliseconds. */
-export interface ResolvedSessionOptions {
+export interface ResolvedSessionOptions extends ResolvedTimeouts {
   cookie: ResolvedCookieOptions;
-  policy: ExpiryPolicy;
-  rememberedPolicy: ExpiryPolicy;
   login: { neverKeep: string[]; secrets: string[] };
   renewAfter: number | null;
   onReuse: 'report' | 'revoke';
+  sessionsPerUser: SessionLimit | false;
+  device: DeviceTraits;
   currentStamp?: CurrentStamp | undefined;
   pepper?: { secrets: string | string[]; allowUnpeppered: boolean } | undefined;
-  /** Options that are weaker than the assurance level asks for, each as a sentence. */
-  concessions: string[];
   saveEveryRequest: boolean;
-  clearExpired: false | { schedule: { cron: string } | { every: number }; jitter: number; batchSize: number };
+  clearExpired: false | ClearingPlan;
   loading: 'lazy' | 'eager';
   /** Does this path have no session? */
   excluded: (path: string) => boolean;
@@ -160,303 +175,33 @@ export interface ResolvedCookieOptions extends CookieAttributes {
   name: string;
 }
 
-const DAY = 86_400_000;
-const FOUR_HUNDRED_DAYS = 400 * DAY;
-const SHORTEST_RENEWAL = 120_000;
-
-type Timeouts = Record<'idleTimeout' | 'absoluteTimeout', number>;
-
-/** https://pages.nist.gov/800-63-4/sp800-63b/aal/, "Reauthentication" of each level. */
-const ASSURANCE: Record<AssuranceLevel, Timeouts> = {
-  aal1: { idleTimeout: 30 * DAY, absoluteTimeout: 30 * DAY },
-  aal2: { idleTimeout: DAY / 24, absoluteTimeout: DAY },
-  aal3: { idleTimeout: DAY / 96, absoluteTimeout: DAY / 2 },
-};
-/** Node keeps timer delays in 32 bits; a longer one would fire at once. */
-const LONGEST_TIMER = 2 ** 31 - 1;
-
-const duration = z
-  .union([z.number(), z.string()])
-  .transform((input, context) => {
-    const milliseconds = parseDuration(input);
-    if (milliseconds !== undefined) return milliseconds;
-    context.addIssue(
-      `must be a number of seconds or a duration such as '30m', but is ${JSON.stringify(input)}`,
-    );
-    return z.NEVER;
-  })
-  .refine((milliseconds) => milliseconds > 0, 'must be longer than nothing');
-
-const schema = z.strictObject({
-  cookie: z
-    .strictObject({
-      name: z.string().default('sessionid'),
-      maxAge: duration.default(14 * DAY),
-      domain: z.string().optional(),
-      path: z.string().startsWith('/', "must start with '/'").default('/'),
-      secure: z.union([z.boolean(), z.literal('auto')], "must be true, false or 'auto'").default('auto'),
-      httpOnly: z.boolean().default(true),
-      sameSite: z
-        .union(
-          [z.enum(['lax', 'strict', 'none']), z.literal(false)],
-          "must be 'lax', 'strict', 'none' or false",
-        )
-        .default('lax'),
-      partitioned: z.boolean().default(false),
-      priority: z.enum(['low', 'medium', 'high']).optional(),
-    })
-    .prefault({}),
-  expireAtBrowserClose: z.boolean().default(false),
-  saveEveryRequest: z.boolean().default(false),
-  idleTimeout: duration.optional(),
-  sliding: z.boolean().default(true),
-  absoluteTimeout: z
-    .union([duration, z.literal(false)], "must be a duration such as '12h', or false for none")
-    .optional(),
-  assurance: z.enum(['aal1', 'aal2', 'aal3']).optional(),
-  remember: z
-    .strictObject({
-      idleTimeout: duration.optional(),
-      absoluteTimeout: z
-        .union([duration, z.literal(false)], "must be a duration such as '90d', or false for none")
-        .optional(),
-    })
-    .prefault({}),
-  login: z
-    .strictObject({
-      neverKeep: z.array(z.string()).default([]),
-      secrets: z.array(z.string()).default(['csrfSecret', 'csrfToken', '_csrf']),
-    })
-    .prefault({}),
-  renewAfter: z
-    .union([duration, z.literal(false)], "must be a duration such as '15m', or false for never")
-    .default(false),
-  onReuse: z.enum(['report', 'revoke']).default('report'),
-  currentStamp: z
-    .custom<CurrentStamp>((value) => typeof value === 'function', 'must be a function')
-    .optional(),
-  pepper: z
-    .strictObject({
-      secrets: z.union([z.string(), z.array(z.string())], 'must be a text, or a list of texts'),
-      allowUnpeppered: z.boolean().default(false),
-    })
-    .optional(),
-  clearExpired: z
-    .union([
-      z.literal(false),
-      z.strictObject({
-        schedule: z.union([z.number(), z.string()]).default('1d'),
-        jitter: duration.or(z.literal(0)).default(600_000),
-        batchSize: z.int().positive().default(1000),
-      }),
-    ])
-    .prefault({}),
-  loading: z.enum(['lazy', 'eager']).default('lazy'),
-  exclude: z.array(z.string()).default([]),
-  limits: z
-    .strictObject({
-      size: z.int().positive().default(65_536),
-      keyLength: z.int().positive().default(128),
-      depth: z.int().positive().default(32),
-    })
-    .prefault({}),
-  storeTimeout: duration.default(5000),
-});
-
 /**
  * Checks the options and fills in the defaults.
  * @throws SessionConfigError naming the option at fault
  */
 export function resolveOptions(options: SessionOptions = {}): ResolvedSessionOptions {
-  const parsed = schema.safeParse(options, { reportInput: true });
-  if (!parsed.success) throw firstProblem(parsed.error);
-  const {
-    cookie,
-    idleTimeout,
-    sliding,
-    absoluteTimeout,
-    assurance,
-    remember,
-    renewAfter,
-    expireAtBrowserClose,
-    clearExpired,
-    exclude,
-    ...rest
-  } = parsed.data;
-  const required = assurance && ASSURANCE[assurance];
-  const policy: ExpiryPolicy = {
-    cookieAge: cookie.maxAge,
-    idleTimeout: idleTimeout ?? Math.min(cookie.maxAge, required?.idleTimeout ?? Infinity),
-    absoluteTimeout: (absoluteTimeout ?? required?.absoluteTimeout ?? false) || null,
-    expireAtBrowserClose,
-    sliding,
-  };
-  checkTimeouts(policy, idleTimeout !== undefined);
-  const rememberedPolicy = resolveRemembered(policy, remember, required);
-  if (renewAfter !== false && renewAfter < SHORTEST_RENEWAL) {
-    throw new SessionConfigError(
-      'renewAfter',
-      'is less than two minutes, in which a former key may still be in use. Lengthen it.',
-    );
-  }
-  checkCookie(cookie);
-  const { maxAge: _, domain, priority, ...attributes } = cookie;
+  const parsed = parseOptions(options);
+  const { login, onReuse, sessionsPerUser, device, currentStamp, pepper } = parsed;
+  const { saveEveryRequest, loading, limits, storeTimeout } = parsed;
+  const timeouts = resolveTimeouts(parsed);
+  const renewAfter = resolveRenewal(parsed.renewAfter);
+  checkCookie(parsed.cookie);
+  const { maxAge: _, domain, priority, ...attributes } = parsed.cookie;
   return {
-    ...rest,
+    ...timeouts,
     cookie: { ...attributes, ...(domain !== undefined && { domain }), ...(priority && { priority }) },
-    policy,
-    rememberedPolicy,
-    renewAfter: renewAfter || null,
-    concessions: assurance ? concessionsOf(assurance, { '': policy, 'remember.': rememberedPolicy }) : [],
-    clearExpired: clearExpired &&
-      checkJitter(clearExpired.jitter) && {
-        ...clearExpired,
-        schedule: resolveSchedule(clearExpired.schedule),
-      },
-    excluded: compileExclude(exclude),
+    login,
+    renewAfter,
+    onReuse,
+    sessionsPerUser,
+    device: typeof device === 'boolean' ? { ip: device, userAgent: device } : device,
+    currentStamp,
+    pepper,
+    saveEveryRequest,
+    clearExpired: resolveClearing(parsed.clearExpired),
+    loading,
+    excluded: compileExclude(parsed.exclude),
+    limits,
+    storeTimeout,
   };
-}
-
-function resolveRemembered(
-  policy: ExpiryPolicy,
-  { idleTimeout, absoluteTimeout }: { idleTimeout?: number | undefined; absoluteTimeout?: number | false | undefined },
-  required: Timeouts | undefined,
-): ExpiryPolicy {
-  const last = (absoluteTimeout ?? required?.absoluteTimeout ?? 90 * DAY) || null;
-  const idle = idleTimeout ?? Math.min(30 * DAY, required?.idleTimeout ?? Infinity, last ?? Infinity);
-  if (last !== null && idle > last) {
-    throw new SessionConfigError(
-      'remember.idleTimeout',
-      'is longer than "remember.absoluteTimeout", so it could never strike. Shorten it, or lengthen the other.',
-    );
-  }
-  return {
-    ...policy,
-    cookieAge: Math.min(idle, FOUR_HUNDRED_DAYS),
-    idleTimeout: idle,
-    absoluteTimeout: last,
-    expireAtBrowserClose: false,
-  };
-}
-
-/** What is weaker than the level asks for. Somebody decided that, and whoever reads the log should know. */
-function concessionsOf(level: AssuranceLevel, policies: Record<string, ExpiryPolicy>): string[] {
-  return Object.entries(policies).flatMap(([prefix, policy]) =>
-    (['idleTimeout', 'absoluteTimeout'] as const)
-      .filter((name) => (policy[name] ?? Infinity) > ASSURANCE[level][name])
-      .map((name) => `Session option "${prefix}${name}" is longer than the assurance level ${level} allows.`),
-  );
-}
-
-function checkTimeouts(policy: ExpiryPolicy, idleGiven: boolean): void {
-  if (policy.cookieAge > FOUR_HUNDRED_DAYS) {
-    throw new SessionConfigError(
-      'cookie.maxAge',
-      'is more than 400 days, which no browser keeps. Shorten it.',
-    );
-  }
-  if (policy.absoluteTimeout === null || policy.idleTimeout <= policy.absoluteTimeout) return;
-  if (idleGiven) {
-    throw new SessionConfigError(
-      'idleTimeout',
-      'is longer than "absoluteTimeout", so it could never strike. Shorten it, or lengthen "absoluteTimeout".',
-    );
-  }
-  policy.idleTimeout = policy.absoluteTimeout;
-}
-
-function checkCookie(cookie: z.infer<typeof schema>['cookie']): void {
-  const { name, secure, sameSite, partitioned, path, domain } = cookie;
-  const prefix = /^__(host|secure)-/i.exec(name)?.[0];
-  if (prefix && prefix !== '__Host-' && prefix !== '__Secure-') {
-    throw new SessionConfigError(
-      'cookie.name',
-      `starts with ${prefix}; spell the prefix "__Host-" or "__Secure-".`,
-    );
-  }
-  const needsSecure = [
-    prefix && `the name prefix ${prefix}`,
-    sameSite === 'none' && 'sameSite: none',
-    partitioned && 'partitioned',
-  ].find(Boolean);
-  if (needsSecure && secure !== true) {
-    throw new SessionConfigError(
-      'cookie.secure',
-      `must be true, because browsers demand it for ${needsSecure}.`,
-    );
-  }
-  if (prefix === '__Host-' && path !== '/') {
-    throw new SessionConfigError('cookie.path', 'must be "/" for a name with the prefix __Host-.');
-  }
-  if (prefix === '__Host-' && domain !== undefined) {
-    throw new SessionConfigError('cookie.domain', 'must be left out for a name with the prefix __Host-.');
-  }
-  checkSyntax('cookie.name', () => stringifySetCookie({ name, value: '' }));
-  checkSyntax('cookie.path', () => stringifySetCookie({ name: 'a', value: '', path }));
-  if (domain !== undefined)
-    checkSyntax('cookie.domain', () => stringifySetCookie({ name: 'a', value: '', domain }));
-}
-
-/** What the cookie library refuses to put into a header would be refused at every response: say so at the start. */
-function checkSyntax(option: string, serialize: () => string): void {
-  try {
-    serialize();
-  } catch (cause) {
-    throw new SessionConfigError(
-      option,
-      'holds characters that a Set-Cookie header cannot carry. Change it.',
-      { cause },
-    );
-  }
-}
-
-function resolveSchedule(schedule: Duration): { cron: string } | { every: number } {
-  const every = parseDuration(schedule);
-  if (every === undefined && typeof schedule === 'string' && /^\S+(\s+\S+){4,5}$/.test(schedule.trim())) {
-    return { cron: schedule.trim() };
-  }
-  if (every === undefined || every <= 0) {
-    throw new SessionConfigError(
-      'clearExpired.schedule',
-      `must be a cron expression or a duration such as '1d', but is ${JSON.stringify(schedule)}. Use false for none.`,
-    );
-  }
-  if (every > LONGEST_TIMER) {
-    throw new SessionConfigError(
-      'clearExpired.schedule',
-      'is an interval of more than 24 days. Use a cron expression.',
-    );
-  }
-  return { every };
-}
-
-function checkJitter(jitter: number): true {
-  if (jitter <= LONGEST_TIMER) return true;
-  throw new SessionConfigError('clearExpired.jitter', 'is more than 24 days. Give a part of the interval.');
-}
-
-function compileExclude(patterns: string[]): (path: string) => boolean {
-  const matchers = patterns.map((pattern, index): MatchFunction<object> => {
-    try {
-      // Decoding would throw at paths such as `/%zz`, and exclusion needs no parameters.
-      return match(pattern, { decode: false });
-    } catch (cause) {
-      throw new SessionConfigError(
-        `exclude[${index}]`,
-        `is not a path pattern: ${JSON.stringify(pattern)}. Write it like '/health' or '/assets/*path'.`,
-        { cause },
-      );
-    }
-  });
-  return matchers.length === 0 ? () => false : (path) => matchers.some((matches) => matches(path) !== false);
-}
-
-function firstProblem(error: z.ZodError): SessionConfigError {
-  const issue = error.issues[0];
-  if (issue?.code === 'unrecognized_keys') {
-    const option = [...issue.path, issue.keys[0]].join('.');
-    return new SessionConfigError(option, 'does not exist. Check its spelling.');
-  }
-  const option = issue?.path.join('.') || 'options';
-  return new SessionConfigError(option, `is wrong: ${issue?.message ?? error.message}.`, { cause: error });
 }

@@ -1,12 +1,23 @@
+import { type Observable } from 'rxjs';
+import { SessionConfigError } from '../session.errors.js';
+import { parseDuration } from '../session/expiry.js';
 import { type SessionEnvironment } from '../session/session-environment.js';
+import { type ProbeFactory } from '../session/session-probe.js';
 import { SessionState } from '../session/session-state.js';
 import { createSession, type Session, type SessionData } from '../session/session.js';
+import { type ForeignAccess, liveSessionsOf } from '../session/user-sessions.js';
 import { type SessionStore } from '../stores/session-store.js';
 import { clearExpired, type ClearingOptions } from './clear-expired.js';
+import { probeOf, watchEnd } from './session-watch.js';
+import { toUserSession, type UserSession } from './user-session.js';
+
+/** A session, or its session id. */
+type SessionOrId = string | Pick<Session, 'id'>;
 
 /**
- * Sessions outside of requests: in jobs, commands, sockets and tests. What was done to them is kept by
- * `await session.save()`, since there is no response to wait for.
+ * Sessions outside of requests, in jobs, commands, sockets and tests, and sessions of others: the list of a user's
+ * sessions, and their end. What was done to an opened one is kept by `await session.save()`, since there is no response
+ * to wait for.
  *
  * @example
  * ```ts
@@ -21,6 +32,8 @@ export class Sessions {
   constructor(
     private readonly store: SessionStore,
     private readonly environment: SessionEnvironment,
+    private readonly access: ForeignAccess,
+    private readonly probes: ProbeFactory,
   ) {}
 
   /** The live session with this session key (the value of the cookie), or null. */
@@ -40,10 +53,99 @@ export class Sessions {
   }
 
   /**
+   * The live sessions into which this user logged in, the last used first. Nothing in them is secret.
+   * @throws SessionUnsupportedError when the engine cannot list
+   * @throws SessionStoreUnavailableError
+   */
+  async listByUser(userId: string | number): Promise<UserSession[]> {
+    const owner = String(userId);
+    const live = await liveSessionsOf(owner, this.access, this.environment);
+    return live
+      .toSorted((one, other) => other.lastSeenAt - one.lastSeenAt)
+      .map((record) => toUserSession(owner, record));
+  }
+
+  /**
+   * Ends the session with this session id, wherever it is used.
+   * @param userId ends it only if it is this user's; null is nobody. Whoever takes the id from a client has to pass the user
+   * who is logged in, and answers 404 for false.
+   * @returns was there such a session?
+   * @throws SessionUnsupportedError when the engine cannot end sessions of others
+   * @throws SessionStoreUnavailableError
+   *
+   * @example
+   * ```ts
+   * if (!(await sessions.revoke(id, { userId: session.userId }))) throw new NotFoundException();
+   * ```
+   */
+  async revoke(sessionId: string, options: { userId?: string | number | null } = {}): Promise<boolean> {
+    const { userId } = options;
+    const unknown = userId === undefined || userId === null;
+    // Who asks for the session of a user that is not there means nobody's, not anybody's.
+    if ('userId' in options && unknown) return false;
+    const owner = unknown ? undefined : String(userId);
+    const ended = await this.access.deleteById(sessionId, owner);
+    if (ended) this.emitRevoked(sessionId, owner ?? null);
+    return ended;
+  }
+
+  /**
+   * Ends all sessions of a user, or all but some: after a change of the password, when somebody is locked out.
+   * @param except sessions that stay, such as the one of this request
+   * @returns how many have ended
+   * @throws SessionUnsupportedError when the engine cannot end sessions of others
+   * @throws SessionStoreUnavailableError
+   */
+  async revokeAll(
+    userId: string | number,
+    { except = [] }: { except?: SessionOrId | SessionOrId[] } = {},
+  ): Promise<number> {
+    const owner = String(userId);
+    const spared = [except].flat().map((one) => (typeof one === 'string' ? one : one.id));
+    const known = await this.access.listByUser(owner);
+    const count = await this.access.deleteByUser(owner, spared);
+    for (const { id } of known) if (!spared.includes(id)) this.emitRevoked(id, owner);
+    return count;
+  }
+
+  /**
+   * Tells when a session ends, whoever ends it and wherever: emits once, about a second later, and completes. For answers
+   * and sockets that outlive the request which opened them. The store is asked as long as somebody is subscribed; while it
+   * does not answer, the session counts as alive. Through rotations it is the same session, on engines that remember moves.
+   * @param session the session of a request, or a session key
+   * @param every how often to look; default: once a second
+   *
+   * @example
+   * ```ts
+   * @Sse('news')
+   * news(@Session() session: Session) {
+   *   return this.news$.pipe(takeUntil(this.sessions.whenEnded(session)));
+   * }
+   *
+   * sessions.whenEnded(sessionKey).subscribe(() => socket.close());
+   * ```
+   */
+  whenEnded(
+    session: string | Pick<Session, 'sessionKey'>,
+    { every = 1 }: { every?: number | string } = {},
+  ): Observable<void> {
+    const interval = parseDuration(every);
+    if (interval === undefined || interval <= 0) {
+      throw new SessionConfigError('every', 'must be a number of seconds or a duration such as "5s".');
+    }
+    const isAlive = typeof session === 'string' ? this.probes(session) : probeOf(session, this.probes);
+    return watchEnd(isAlive, interval);
+  }
+
+  /**
    * Deletes the expired sessions of the store, in small batches, and resolves with how many.
    * @see clearExpired for the options and errors
    */
   clearExpired(options?: ClearingOptions): Promise<number> {
     return clearExpired(this.store, options, this.environment.emit);
+  }
+
+  private emitRevoked(sessionId: string, userId: string | null): void {
+    this.environment.emit({ type: 'ended', reason: 'revoked', sessionId, userId });
   }
 }

@@ -336,7 +336,7 @@ describe('limits', () => {
     ['a long key', (d) => d.set('123456', 1)],
     ['depth', (d) => d.set('a', [[[]]])],
     ['depth by push', (d) => (d.set('a', []), d.push('a', [[]]))],
-  ])('holds for %s', (_, action) => {
+  ])('S65: holds for %s', (_, action) => {
     const subject = new Dictionary({ ...full }, tight);
     expect(() => action(subject)).toThrow(SessionLimitError);
     expect(subject.has('c')).toBe(false);

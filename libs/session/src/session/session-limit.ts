@@ -1,4 +1,5 @@
 import { SessionsPerUserError } from '../session.errors.js';
+import { KeyLock } from '../stores/key-lock.js';
 import { type SessionRecord } from '../stores/session-store.js';
 import { lastLoginOf } from './expiry.js';
 import { type SessionEnvironment } from './session-environment.js';
@@ -16,7 +17,8 @@ export interface SessionLimit {
 /**
  * What a login has to do when it has been saved. Logins may run at the same time, in any process: each ends whatever is
  * beyond the limit in the one order that all of them see. So the last to look has seen all and leaves no surplus, and
- * what comes first in that order is ended by nobody.
+ * what comes first in that order is ended by nobody. Those of one process take turns, only to spare the store: together
+ * they would all try to end the same sessions.
  *
  * @throws SessionsPerUserError for a login that the policy refuses
  */
@@ -25,8 +27,9 @@ export function limitSessions(
   environment: SessionEnvironment,
   { max, policy }: SessionLimit,
 ): (newcomer: SessionRecord) => Promise<void> {
-  return async ({ id, userId }) => {
-    if (userId === null) return;
+  const turns = new KeyLock();
+
+  async function enforce(id: string, userId: string): Promise<void> {
     const { emit } = environment;
     const ranked = rankings[policy](await liveSessionsOf(userId, access, environment));
     const index = ranked.findIndex((record) => record.id === id);
@@ -40,6 +43,10 @@ export function limitSessions(
       if (ended) emit({ type: 'ended', reason: 'limit', sessionId, userId });
     }
     if (policy === 'reject' && Math.min(place, ranked.length) >= max) throw new SessionsPerUserError(max);
+  }
+
+  return async ({ id, userId }) => {
+    if (userId !== null) await turns.run(userId, () => enforce(id, userId));
   };
 }
 

@@ -1,5 +1,6 @@
 import { SessionRecordCorruptError } from '../session.errors.js';
 import { type EncryptionOptions, RecordCipher } from './record-cipher.js';
+import { isMeta } from './record-check.js';
 import { decodeData, encodeLogLine, encodeSnapshot } from './session-log.js';
 import { type JsonObject, type SessionChanges, type SessionMeta } from './session-store.js';
 
@@ -50,7 +51,7 @@ export class RecordCodec {
     const plain = this.cipher ? this.cipher.decrypt(text, id, 'meta') : text;
     try {
       const meta: unknown = JSON.parse(plain);
-      if (typeof meta === 'object' && meta !== null && !Array.isArray(meta)) return meta;
+      if (isMeta(meta)) return meta;
     } catch {
       // Falls through: what is not JSON is as corrupt as what is the wrong JSON. Its message would quote the text.
     }

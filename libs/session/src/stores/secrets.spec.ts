@@ -3,7 +3,7 @@ import { checkSecrets } from './secrets.js';
 
 const GOOD = randomBytes(32).toString('base64url');
 
-describe('checkSecrets', () => {
+describe('S78: checkSecrets', () => {
   it.each([
     ['43 characters of base64url', () => randomBytes(32).toString('base64url')],
     ['base64', () => randomBytes(32).toString('base64')],

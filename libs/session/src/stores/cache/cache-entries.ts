@@ -126,8 +126,8 @@ function unavailable(operation: string, fault: unknown): SessionStoreUnavailable
   const message = fault instanceof Error || isErrorLike(fault) ? fault.message : String(fault);
   return new SessionStoreUnavailableError(
     operation,
-    `the cache did not carry it out (${message.replaceAll(/v1-[0-9a-f]{64}/g, '…')}). Check that it is up and can be reached.`,
-    { cause: new Error(message.replaceAll(/v1-[0-9a-f]{64}/g, '…')) },
+    `the cache did not carry it out (${message.replaceAll(/v\d+-[0-9a-f]{64}/g, '…')}). Check that it is up and can be reached.`,
+    { cause: new Error(message.replaceAll(/v\d+-[0-9a-f]{64}/g, '…')) },
   );
 }
 

@@ -1,9 +1,10 @@
 import type { Cache } from 'cache-manager';
-import { applyChanges } from '../session-log.js';
-import { type SessionChanges, type SessionRecord, SessionStore } from '../session-store.js';
+import { type EncryptionOptions } from '../record-cipher.js';
+import { RecordCodec } from '../record-codec.js';
+import { type SessionMoved, type SessionRecord } from '../session-store.js';
+import { REMEMBERED_FOR, WholeRecordStore } from '../whole-record-store.js';
 import { CacheEntries } from './cache-entries.js';
-import { KeyLock } from '../key-lock.js';
-import { decodeRecord, encodeRecord } from './record-text.js';
+import { decodeRecord, encodeRecord, idIn } from './record-text.js';
 
 export interface CacheStoreOptions {
   /**
@@ -11,10 +12,12 @@ export interface CacheStoreOptions {
    * @default 'session:'
    */
   prefix?: string;
+  /**
+   * Encrypts data and metadata. Session id, user id and times stay readable.
+   * @default off
+   */
+  encryption?: EncryptionOptions;
 }
-
-/** How long it is remembered that a session ended or moved: longer than any request that may not know it yet. */
-const REMEMBERED_FOR = 120_000;
 
 /**
  * Keeps sessions in a cache of cache-manager, and nowhere else: what the cache forgets is gone.
@@ -23,66 +26,35 @@ const REMEMBERED_FOR = 120_000;
  * so that nothing is lost; of two processes that save one session at once, the later one wins. What was ended stays
  * ended across processes as well: every write looks afterwards whether it came too late, and takes itself back.
  */
-export class CacheStore extends SessionStore {
+export class CacheStore extends WholeRecordStore {
   private readonly entries: CacheEntries;
-  private readonly lock = new KeyLock();
+  private readonly codec: RecordCodec;
 
-  /** @throws SessionConfigError when this is no cache of cache-manager */
-  constructor(cache: Cache, { prefix = 'session:' }: CacheStoreOptions = {}) {
+  /** @throws SessionConfigError when this is no cache of cache-manager, or a secret is weak */
+  constructor(cache: Cache, { prefix = 'session:', encryption }: CacheStoreOptions = {}) {
     super();
+    this.codec = new RecordCodec(encryption);
     this.entries = new CacheEntries(cache, prefix);
   }
 
-  async load(key: string): Promise<SessionRecord | null> {
-    return this.read('load', key);
-  }
-
-  create(key: string, record: SessionRecord): Promise<boolean> {
-    return this.lock.run(key, async () => {
-      if ((await this.entries.get('create', key)) !== undefined) return false;
-      await this.put('create', key, { ...record, version: 1 });
-      return true;
-    });
-  }
-
-  save(key: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
-    return this.update('save', key, (current) => withChanges(current, changes, record));
+  async find(key: string): Promise<SessionRecord | SessionMoved | null> {
+    const record = await this.read('load', key);
+    if (record) return record;
+    // The mark is there before the entry goes.
+    const movedTo = await this.entries.get('load', moveOf(key));
+    return typeof movedTo === 'string' ? { movedTo } : null;
   }
 
   delete(key: string, id?: string): Promise<boolean> {
     return this.lock.run(key, async () => {
       const stored = await this.entries.get('delete', key);
-      const ended = id ?? idOf(stored);
+      const ended = id ?? idIn(stored);
       // First, so that whoever writes from now on finds it afterwards.
       if (ended !== undefined) await this.remember('delete', endOf(ended), '1');
       await this.entries.delete('delete', key);
       const movedTo = await this.entries.get('delete', moveOf(key));
       const deletedThere = typeof movedTo === 'string' && (await this.delete(movedTo, ended));
       return stored !== undefined || deletedThere;
-    });
-  }
-
-  override touch(key: string, { version, expiresAt, lastSeenAt }: SessionRecord): Promise<boolean> {
-    return this.update('touch', key, (current) =>
-      current.version === version && current.expiresAt < expiresAt
-        ? { ...current, expiresAt, lastSeenAt }
-        : null,
-    );
-  }
-
-  override rename(
-    key: string,
-    newKey: string,
-    changes: SessionChanges,
-    record: SessionRecord,
-  ): Promise<boolean> {
-    return this.lock.run(key, async () => {
-      const current = await this.read('rename', key);
-      if (!current || (await this.entries.get('rename', newKey)) !== undefined) return false;
-      await this.put('rename', newKey, withChanges(current, changes, record));
-      if (await this.move(key, newKey, current.id)) return true;
-      await this.entries.delete('rename', newKey);
-      return false;
     });
   }
 
@@ -96,48 +68,43 @@ export class CacheStore extends SessionStore {
     return Promise.resolve();
   }
 
-  /** Gives the old key up. False: another process has ended the session meanwhile, or moved it elsewhere. */
-  private async move(key: string, newKey: string, id: string): Promise<boolean> {
-    if ((await this.entries.get('rename', moveOf(key))) !== undefined) return false;
-    await this.remember('rename', moveOf(key), newKey);
-    await this.entries.delete('rename', key);
-    const [ended, movedTo] = await Promise.all([
-      this.entries.get('rename', endOf(id)),
-      this.entries.get('rename', moveOf(key)),
-    ]);
-    return ended === undefined && movedTo === newKey;
-  }
-
-  /** @param change null: nothing is to be written */
-  private update(
-    operation: string,
-    key: string,
-    change: (current: SessionRecord) => SessionRecord | null,
-  ): Promise<boolean> {
-    return this.lock.run(key, async () => {
-      const current = await this.read(operation, key);
-      const next = current && change(current);
-      if (!next) return false;
-      await this.put(operation, key, next);
-      const [ended, movedTo] = await Promise.all([
-        this.entries.get(operation, endOf(next.id)),
-        this.entries.get(operation, moveOf(key)),
-      ]);
-      if (ended === undefined && movedTo === undefined) return true;
-      await this.entries.delete(operation, key);
-      return false;
-    });
-  }
-
-  private async read(operation: string, key: string): Promise<SessionRecord | null> {
+  protected async read(operation: string, key: string): Promise<SessionRecord | null> {
     const stored = await this.entries.get(operation, key);
     if (stored === undefined) return null;
-    const record = decodeRecord(stored);
+    const record = decodeRecord(stored, this.codec);
     return record.expiresAt > Date.now() ? record : null;
   }
 
-  private put(operation: string, key: string, record: SessionRecord): Promise<void> {
-    return this.entries.set(operation, key, encodeRecord(record), record.expiresAt - Date.now());
+  protected async isTaken(operation: string, key: string): Promise<boolean> {
+    return (await this.entries.get(operation, key)) !== undefined;
+  }
+
+  protected put(operation: string, key: string, record: SessionRecord): Promise<void> {
+    return this.entries.set(operation, key, encodeRecord(record, this.codec), record.expiresAt - Date.now());
+  }
+
+  /** False: another process has ended the session meanwhile, or moved it. */
+  protected override async counts(operation: string, key: string, id: string): Promise<boolean> {
+    const [ended, movedTo] = await this.marks(operation, key, id);
+    if (ended === undefined && movedTo === undefined) return true;
+    await this.entries.delete(operation, key);
+    return false;
+  }
+
+  /** False: another process has ended the session meanwhile, or moved it elsewhere. */
+  protected async leave(key: string, newKey: string, id: string): Promise<boolean> {
+    if ((await this.entries.get('rename', moveOf(key))) === undefined) {
+      await this.remember('rename', moveOf(key), newKey);
+      await this.entries.delete('rename', key);
+      const [ended, movedTo] = await this.marks('rename', key, id);
+      if (ended === undefined && movedTo === newKey) return true;
+    }
+    await this.entries.delete('rename', newKey);
+    return false;
+  }
+
+  private marks(operation: string, key: string, id: string): Promise<[ended: unknown, movedTo: unknown]> {
+    return Promise.all([this.entries.get(operation, endOf(id)), this.entries.get(operation, moveOf(key))]);
   }
 
   private remember(operation: string, mark: string, text: string): Promise<void> {
@@ -148,27 +115,3 @@ export class CacheStore extends SessionStore {
 const endOf = (id: string): string => `ended:${id}`;
 const moveOf = (key: string): string => `moved:${key}`;
 const isMark = (name: string): boolean => name.startsWith('ended:') || name.startsWith('moved:');
-
-/** Whoever wrote since the load has set the deadline; only a `setExpiry` of this request goes above that. */
-function withChanges(current: SessionRecord, changes: SessionChanges, record: SessionRecord): SessionRecord {
-  const unchanged = current.version === record.version;
-  return {
-    ...current,
-    data: applyChanges(current.data, changes),
-    userId: changes.userId === undefined ? current.userId : changes.userId,
-    expiry: changes.expiry === undefined ? current.expiry : changes.expiry,
-    meta: changes.meta ?? current.meta,
-    expiresAt: unchanged || changes.expiry !== undefined ? record.expiresAt : current.expiresAt,
-    lastSeenAt: Date.now(),
-    version: current.version + 1,
-  };
-}
-
-/** Of a record that cannot be decoded, nobody knows. */
-function idOf(stored: unknown): string | undefined {
-  try {
-    return stored === undefined ? undefined : decodeRecord(stored).id;
-  } catch {
-    return undefined;
-  }
-}

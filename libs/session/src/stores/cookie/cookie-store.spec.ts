@@ -81,7 +81,7 @@ describe.each([
     );
   });
 
-  it('are void with any bit flipped, any character changed, dropped or added', () => {
+  it('S74: are void with any bit flipped, any character changed, dropped or added', () => {
     const token = store.seal(record(), NAME);
     const forgeries = [...Array(token.length).keys()].flatMap((at) => {
       const [before, after] = [token.slice(0, at), token.slice(at + 1)];
@@ -119,14 +119,14 @@ describe.each([
     }
   });
 
-  it('open under the name of their cookie only', () => {
+  it('S72: open under the name of their cookie only', () => {
     const token = store.seal(record(), NAME);
     for (const name of ['sessionid2', 'Sessionid', 'sessioni', '', '__Host-sessionid']) {
       expect(store.open(token, name)).toBeNull();
     }
   });
 
-  it('are void under another scheme, and so are those of another version', () => {
+  it('S77: are void under another scheme, and so are those of another version', () => {
     const token = store.seal(record(), NAME);
     const schemes = ['e1', 's1', 'e0', 'e2', 's2', 'n1', '__', 'E1'];
     expect(
@@ -140,7 +140,7 @@ describe.each([
     expect(other.open(token, NAME)).toBeNull();
   });
 
-  it('take no other decoding: plain or encoded JSON, a session key, a JSON web token', () => {
+  it('S75: take no other decoding: plain or encoded JSON, a session key, a JSON web token', () => {
     const json = JSON.stringify(record());
     const encoded = Buffer.from(json).toString('base64url');
     for (const foreign of [
@@ -205,7 +205,7 @@ describe('the key ring', () => {
   const after = new CookieStore({ secrets: newer });
   const later = new CookieStore({ secrets: [newest, newer] });
 
-  it('seals with the newest secret and opens with all', () => {
+  it('S76: seals with the newest secret and opens with all', () => {
     const old = before.seal(record(), NAME);
     expect(during.isToken(old)).toBe(true);
     expect(during.open(old, NAME)).toMatchObject({ userId: 'ada' });
@@ -217,7 +217,7 @@ describe('the key ring', () => {
     expect(before.open(resealed, NAME)).toBeNull();
   });
 
-  it('opens nothing any more of a secret that was removed', () => {
+  it('S80: opens nothing any more of a secret that was removed', () => {
     const old = before.seal(record(), NAME);
     expect(after.isToken(old)).toBe(false);
     expect(after.open(old, NAME)).toBeNull();
@@ -230,7 +230,7 @@ describe('the key ring', () => {
     expect(during.open([old[0], current[1], old[2]].join('.'), NAME)).toBeNull();
   });
 
-  it('is the same in every process that has the secrets', () => {
+  it('S79: is the same in every process that has the secrets', () => {
     expect(new CookieStore({ secrets: newer }).open(after.seal(record(), NAME), NAME)).not.toBeNull();
   });
 });
@@ -250,7 +250,7 @@ describe('a content that is sealed well and yet none of ours', () => {
     ['data that are a list', Buffer.from('\0["id",null,null,1,1,1,null,1,[]]')],
     ['no deflated text', Buffer.from('\u0001????')],
     ['a bomb of 20 MB', deflated(`["id",null,null,1,1,1,null,1,{"a":"${'a'.repeat(20_000_000)}"}]`)],
-  ])('%s is corrupt, and tells nothing', (_what, content) => {
+  ])('S66: %s is corrupt, and tells nothing', (_what, content) => {
     const token = format.seal(content, NAME);
     const before = process.memoryUsage().arrayBuffers;
     const open = (): unknown => storeWith({ compress: true }).open(token, NAME);
@@ -259,7 +259,7 @@ describe('a content that is sealed well and yet none of ours', () => {
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(10_000_000);
   });
 
-  it('is not looked at unless it is sealed well', () => {
+  it('S66: is not looked at unless it is sealed well', () => {
     const bomb = deflated(`"${'a'.repeat(1_000_000)}"`);
     const other = new TokenFormat(new KeyRing([secret()], 'encrypt', 'cookie'), 'encrypt');
     expect(storeWith({ compress: true }).open(other.seal(bomb, NAME), NAME)).toBeNull();
@@ -288,7 +288,7 @@ describe('compression', () => {
   });
 });
 
-it('gives every content a key and a nonce of its own', () => {
+it('S84: gives every content a key and a nonce of its own', () => {
   const key = randomBytes(32);
   const seen = new Set<string>();
   for (let round = 0; round < 20_000; round += 1) {
@@ -297,7 +297,7 @@ it('gives every content a key and a nonce of its own', () => {
   expect(seen.size).toBe(20_000);
 });
 
-it('does not take a signature of the same key for another purpose', () => {
+it('S72: does not take a signature of the same key for another purpose', () => {
   const { newest } = new KeyRing([SECRET], 'sign', 'cookie');
   const content = Buffer.from('\0["id",null,null,1,1,99999999999999,null,1,{}]');
   const forged = createHmac('sha256', newest.bytes).update(content).digest();

@@ -1,7 +1,7 @@
 import { type FactoryProvider } from '@nestjs/common';
 import { type SessionEngine } from '../session-engine.js';
 import { type CallbackStore, checkCallbackStore } from './callback-store.js';
-import { ExpressStore } from './express-store.js';
+import { ExpressStore, type ExpressStoreOptions } from './express-store.js';
 
 /** A store from a factory, for what has to be injected: a pool, a client, a configuration. */
 export interface ExpressStoreEngineFactory extends Pick<SessionEngine, 'imports' | 'inject'> {
@@ -23,15 +23,18 @@ export interface ExpressStoreEngineFactory extends Pick<SessionEngine, 'imports'
  * }))
  * ```
  */
-export function expressStoreEngine(store: CallbackStore | ExpressStoreEngineFactory): SessionEngine {
+export function expressStoreEngine(
+  store: CallbackStore | ExpressStoreEngineFactory,
+  options: ExpressStoreOptions = {},
+): SessionEngine {
   if (typeof store === 'object' && store !== null && 'useFactory' in store) {
     const { useFactory, ...wiring } = store;
     return {
       ...wiring,
       useFactory: async (...dependencies: Parameters<typeof useFactory>) =>
-        new ExpressStore(await useFactory(...dependencies)),
+        new ExpressStore(await useFactory(...dependencies), options),
     };
   }
   checkCallbackStore(store);
-  return { useFactory: () => new ExpressStore(store) };
+  return { useFactory: () => new ExpressStore(store, options) };
 }

@@ -1,6 +1,8 @@
 import { SessionRecordCorruptError } from '../../session.errors.js';
-import { applyChanges } from '../session-log.js';
-import { type SessionChanges, type SessionRecord, SessionStore } from '../session-store.js';
+import { type EncryptionOptions } from '../record-cipher.js';
+import { RecordCodec } from '../record-codec.js';
+import { type SessionMoved, type SessionRecord } from '../session-store.js';
+import { REMEMBERED_FOR, WholeRecordStore } from '../whole-record-store.js';
 import {
   type CallbackStore,
   checkCallbackStore,
@@ -9,13 +11,17 @@ import {
   pruneIn,
   setIn,
 } from './callback-store.js';
-import { KeyLock } from '../key-lock.js';
 import { type Content, fromPayload, toPayload } from './payload.js';
 
-const STORE_KEY = /^v\d+-[0-9a-f]{64}$/;
+export interface ExpressStoreOptions {
+  /**
+   * Encrypts data and metadata. Session id, user id and times stay readable.
+   * @default off
+   */
+  encryption?: EncryptionOptions;
+}
 
-/** How long an old key leads to the new one: longer than any request that may not know it yet. */
-const FORWARDED_FOR = 120_000;
+const STORE_KEY = /^v\d+-[0-9a-f]{64}$/;
 
 /**
  * Keeps sessions in a store that was written for express-session, under their store keys.
@@ -24,64 +30,35 @@ const FORWARDED_FOR = 120_000;
  * nothing is lost and nothing dead is revived. Across processes, a write that falls between another one's get and set is
  * lost; if it was the end of the session, the session comes back.
  *
- * @throws SessionConfigError when it is no such store
+ * A touch goes by way of `set`: a store's own `touch` moves its deadline, and with many of them not the one in the record.
+ *
+ * @throws SessionConfigError when it is no such store, or a secret is weak
  */
-export class ExpressStore extends SessionStore {
-  private readonly lock = new KeyLock();
+export class ExpressStore extends WholeRecordStore {
+  private readonly codec: RecordCodec;
 
-  constructor(private readonly store: CallbackStore) {
+  constructor(
+    private readonly store: CallbackStore,
+    { encryption }: ExpressStoreOptions = {},
+  ) {
     super();
     checkCallbackStore(store);
+    this.codec = new RecordCodec(encryption);
   }
 
-  load(key: string): Promise<SessionRecord | null> {
-    return this.readRecord('load', key);
-  }
-
-  create(key: string, record: SessionRecord): Promise<boolean> {
-    return this.lock.run(key, async () => {
-      if (await this.isTaken('create', key)) return false;
-      await this.put('create', key, record);
-      return true;
-    });
-  }
-
-  save(key: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
-    return this.update('save', key, (current) => withChanges(current, changes, record));
+  async find(key: string): Promise<SessionRecord | SessionMoved | null> {
+    const content = await this.get('load', key);
+    return content !== null && 'movedTo' in content ? { movedTo: content.movedTo } : content;
   }
 
   delete(key: string): Promise<boolean> {
     return this.lock.run(key, async () => {
-      const content = await this.read('delete', key).catch(ifCorrupt('corrupt' as const));
+      const content = await this.get('delete', key).catch(ifCorrupt('corrupt' as const));
       if (content !== null && content !== 'corrupt' && 'movedTo' in content)
         return this.delete(content.movedTo);
       // Even if there is nothing: a process with another clock may see something.
       await destroyIn(this.store, 'delete', key);
       return content !== null;
-    });
-  }
-
-  /** By way of `set`: a store's own `touch` moves its deadline, and with many of them not the one in the record. */
-  override touch(key: string, { version, expiresAt, lastSeenAt }: SessionRecord): Promise<boolean> {
-    return this.update('touch', key, (current) =>
-      current.version === version && current.expiresAt < expiresAt
-        ? { ...current, expiresAt, lastSeenAt }
-        : null,
-    );
-  }
-
-  override rename(
-    key: string,
-    newKey: string,
-    changes: SessionChanges,
-    record: SessionRecord,
-  ): Promise<boolean> {
-    return this.lock.run(key, async () => {
-      const current = await this.readRecord('rename', key);
-      if (!current || (await this.isTaken('rename', newKey))) return false;
-      await this.put('rename', newKey, withChanges(current, changes, record));
-      await this.put('rename', key, { movedTo: newKey, expiresAt: Date.now() + FORWARDED_FOR });
-      return true;
     });
   }
 
@@ -91,42 +68,33 @@ export class ExpressStore extends SessionStore {
     return 0;
   }
 
-  /** @param change null: nothing is to be written */
-  private update(
-    operation: string,
-    key: string,
-    change: (current: SessionRecord) => SessionRecord | null,
-  ): Promise<boolean> {
-    return this.lock.run(key, async () => {
-      const current = await this.readRecord(operation, key);
-      const next = current && change(current);
-      if (next) await this.put(operation, key, next);
-      return next !== null;
-    });
+  protected async read(operation: string, key: string): Promise<SessionRecord | null> {
+    const content = await this.get(operation, key);
+    return content === null || 'movedTo' in content ? null : content;
   }
 
-  private isTaken(operation: string, key: string): Promise<boolean> {
-    return this.read(operation, key)
+  protected isTaken(operation: string, key: string): Promise<boolean> {
+    return this.get(operation, key)
       .then((content) => content !== null)
       .catch(ifCorrupt(true));
   }
 
-  private async readRecord(operation: string, key: string): Promise<SessionRecord | null> {
-    const content = await this.read(operation, key);
-    return content === null || 'movedTo' in content ? null : content;
-  }
-
-  private async read(operation: string, key: string): Promise<Content | null> {
-    // Stores make file names and queries of it.
-    if (!STORE_KEY.test(key)) throw new TypeError('This is no store key, so no store is asked for it.');
-    const content = fromPayload(await getFrom(this.store, operation, key));
-    return content !== null && content.expiresAt > Date.now() ? content : null;
-  }
-
-  private put(operation: string, key: string, content: Content): Promise<void> {
+  protected put(operation: string, key: string, content: Content): Promise<void> {
     // Of a deadline that has passed, every store thinks something else; some take it for none.
     if (content.expiresAt <= Date.now()) return destroyIn(this.store, operation, key);
-    return setIn(this.store, operation, key, toPayload(content));
+    return setIn(this.store, operation, key, toPayload(content, this.codec));
+  }
+
+  protected async leave(key: string, newKey: string): Promise<boolean> {
+    await this.put('rename', key, { movedTo: newKey, expiresAt: Date.now() + REMEMBERED_FOR });
+    return true;
+  }
+
+  private async get(operation: string, key: string): Promise<Content | null> {
+    // Stores make file names and queries of it.
+    if (!STORE_KEY.test(key)) throw new TypeError('This is no store key, so no store is asked for it.');
+    const content = fromPayload(await getFrom(this.store, operation, key), this.codec);
+    return content !== null && content.expiresAt > Date.now() ? content : null;
   }
 }
 
@@ -134,21 +102,5 @@ function ifCorrupt<Answer>(answer: Answer): (error: unknown) => Answer {
   return (error) => {
     if (error instanceof SessionRecordCorruptError) return answer;
     throw error;
-  };
-}
-
-/** Whoever wrote since the load has set the deadline; only a `setExpiry` of this request goes above that. */
-function withChanges(current: SessionRecord, changes: SessionChanges, record: SessionRecord): SessionRecord {
-  const { userId = current.userId, expiry = current.expiry, meta = current.meta } = changes;
-  const decides = current.version === record.version || changes.expiry !== undefined;
-  return {
-    ...current,
-    data: applyChanges(current.data, changes),
-    userId,
-    expiry,
-    meta,
-    expiresAt: decides ? record.expiresAt : current.expiresAt,
-    lastSeenAt: Date.now(),
-    version: current.version + 1,
   };
 }

@@ -1,4 +1,5 @@
-import { decodeData, encodeSnapshot } from '../session-log.js';
+import { hasRecordFields } from '../record-check.js';
+import { type RecordCodec } from '../record-codec.js';
 import { type SessionRecord } from '../session-store.js';
 import { corruptRecord } from './store-errors.js';
 
@@ -12,13 +13,16 @@ export interface Forward {
 export type Content = SessionRecord | Forward;
 
 /**
- * A session as express-session stores know it. Ours is under one name, and its data is text: no key in it can clash
- * with `cookie` or with what stores add, and no store changes what it has no room for.
+ * A session as express-session stores know it. Ours is under one name, and its data and meta are text: no key in them
+ * can clash with `cookie` or with what stores add, and no store changes what it has no room for.
  */
 export interface Payload {
   cookie: StoredCookie;
-  nestSession: Forward | (Omit<SessionRecord, 'data'> & { data: string });
+  nestSession: Forward | Kept;
 }
+
+/** Not every store keeps a null. */
+type Kept = Omit<SessionRecord, 'data' | 'meta'> & { data: string; meta?: string | null };
 
 /** Later dates do not fit the columns of some stores. */
 const LAST_MOMENT = Date.UTC(9999, 11, 31);
@@ -46,12 +50,16 @@ export class StoredCookie {
 }
 
 /** A new object with every call, for stores write into what they are given. */
-export function toPayload(content: Content): Payload {
+export function toPayload(content: Content, codec: RecordCodec): Payload {
   const expiresAt = Math.min(content.expiresAt, LAST_MOMENT);
   return {
     cookie: new StoredCookie(new Date(expiresAt), Math.max(1, Math.ceil(expiresAt - Date.now()))),
-    nestSession: 'movedTo' in content ? content : { ...content, data: encodeSnapshot(content.data) },
+    nestSession: 'movedTo' in content ? content : toKept(content, codec),
   };
+}
+
+function toKept({ data, meta, ...rest }: SessionRecord, codec: RecordCodec): Kept {
+  return { ...rest, data: codec.encodeSnapshot(data, rest.id), meta: codec.encodeMeta(meta, rest.id) };
 }
 
 /**
@@ -60,7 +68,7 @@ export function toPayload(content: Content): Payload {
  * @returns null when it is none
  * @throws SessionRecordCorruptError when it is not what `toPayload` made
  */
-export function fromPayload(session: unknown): Content | null {
+export function fromPayload(session: unknown, codec: RecordCodec): Content | null {
   if (!session) return null;
   if (typeof session !== 'object') throw corruptRecord();
   const { cookie, nestSession } = session as Partial<Payload>;
@@ -70,15 +78,14 @@ export function fromPayload(session: unknown): Content | null {
   const { id, userId, data, expiry, createdAt, lastSeenAt, expiresAt, version, meta } = nestSession;
   return {
     id,
-    // Not every store keeps a null.
     userId: userId ?? null,
-    data: decodeData(data, ''),
+    data: codec.decodeData(data, '', id),
     expiry: expiry ?? null,
     createdAt,
     lastSeenAt,
     expiresAt,
     version,
-    meta: meta ?? {},
+    meta: codec.decodeMeta(meta ?? null, id),
   };
 }
 
@@ -88,12 +95,17 @@ function isForward(kept: Payload['nestSession'] | undefined): kept is Forward {
   );
 }
 
-function isKept(kept: Payload['nestSession'] | undefined): kept is Exclude<Payload['nestSession'], Forward> {
-  const { id, data, ...others } = (kept ?? {}) as Partial<Record<string, unknown>>;
-  const numbers = ['createdAt', 'lastSeenAt', 'expiresAt', 'version'];
+function isKept(kept: Payload['nestSession'] | undefined): kept is Kept {
+  const {
+    data,
+    meta,
+    userId = null,
+    expiry = null,
+    ...others
+  } = (kept ?? {}) as Partial<Record<string, unknown>>;
   return (
-    typeof id === 'string' &&
     typeof data === 'string' &&
-    numbers.every((name) => Number.isFinite(others[name]))
+    (typeof meta === 'string' || meta === undefined || meta === null) &&
+    hasRecordFields({ ...others, userId, expiry })
   );
 }

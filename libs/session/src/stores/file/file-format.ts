@@ -10,11 +10,13 @@ import { type SessionExpiry } from '../session-store.js';
  * that was cut short, by the end of its writer or of the disk, from one that was spoiled.
  */
 
-/** The record as of the last fold. Its payload is the snapshot. */
+/** The record as of the last fold. Its payload is the snapshot, which is encrypted if the engine is told to. */
 export interface Head {
   format: typeof FORMAT;
   /** The session's file name. Where the file has another one, it is only a signpost to this one. */
   name: string;
+  /** In a signpost: the name that it stands under. */
+  signpostAt?: string;
   id: string;
   userId: string | null;
   expiry: SessionExpiry;
@@ -22,6 +24,8 @@ export interface Head {
   lastSeenAt: number;
   expiresAt: number;
   version: number;
+  /** As a text, encrypted like the payload; null when there is none. */
+  meta: string | null;
 }
 
 interface EntryBase {
@@ -39,6 +43,7 @@ export interface SaveEntry extends EntryBase {
   expiresAt: number;
   expiry?: SessionExpiry;
   userId?: string | null;
+  meta?: string | null;
   /** The session's next file name. */
   moveTo?: string;
 }
@@ -72,8 +77,8 @@ export interface TakeoverEntry extends EntryBase {
 
 export type Entry = SaveEntry | TouchEntry | EndEntry | SealEntry | TakeoverEntry;
 
-export interface Line<Meta> {
-  meta: Meta;
+export interface Line<Fields> {
+  fields: Fields;
   payload: string;
 }
 
@@ -93,37 +98,37 @@ export function encodeEntry(entry: Entry, payload: string): string {
 export function decodeFile(text: string): { head: Line<Head>; entries: Line<Entry>[] } {
   const [first = '', ...rest] = text.split('\n');
   const head = decodeLine<Head>(first);
-  if (head?.meta.format !== FORMAT) throw corrupt();
+  if (head?.fields.format !== FORMAT || typeof head.fields.name !== 'string') throw corrupt();
   const entries = rest.map((line) => decodeLine<Entry>(line)).filter((entry) => entry !== null);
   return { head, entries };
 }
 
-function encodeLine(meta: object, payload: string): string {
-  const body = `${JSON.stringify(meta)}\t${payload}`;
+function encodeLine(fields: object, payload: string): string {
+  const body = `${JSON.stringify(fields)}\t${payload}`;
   return `${body.length} ${body}`;
 }
 
 /** Null: it was cut short, so nobody was ever told that it was written. */
-function decodeLine<Meta extends object>(line: string): Line<Meta> | null {
+function decodeLine<Fields extends object>(line: string): Line<Fields> | null {
   const [, length, body] = /^(\d*)(?: (.*))?$/s.exec(line) ?? [];
   if (length === undefined) throw corrupt();
   if (body === undefined || body.length < Number(length)) return null;
   const tab = body.indexOf('\t');
   if (body.length > Number(length) || tab === -1) throw corrupt();
-  return { meta: parseMeta(body.slice(0, tab)) as Meta, payload: body.slice(tab + 1) };
+  return { fields: parseFields(body.slice(0, tab)) as Fields, payload: body.slice(tab + 1) };
 }
 
-function parseMeta(text: string): object {
+function parseFields(text: string): object {
   try {
-    const meta: unknown = JSON.parse(text);
-    if (typeof meta === 'object' && meta !== null) return meta;
+    const fields: unknown = JSON.parse(text);
+    if (typeof fields === 'object' && fields !== null) return fields;
   } catch {
     // The parser's message quotes the file, so it is not passed on.
   }
   throw corrupt();
 }
 
-function corrupt(): SessionRecordCorruptError {
+export function corrupt(): SessionRecordCorruptError {
   return new SessionRecordCorruptError(
     'A session file could not be decoded. The session is treated as absent and its file left for inspection.',
   );

@@ -1,14 +1,20 @@
 import { SessionConfigError, SessionRecordCorruptError } from '../../session.errors.js';
-import { encodeLogLine } from '../session-log.js';
-import { type SessionChanges, type SessionRecord, SessionStore } from '../session-store.js';
+import { type EncryptionOptions } from '../record-cipher.js';
+import { RecordCodec } from '../record-codec.js';
+import {
+  type SessionChanges,
+  type SessionMoved,
+  type SessionRecord,
+  SessionStore,
+} from '../session-store.js';
 import { checkDirectory } from './directory-check.js';
 import { toStoreError } from './file-errors.js';
-import { encodeNew, isLive, toRecord } from './file-state.js';
+import { encodeNew, type FileState, isLive, movedFrom, toRecord } from './file-state.js';
 import { SessionDirectory } from './session-directory.js';
 import { type NewEntry } from './session-file.js';
 import { SessionWrites } from './session-writes.js';
 import { Sweep } from './sweep.js';
-import { sessionsOf } from './user-scan.js';
+import { sessionsOf, sessionWithId } from './user-scan.js';
 
 export interface FileStoreOptions {
   /** Where the files go. It has to exist, on a local disk, closed to other users: `mkdir -m 700`. */
@@ -19,6 +25,11 @@ export interface FileStoreOptions {
    * @default false
    */
   fsync?: boolean;
+  /**
+   * Encrypts data and metadata. Session id, user id and times stay readable.
+   * @default off: the files are as readable as their owner allows
+   */
+  encryption?: EncryptionOptions;
 }
 
 /**
@@ -27,32 +38,41 @@ export interface FileStoreOptions {
  * A write is one append to that file, which the operating system puts in order with those of all other processes; what
  * it amounts to follows from what precedes it. So nothing is locked, and nobody waits but for a file that is being folded.
  *
- * @throws SessionConfigError when the directory is missing, or not fit for sessions
+ * @throws SessionConfigError when the directory is missing, or not fit for sessions, or a secret is weak
  */
 export class FileStore extends SessionStore {
+  override readonly remembersMoves = true;
+  private readonly codec: RecordCodec;
   private readonly directory: SessionDirectory;
   private readonly writes: SessionWrites;
   private readonly sweep: Sweep;
 
-  constructor({ directory, fsync = false }: FileStoreOptions) {
+  constructor({ directory, fsync = false, encryption }: FileStoreOptions) {
     super();
     if (typeof fsync !== 'boolean') throw new SessionConfigError('fsync', 'must be true or false.');
+    this.codec = new RecordCodec(encryption);
     this.directory = new SessionDirectory(checkDirectory(directory), fsync);
-    this.writes = new SessionWrites(this.directory);
+    this.writes = new SessionWrites(this.directory, this.codec);
     this.sweep = new Sweep(this.directory, (name) => this.writes.end(name, { onlyExpired: true }));
   }
 
   load(key: string): Promise<SessionRecord | null> {
     return this.attempt('load', () => {
       const name = this.directory.nameOf(key);
-      const file = this.directory.open(name, 'read');
-      if (file === null) return null;
-      try {
-        const state = file.read();
-        return isLive(state, name) ? toRecord(state) : null;
-      } finally {
-        file.close();
-      }
+      const state = this.stateOf(name);
+      return state && isLive(state, name) ? toRecord(state, this.codec) : null;
+    });
+  }
+
+  override find(key: string): Promise<SessionRecord | SessionMoved | null> {
+    return this.attempt('load', () => {
+      const name = this.directory.nameOf(key);
+      const state = this.stateOf(name);
+      if (state === null) return null;
+      if (isLive(state, name)) return toRecord(state, this.codec);
+      const newName = movedFrom(state, name);
+      const movedTo = newName && this.directory.keyOf(newName);
+      return movedTo ? { movedTo } : null;
     });
   }
 
@@ -60,7 +80,10 @@ export class FileStore extends SessionStore {
   create(key: string, record: SessionRecord): Promise<boolean> {
     return this.attempt('create', async () => {
       const name = this.directory.nameOf(key);
-      const temporary = await this.directory.writeTemporary(encodeNew(name, record), record.expiresAt);
+      const temporary = await this.directory.writeTemporary(
+        encodeNew(name, record, this.codec),
+        record.expiresAt,
+      );
       try {
         return await this.directory.publish(temporary, name);
       } finally {
@@ -73,8 +96,8 @@ export class FileStore extends SessionStore {
     return this.attempt('save', () =>
       this.writes.change(
         this.directory.nameOf(key),
-        () => saveEntry(changes, record),
-        encodeLogLine(changes),
+        this.saveEntry(changes, record),
+        this.codec.encodeLogLine(changes, record.id),
       ),
     );
   }
@@ -114,8 +137,10 @@ export class FileStore extends SessionStore {
   ): Promise<boolean> {
     return this.attempt('rename', () => {
       const newName = this.directory.nameOf(newKey);
-      const entry = (): NewEntry => ({ ...saveEntry(changes, record), moveTo: newName });
-      return this.writes.move(this.directory.nameOf(key), newName, entry, encodeLogLine(changes));
+      const saved = this.saveEntry(changes, record);
+      const entry = (): NewEntry => ({ ...saved(), moveTo: newName });
+      const line = this.codec.encodeLogLine(changes, record.id);
+      return this.writes.move(this.directory.nameOf(key), newName, entry, line);
     });
   }
 
@@ -124,7 +149,7 @@ export class FileStore extends SessionStore {
       // By session id, for one that is being renamed may be met twice.
       const found = new Map<string, SessionRecord>();
       for await (const { state } of sessionsOf(this.directory, userId)) {
-        const record = unlessCorrupt(() => toRecord(state));
+        const record = unlessCorrupt(() => toRecord(state, this.codec));
         if (record) found.set(record.id, record);
       }
       return [...found.values()];
@@ -143,8 +168,39 @@ export class FileStore extends SessionStore {
     });
   }
 
+  override deleteById(id: string, userId?: string): Promise<boolean> {
+    return this.attempt('end a session by its id', async () => {
+      const condition = userId === undefined ? {} : { onlyUser: userId };
+      for await (const { name } of sessionWithId(this.directory, id, userId)) {
+        if (await this.writes.end(name, condition, id)) return true;
+      }
+      return false;
+    });
+  }
+
   override clearExpired(batchSize: number): Promise<number> {
     return this.attempt('clear expired sessions', () => this.sweep.next(batchSize));
+  }
+
+  private stateOf(name: string): FileState | null {
+    const file = this.directory.open(name, 'read');
+    try {
+      return file && file.read();
+    } finally {
+      file?.close();
+    }
+  }
+
+  private saveEntry(
+    { expiry, userId, meta }: SessionChanges,
+    { id, version, expiresAt }: SessionRecord,
+  ): () => NewEntry & { op: 'save' } {
+    const given = {
+      ...(expiry !== undefined && { expiry }),
+      ...(userId !== undefined && { userId }),
+      ...(meta !== undefined && { meta: this.codec.encodeMeta(meta, id) }),
+    };
+    return () => ({ op: 'save', at: Date.now(), loadedVersion: version, expiresAt, ...given });
   }
 
   private async attempt<Result>(operation: string, work: () => Result | Promise<Result>): Promise<Result> {
@@ -154,20 +210,6 @@ export class FileStore extends SessionStore {
       throw toStoreError(operation, this.directory.path, error);
     }
   }
-}
-
-function saveEntry(
-  { expiry, userId }: SessionChanges,
-  { version, expiresAt }: SessionRecord,
-): NewEntry & { op: 'save' } {
-  return {
-    op: 'save',
-    at: Date.now(),
-    loadedVersion: version,
-    expiresAt,
-    ...(expiry !== undefined && { expiry }),
-    ...(userId !== undefined && { userId }),
-  };
 }
 
 function unlessCorrupt<Result>(work: () => Result): Result | undefined {

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type RecordCodec } from '../record-codec.js';
 import { unavailable } from './file-errors.js';
 import { encodeFolded, type FileState } from './file-state.js';
 import { hasGone, LEASE, thisProcess } from './process-identity.js';
@@ -19,22 +20,31 @@ const LATEST = LEASE / 3;
 const LONGEST_PAUSE = 32;
 
 /** Replaces the file, unless somebody else is at it. */
-export async function fold(directory: SessionDirectory, file: SessionFile, before: FileState): Promise<void> {
+export async function fold(
+  directory: SessionDirectory,
+  codec: RecordCodec,
+  file: SessionFile,
+  before: FileState,
+): Promise<void> {
   // First the temporary file, which takes the space: a file that is sealed on a full disk could not be replaced.
-  const temporary = await write(directory, before);
+  const temporary = await write(directory, codec, before);
   try {
     const { outcome, state } = file.append({ op: 'seal', owner: thisProcess, at: Date.now() });
     if (outcome !== 'applied') return;
     // The seal itself is one more.
     if (state.applied === before.applied + 1) await replace(directory, file, state, temporary);
-    else await replace(directory, file, state, await write(directory, state));
+    else await replace(directory, file, state, await write(directory, codec, state));
   } finally {
     directory.removeTemporary(temporary);
   }
 }
 
 /** Waits until a sealed file is replaced; does it itself where the one who was to do it is gone. */
-export async function untilReplaced(directory: SessionDirectory, file: SessionFile): Promise<void> {
+export async function untilReplaced(
+  directory: SessionDirectory,
+  codec: RecordCodec,
+  file: SessionFile,
+): Promise<void> {
   let takeover: string | undefined;
   for (let pause = 1; directory.holds(file); pause = Math.min(2 * pause, LONGEST_PAUSE)) {
     const state = file.read();
@@ -42,15 +52,15 @@ export async function untilReplaced(directory: SessionDirectory, file: SessionFi
     if (responsible === undefined) {
       takeover = file.write({ op: 'takeover', owner: thisProcess, at: Date.now() });
     } else if (responsible.tag === takeover) {
-      await replace(directory, file, state, await write(directory, state));
+      await replace(directory, file, state, await write(directory, codec, state));
     } else {
       await sleep(pause);
     }
   }
 }
 
-function write(directory: SessionDirectory, state: FileState): Promise<string> {
-  return directory.writeTemporary(encodeFolded(state), state.head.expiresAt);
+function write(directory: SessionDirectory, codec: RecordCodec, state: FileState): Promise<string> {
+  return directory.writeTemporary(encodeFolded(state, codec), state.head.expiresAt);
 }
 
 async function replace(

@@ -44,6 +44,11 @@ export class SessionDirectory {
     return STORE_KEY.test(key) ? key : `x-${createHash('sha256').update(key).digest('hex')}`;
   }
 
+  /** The store key that has this name; null when it is the name of something else. */
+  keyOf(name: string): string | null {
+    return STORE_KEY.test(name) ? name : null;
+  }
+
   pathOf(name: string): string {
     const digits = name.indexOf('-') + 1;
     return join(this.path, name.slice(digits, digits + 2), name);

@@ -1,10 +1,12 @@
 import { SessionError } from '../../session.errors.js';
+import { type RecordCodec } from '../record-codec.js';
 import { systemErrorCode } from './file-errors.js';
 import { type EndEntry } from './file-format.js';
 import { encodeSignpost, type FileState } from './file-state.js';
 import { fold, untilReplaced } from './seal.js';
 import { type SessionDirectory } from './session-directory.js';
 import { type NewEntry, type SessionFile } from './session-file.js';
+import { SIGNPOST_KEPT } from './sweep.js';
 
 /** A file is folded when what is in it beside the snapshot is longer than this (most of a block of the disk) … */
 const SHORT_LOG = 3500;
@@ -15,7 +17,10 @@ type EndCondition = Pick<EndEntry, 'onlyExpired' | 'onlyUser'>;
 
 /** Writes to sessions that are there, whoever else does at the same time. All of it is false where there is none. */
 export class SessionWrites {
-  constructor(private readonly directory: SessionDirectory) {}
+  constructor(
+    private readonly directory: SessionDirectory,
+    private readonly codec: RecordCodec,
+  ) {}
 
   /** @param entry stated anew for every file that it is tried on */
   change(name: string, entry: () => NewEntry, line = ''): Promise<boolean> {
@@ -24,7 +29,7 @@ export class SessionWrites {
       if (outcome !== 'applied') return outcome === 'sealed' ? 'sealed' : false;
       await this.directory.flush(file);
       file.noteDeadline(state.head.expiresAt);
-      if (wantsFolding(state)) await quietly(() => fold(this.directory, file, state));
+      if (wantsFolding(state)) await quietly(() => fold(this.directory, this.codec, file, state));
       return true;
     });
   }
@@ -75,7 +80,7 @@ export class SessionWrites {
       try {
         const result = await step(file);
         if (typeof result === 'boolean') return result;
-        await untilReplaced(this.directory, file);
+        await untilReplaced(this.directory, this.codec, file);
       } finally {
         file.close();
       }
@@ -91,10 +96,10 @@ export class SessionWrites {
     }
   }
 
-  /** So that a session that is ended under its old key, by a request that knows no other, is found. */
+  /** So that a session is found by a request that knows only its old key, above all by one that ends it. */
   private async leaveSignpost(name: string, state: FileState): Promise<void> {
-    const now = Date.now();
-    const signpost = await this.directory.writeTemporary(encodeSignpost(state, now), now);
+    const text = encodeSignpost(state, name);
+    const signpost = await this.directory.writeTemporary(text, Date.now() + SIGNPOST_KEPT);
     await this.directory.replace(signpost, name);
   }
 }

@@ -6,7 +6,7 @@ import { walk } from './walk.js';
 
 const HOUR = 3_600_000;
 /** Long after the last request that knew the old name of a session. */
-const SIGNPOST_KEPT = HOUR;
+export const SIGNPOST_KEPT = HOUR;
 const ORPHAN_KEPT = HOUR;
 /** So long what cannot be read can be inspected. */
 const GARBAGE_KEPT = 24 * HOUR;

@@ -1,5 +1,6 @@
 import { SessionRecordCorruptError } from '../../session.errors.js';
 import { systemErrorCode } from './file-errors.js';
+import { type Head } from './file-format.js';
 import { type FileState, isLive, replay } from './file-state.js';
 import { type SessionDirectory } from './session-directory.js';
 import { walk } from './walk.js';
@@ -10,21 +11,41 @@ interface Found {
   state: FileState;
 }
 
+/** The live sessions of a user. */
+export function sessionsOf(directory: SessionDirectory, userId: string): AsyncGenerator<Found> {
+  return sessionsThat(directory, (head) => head.userId === userId, userId);
+}
+
+/** The live session with this id, if it is bound to this user. */
+export function sessionWithId(
+  directory: SessionDirectory,
+  id: string,
+  userId: string | undefined,
+): AsyncGenerator<Found> {
+  const matches = (head: Head): boolean => head.id === id && (userId === undefined || head.userId === userId);
+  return sessionsThat(directory, matches, id);
+}
+
 /**
- * The live sessions of a user, found by looking into every file: nothing beside them could be out of step with them.
- * A session that is renamed during the walk is met under its old name, its new name, or both.
+ * Found by looking into every file: nothing beside them could be out of step with them. A session that is renamed
+ * during the walk is met under its old name, its new name, or both.
+ * @param word a text of the head that all of them share
  */
-export async function* sessionsOf(directory: SessionDirectory, userId: string): AsyncGenerator<Found> {
-  const quoted = JSON.stringify(userId);
+async function* sessionsThat(
+  directory: SessionDirectory,
+  matches: (head: Head) => boolean,
+  word: string,
+): AsyncGenerator<Found> {
+  const quoted = JSON.stringify(word);
   for await (const { name } of walk(directory)) {
     const found = liveSession(directory, name, (text) => mayConcern(text, name, quoted));
-    if (found?.state.head.userId === userId) yield found;
+    if (found && matches(found.state.head)) yield found;
   }
 }
 
-/** Sorts out most files without decoding them. Those that lead to another name say nothing of the user. */
-function mayConcern(text: string, name: string, quotedUserId: string): boolean {
-  return text.includes(quotedUserId) || !text.includes(`"name":"${name}"`) || text.includes('"moveTo":');
+/** Sorts out most files without decoding them. Those that lead to another name say little of the session. */
+function mayConcern(text: string, name: string, quoted: string): boolean {
+  return text.includes(quoted) || !text.includes(`"name":"${name}"`) || text.includes('"moveTo":');
 }
 
 function liveSession(

@@ -1,6 +1,12 @@
 import { SessionConfigError } from '../../session.errors.js';
-import { applyChanges, decodeData, encodeSnapshot } from '../session-log.js';
-import { type SessionChanges, type SessionRecord, SessionStore } from '../session-store.js';
+import { changedRecord } from '../changed-record.js';
+import { plainCodec } from '../record-codec.js';
+import {
+  type SessionChanges,
+  type SessionMoved,
+  type SessionRecord,
+  SessionStore,
+} from '../session-store.js';
 
 export interface MemoryStoreOptions {
   /**
@@ -16,10 +22,14 @@ export interface MemoryStoreOptions {
   now?: () => number;
 }
 
-/** The data as text: no caller can change what is kept, and it went through JSON as in every other store. */
-type Kept = Omit<SessionRecord, 'data'> & { data: string };
+/** Data and meta as text: no caller can change what is kept, and it went through JSON as in every other store. */
+type Kept = Omit<SessionRecord, 'data' | 'meta'> & { data: string; meta: string | null };
+
+type Move = SessionMoved & { until: number };
 
 const SWEEP_EVERY = 60_000;
+/** How long it is known where a session was moved to: longer than any request that may not know it yet. */
+const REMEMBERED_FOR = 120_000;
 
 /**
  * Keeps sessions in the memory of this process, for development and tests: they end with it, and no other process sees
@@ -28,12 +38,17 @@ const SWEEP_EVERY = 60_000;
  * @throws SessionConfigError when an option is wrong
  */
 export class MemoryStore extends SessionStore {
+  override readonly remembersMoves = true;
   /** By store key; those that were used last come last. */
   readonly #records = new Map<string, Kept>();
   readonly #keysById = new Map<string, string>();
+  /** By the store key that was left; the oldest come first. Never more than there may be sessions. */
+  readonly #moves = new Map<string, Move>();
   readonly #maxSessions: number;
   readonly #clock: () => number;
   #sweptAt: number;
+  /** Before this moment there is nothing to sweep. */
+  #firstDeadline = Infinity;
 
   constructor({ maxSessions = 10_000, now = () => Date.now() }: MemoryStoreOptions = {}) {
     super();
@@ -61,7 +76,7 @@ export class MemoryStore extends SessionStore {
     if (this.#live(key)) return false;
     this.#remove(key);
     this.#makeRoom();
-    this.#put(key, { ...record, data: encodeSnapshot(record.data) });
+    this.#put(key, toKept(record));
     return true;
   }
 
@@ -87,7 +102,16 @@ export class MemoryStore extends SessionStore {
     changes: SessionChanges,
     record: SessionRecord,
   ): Promise<boolean> {
-    return !this.#live(newKey) && this.#write(key, newKey, changes, record);
+    if (this.#live(newKey) || !this.#write(key, newKey, changes, record)) return false;
+    this.#remember(key, newKey);
+    return true;
+  }
+
+  override async find(key: string): Promise<SessionRecord | SessionMoved | null> {
+    const record = await this.load(key);
+    if (record) return record;
+    const move = this.#moves.get(key);
+    return move && move.until > this.now() ? { movedTo: move.movedTo } : null;
   }
 
   override async clearExpired(batchSize: number): Promise<number> {
@@ -106,23 +130,17 @@ export class MemoryStore extends SessionStore {
     return ending.length;
   }
 
+  override async deleteById(id: string, userId?: string): Promise<boolean> {
+    const key = this.#keysById.get(id);
+    const kept = key === undefined ? undefined : this.#live(key);
+    return kept !== undefined && (userId === undefined || kept.userId === userId) && this.#remove(key);
+  }
+
   #write(key: string, newKey: string, changes: SessionChanges, record: SessionRecord): boolean {
     const kept = this.#live(key);
     if (!kept) return false;
-    const { userId = kept.userId, expiry = kept.expiry, meta = kept.meta } = changes;
-    // Whoever wrote since the load has set the deadline; only an expiry of this request goes above that.
-    const decides = kept.version === record.version || changes.expiry !== undefined;
     this.#remove(key);
-    this.#put(newKey, {
-      ...kept,
-      userId,
-      expiry,
-      meta,
-      data: encodeSnapshot(applyChanges(decodeData(kept.data, ''), changes)),
-      expiresAt: decides ? record.expiresAt : kept.expiresAt,
-      lastSeenAt: this.now(),
-      version: kept.version + 1,
-    });
+    this.#put(newKey, toKept(changedRecord(toRecord(kept), changes, record, this.now())));
     return true;
   }
 
@@ -141,6 +159,7 @@ export class MemoryStore extends SessionStore {
   }
 
   #put(key: string, kept: Kept): void {
+    this.#firstDeadline = Math.min(this.#firstDeadline, kept.expiresAt);
     this.#records.set(key, kept);
     this.#keysById.set(kept.id, key);
   }
@@ -152,16 +171,34 @@ export class MemoryStore extends SessionStore {
     return this.#records.delete(key);
   }
 
+  #remember(key: string, movedTo: string): void {
+    const now = this.now();
+    this.#moves.set(key, { movedTo, until: now + REMEMBERED_FOR });
+    for (const [oldest, { until }] of this.#moves) {
+      if (until > now && this.#moves.size <= this.#maxSessions) break;
+      this.#moves.delete(oldest);
+    }
+  }
+
   #makeRoom(): void {
     const full = this.#records.size >= this.#maxSessions;
     const now = this.now();
     if (full || now - this.#sweptAt >= SWEEP_EVERY) {
       this.#sweptAt = now;
-      for (const [key] of this.#all(isExpiredAt(now))) this.#remove(key);
+      this.#sweep(now);
     }
     if (this.#records.size < this.#maxSessions) return;
     const [oldest] = this.#records.keys();
     this.#remove(this.#oldestWithoutUser() ?? oldest);
+  }
+
+  #sweep(now: number): void {
+    if (now < this.#firstDeadline) return;
+    this.#firstDeadline = Infinity;
+    for (const [key, { expiresAt }] of this.#records) {
+      if (expiresAt <= now) this.#remove(key);
+      else this.#firstDeadline = Math.min(this.#firstDeadline, expiresAt);
+    }
   }
 
   #oldestWithoutUser(): string | undefined {
@@ -180,6 +217,12 @@ function isExpiredAt(now: number): (kept: Kept) => boolean {
   return ({ expiresAt }) => expiresAt <= now;
 }
 
-function toRecord(kept: Kept): SessionRecord {
-  return { ...kept, data: decodeData(kept.data, '') };
+function toKept({ data, meta, ...rest }: SessionRecord): Kept {
+  const { id } = rest;
+  return { ...rest, data: plainCodec.encodeSnapshot(data, id), meta: plainCodec.encodeMeta(meta, id) };
+}
+
+function toRecord({ data, meta, ...rest }: Kept): SessionRecord {
+  const { id } = rest;
+  return { ...rest, data: plainCodec.decodeData(data, '', id), meta: plainCodec.decodeMeta(meta, id) };
 }

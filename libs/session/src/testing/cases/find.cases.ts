@@ -79,10 +79,10 @@ export const findCases: Cases = (it, bench) => {
     for (let round = 0; round < ROUNDS; round++) {
       const [key, next] = [await bench.create({ a: 1 }), newKey()];
       const loaded = await bench.load(key);
-      let renaming = true;
+      const rotation = { isOver: false };
       const watch = async (watcher: SessionStore): Promise<Found[]> => {
         const answers: Found[] = [];
-        while (renaming) {
+        while (!rotation.isOver) {
           answers.push(await watcher.find(key));
           // Else a store in memory would leave nobody else a turn.
           if (answers.length % 10 === 0) await setImmediate();
@@ -90,7 +90,7 @@ export const findCases: Cases = (it, bench) => {
         return answers;
       };
       const [renamed, ...answers] = await Promise.all([
-        store.rename(key, next, {}, loaded).finally(() => (renaming = false)),
+        store.rename(key, next, {}, loaded).finally(() => (rotation.isOver = true)),
         watch(sibling),
         watch(store),
       ]);
