@@ -282,17 +282,20 @@ describe('increment and push', () => {
 });
 
 describe('keys', () => {
-  it.each(['', 'toString', 'hasOwnProperty', '🔑', 'a\0b', '\ud800', '0'])('S61 S67: %j is an ordinary one', (key) => {
-    const subject = dictionary();
-    expect(subject.has(key)).toBe(false);
-    expect(subject.get(key)).toBeUndefined();
-    subject.set(key, 1);
-    subject.increment(key);
-    expect(subject.keys()).toEqual([key]);
-    expect(applyChanges({}, subject.changes())).toEqual(subject.snapshot());
-    expect(subject.delete(key)).toBe(true);
-    expect(subject.size).toBe(0);
-  });
+  it.each(['', 'toString', 'hasOwnProperty', '🔑', 'a\0b', '\ud800', '0'])(
+    'S61 S67: %j is an ordinary one',
+    (key) => {
+      const subject = dictionary();
+      expect(subject.has(key)).toBe(false);
+      expect(subject.get(key)).toBeUndefined();
+      subject.set(key, 1);
+      subject.increment(key);
+      expect(subject.keys()).toEqual([key]);
+      expect(applyChanges({}, subject.changes())).toEqual(subject.snapshot());
+      expect(subject.delete(key)).toBe(true);
+      expect(subject.size).toBe(0);
+    },
+  );
 
   it('S61: refuses those with a meaning, but looks for them', () => {
     const subject = dictionary();

@@ -99,9 +99,12 @@ describe('checkKey', () => {
     expect(() => checkKey(key, limits)).not.toThrow();
   });
 
-  it.each(['__proto__', 'constructor', 'prototype', 1, null, undefined, Symbol('x')])('S61: refuses %p', (key) => {
-    expect(() => checkKey(key as string, limits)).toThrow(SessionKeyError);
-  });
+  it.each(['__proto__', 'constructor', 'prototype', 1, null, undefined, Symbol('x')])(
+    'S61: refuses %p',
+    (key) => {
+      expect(() => checkKey(key as string, limits)).toThrow(SessionKeyError);
+    },
+  );
 
   it('S65: refuses one that is too long', () => {
     expect(() => checkKey('0123456789abcd', limits)).not.toThrow();

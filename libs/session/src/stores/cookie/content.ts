@@ -42,10 +42,10 @@ export function encodeContent(record: SealedRecord, compress: boolean): Buffer {
 /** @throws SessionRecordCorruptError when this is no content of ours, or inflates to more than a session */
 export function decodeContent(content: Buffer): SealedRecord {
   try {
-    const [id, userId, userSince, createdAt, lastSeenAt, expiresAt, expiry, version, data, meta = {}] = JSON.parse(
-      textOf(content),
-    ) as Members;
-    if (typeof id !== 'string' || typeof expiresAt !== 'number' || !isObject(data) || !isObject(meta)) throw notOurs();
+    const [id, userId, userSince, createdAt, lastSeenAt, expiresAt, expiry, version, data, meta = {}] =
+      JSON.parse(textOf(content)) as Members;
+    if (typeof id !== 'string' || typeof expiresAt !== 'number' || !isObject(data) || !isObject(meta))
+      throw notOurs();
     return {
       id,
       userId,

@@ -1,0 +1,140 @@
+import { z } from 'zod';
+import { SessionConfigError } from '../session.errors.js';
+import { type CurrentStamp } from '../session/credential-stamp.js';
+import { parseDuration } from '../session/expiry.js';
+
+const DAY = 86_400_000;
+/** Node keeps timer delays in 32 bits; a longer one would fire at once. */
+const LONGEST_TIMER = 2 ** 31 - 1;
+
+const duration = z
+  .union([z.number(), z.string()])
+  .transform((input, context) => {
+    const milliseconds = parseDuration(input);
+    if (milliseconds !== undefined) return milliseconds;
+    context.addIssue(
+      `must be a number of seconds or a duration such as '30m', but is ${JSON.stringify(input)}`,
+    );
+    return z.NEVER;
+  })
+  .refine((milliseconds) => milliseconds > 0, 'must be longer than nothing');
+
+const schema = z.strictObject({
+  cookie: z
+    .strictObject({
+      name: z.string().default('sessionid'),
+      maxAge: duration.default(14 * DAY),
+      domain: z.string().optional(),
+      path: z.string().startsWith('/', "must start with '/'").default('/'),
+      secure: z.union([z.boolean(), z.literal('auto')], "must be true, false or 'auto'").default('auto'),
+      httpOnly: z.boolean().default(true),
+      sameSite: z
+        .union(
+          [z.enum(['lax', 'strict', 'none']), z.literal(false)],
+          "must be 'lax', 'strict', 'none' or false",
+        )
+        .default('lax'),
+      partitioned: z.boolean().default(false),
+      priority: z.enum(['low', 'medium', 'high']).optional(),
+    })
+    .prefault({}),
+  expireAtBrowserClose: z.boolean().default(false),
+  saveEveryRequest: z.boolean().default(false),
+  idleTimeout: duration.optional(),
+  sliding: z.boolean().default(true),
+  absoluteTimeout: z
+    .union([duration, z.literal(false)], "must be a duration such as '12h', or false for none")
+    .optional(),
+  assurance: z.enum(['aal1', 'aal2', 'aal3']).optional(),
+  remember: z
+    .strictObject({
+      idleTimeout: duration.optional(),
+      absoluteTimeout: z
+        .union([duration, z.literal(false)], "must be a duration such as '90d', or false for none")
+        .optional(),
+    })
+    .prefault({}),
+  login: z
+    .strictObject({
+      neverKeep: z.array(z.string()).default([]),
+      secrets: z.array(z.string()).default(['csrfSecret', 'csrfToken', '_csrf']),
+    })
+    .prefault({}),
+  renewAfter: z
+    .union([duration, z.literal(false)], "must be a duration such as '15m', or false for never")
+    .default(false),
+  sessionsPerUser: z
+    .union(
+      [
+        z.literal(false),
+        z.strictObject({
+          max: z.int().positive(),
+          policy: z.enum(['evict-oldest', 'evict-idle', 'reject']),
+        }),
+      ],
+      "must be like { max: 5, policy: 'evict-oldest' } (or 'evict-idle', 'reject'), or false for no limit",
+    )
+    .default(false),
+  device: z
+    .union(
+      [
+        z.boolean(),
+        z.strictObject({ ip: z.boolean().default(false), userAgent: z.boolean().default(false) }),
+      ],
+      'must be true, false or like { ip: true, userAgent: true }',
+    )
+    .default(false),
+  onReuse: z.enum(['report', 'revoke']).default('report'),
+  currentStamp: z
+    .custom<CurrentStamp>((value) => typeof value === 'function', 'must be a function')
+    .optional(),
+  pepper: z
+    .strictObject({
+      secrets: z.union([z.string(), z.array(z.string())], 'must be a text, or a list of texts'),
+      allowUnpeppered: z.boolean().default(false),
+    })
+    .optional(),
+  clearExpired: z
+    .union([
+      z.literal(false),
+      z.strictObject({
+        schedule: z.union([z.number(), z.string()]).default('1d'),
+        jitter: duration.or(z.literal(0)).default(600_000),
+        batchSize: z.int().positive().default(1000),
+      }),
+    ])
+    .prefault({}),
+  loading: z.enum(['lazy', 'eager']).default('lazy'),
+  exclude: z.array(z.string()).default([]),
+  limits: z
+    .strictObject({
+      size: z.int().positive().default(65_536),
+      keyLength: z.int().positive().default(128),
+      depth: z.int().positive().default(32),
+    })
+    .prefault({}),
+  storeTimeout: duration
+    .refine((milliseconds) => milliseconds <= LONGEST_TIMER, 'must be at most 24 days')
+    .default(5000),
+});
+
+/** The options as given, with defaults, and durations in milliseconds. */
+export type ParsedOptions = z.infer<typeof schema>;
+
+/** @throws SessionConfigError naming the option of the wrong type */
+export function parseOptions(options: object): ParsedOptions {
+  // Without the input, for a secret in the wrong place must not be in the error.
+  const parsed = schema.safeParse(options);
+  if (!parsed.success) throw firstProblem(parsed.error);
+  return parsed.data;
+}
+
+function firstProblem(error: z.ZodError): SessionConfigError {
+  const issue = error.issues[0];
+  if (issue?.code === 'unrecognized_keys') {
+    const option = [...issue.path, issue.keys[0]].join('.');
+    return new SessionConfigError(option, 'does not exist. Check its spelling.');
+  }
+  const option = issue?.path.join('.') || 'options';
+  return new SessionConfigError(option, `is wrong: ${issue?.message ?? error.message}.`, { cause: error });
+}

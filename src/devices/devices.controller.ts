@@ -1,0 +1,66 @@
+import { Controller, Get, NotFoundException, Param, Post, Redirect, Render, UseGuards } from '@nestjs/common';
+import {
+  RequireSession,
+  Session,
+  SessionGuard,
+  Sessions,
+  SessionUnsupportedError,
+  type UserSession,
+} from 'nest-sessions';
+import { formatShortMoment } from '../format.js';
+import { deviceName } from './device-name.js';
+
+@Controller('devices')
+@UseGuards(SessionGuard)
+@RequireSession({ redirectTo: '/login' })
+export class DevicesController {
+  constructor(private readonly sessions: Sessions) {}
+
+  @Get()
+  @Render('devices')
+  async show(@Session() session: Session) {
+    const list = await this.listOf(session.userId ?? '');
+    return {
+      title: 'Devices',
+      devices: list?.map((one) => describe(one, one.id === session.id)),
+      alone: list?.length === 1,
+    };
+  }
+
+  /** Null: this engine knows sessions by their keys only. */
+  private async listOf(userId: string): Promise<UserSession[] | null> {
+    try {
+      return await this.sessions.listByUser(userId);
+    } catch (error) {
+      if (error instanceof SessionUnsupportedError) return null;
+      throw error;
+    }
+  }
+
+  @Post('end-others')
+  @Redirect('/devices', 303)
+  async endOthers(@Session() session: Session) {
+    const count = await this.sessions.revokeAll(session.userId ?? '', { except: session });
+    session.addFlash('success', `Ended elsewhere: ${count} session${count === 1 ? '' : 's'}.`);
+  }
+
+  @Post(':id/end')
+  @Redirect('/devices', 303)
+  async end(@Session() session: Session, @Param('id') id: string) {
+    // With the user id, so that nobody can end the sessions of others.
+    if (!(await this.sessions.revoke(id, { userId: session.userId }))) throw new NotFoundException();
+    session.addFlash('success', 'That session is over.');
+  }
+}
+
+function describe({ id, device, lastSeenAt, authenticatedAt, remembered }: UserSession, isThis: boolean) {
+  return {
+    id,
+    isThis,
+    name: deviceName(device?.userAgent),
+    network: device?.ip,
+    lastSeen: formatShortMoment(lastSeenAt),
+    loggedIn: formatShortMoment(authenticatedAt),
+    remembered,
+  };
+}
