@@ -7,7 +7,7 @@ const floors = [
   { name: 'module', path: `${lib}/session\\.module\\.ts$` },
   { name: 'nest, management and observability', path: `${lib}/(nest|management|observability)/` },
   { name: 'http', path: `${lib}/http/` },
-  { name: 'options', path: `${lib}/session\\.options\\.ts$` },
+  { name: 'options', path: `${lib}/(session\\.options\\.ts$|options/)` },
   { name: 'session', path: `${lib}/session/` },
   { name: 'store', path: `${lib}/stores/[^/]+/` },
   { name: 'store contract', path: `${lib}/stores/[^/]+\\.ts$` },

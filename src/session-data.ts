@@ -10,7 +10,5 @@ declare module 'nest-sessions' {
   interface SessionData {
     visits: number;
     cart: { items: CartItem[] };
-    /** What the visitor chose at the login, for the next one. */
-    stayLoggedIn: boolean;
   }
 }

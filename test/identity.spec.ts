@@ -533,8 +533,14 @@ describe.each(platforms)('clocks on %s', (platform) => {
     expect((await app.send('get', '/who', login.key)).body.userId).toBe('ann');
     engine.clock.advance('3d');
     expect((await app.send('get', '/who', login.key)).body.userId).toBe('ann');
+    // Whoever confirms who he is goes on being remembered, from then on.
+    const { key } = await app.send('post', '/login', login.key, { userId: 'ann' });
+    for (const days of ['6d', '3d']) {
+      engine.clock.advance(days);
+      expect((await app.send('get', '/who', key)).body.userId).toBe('ann');
+    }
     engine.clock.advance(86_400 + 60);
-    expect((await app.send('get', '/who', login.key)).body.userId).toBeNull();
+    expect((await app.send('get', '/who', key)).body.userId).toBeNull();
   });
 
   it('S31: a session that is remembered has to be confirmed where it matters', async () => {

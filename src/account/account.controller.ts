@@ -18,10 +18,8 @@ export class AccountController {
       session.addFlash('error', 'Wrong name or password.');
       return { url: '/login' };
     }
-    const remember = credentials.remember !== undefined;
     // Gives the session a new key: one that somebody planted or saw before the login is worth nothing.
-    session.login(DEMO_USER.id, { remember });
-    session.stayLoggedIn = remember;
+    session.login(DEMO_USER.id, { remember: credentials.remember !== undefined });
     session.addFlash('success', `Welcome, ${DEMO_USER.id}.`);
     return {};
   }
@@ -69,7 +67,7 @@ export class AccountController {
       session.addFlash('error', 'Wrong password.');
       return { url: '/confirm-password' };
     }
-    session.login(userId, { remember: session.stayLoggedIn ?? false });
+    session.login(userId);
     return {};
   }
 

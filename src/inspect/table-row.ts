@@ -31,6 +31,11 @@ function columnsOf(row: SessionEntity): StoredPart[] {
       value: row.sessionLog || "''",
       meaning: 'changes since the snapshot: of requests that ran at the same time, or of a large session',
     },
+    {
+      name: 'session_meta',
+      value: row.sessionMeta ?? 'NULL',
+      meaning: 'what logins and rotations have left: when, from where, whether to remember',
+    },
     { name: 'version', value: String(row.version), meaning: 'one more with every write of data' },
     { name: 'expiry', value: row.expiry ?? 'NULL', meaning: 'what setExpiry() was called with' },
     { name: 'expire_date', value: at(row.expireDate), meaning: 'when the session ends unless it is used' },

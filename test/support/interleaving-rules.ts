@@ -110,8 +110,12 @@ function whetherEnded(
   const logins = kept.filter(({ kind }) => kind.logsIn === 'user');
   const pairs = logins.flatMap((login) => revocations.map((revocation) => [login, revocation] as const));
   if (pairs.some(([login, revocation]) => isBefore(login, revocation))) return 'ended';
-  // A logout that came with a replaced key has found nothing, and may end the session all the same.
-  if (race.racers.some((racer) => racer.kind.ends && cameLate(race, racer, kept))) return 'either';
+  // A logout that came with a key just replaced ends the session, too: as long as its way can be followed.
+  const rotations = kept.filter(({ kind }) => kind.rotates);
+  const logouts = race.racers.filter(({ kind, answer }) => kind.ends && answer?.found === null);
+  if (rotations.length === 1 && logouts.some((racer) => cameLate(race, racer, kept))) return 'ended';
+  // Of a rotation that it interrupted nothing is kept.
+  if (race.racers.some(({ kind }) => kind.rotates) && logouts.length > 0) return 'either';
   return pairs.every(([login, revocation]) => isBefore(revocation, login)) ? 'not ended' : 'either';
 }
 
@@ -133,7 +137,9 @@ function cameLate({ id, racers, scenario }: Race, racer: Racer, kept: Racer[]): 
   if (racer.answer?.found !== null || first === undefined || last === undefined) return false;
   const rotated = kept.some((other) => other.kind.rotates && (commitOf(other).at(-1) ?? last) < first);
   const ended = racers.some(
-    (other) => mayEnd(other, id, scenario) && (commitOf(other)[0] ?? Infinity) < last,
+    (other) =>
+      (mayEnd(other, id, scenario) || (other.kind.ends && other.answer?.found === null)) &&
+      (commitOf(other)[0] ?? Infinity) < last,
   );
   return rotated && !ended;
 }

@@ -7,6 +7,8 @@ import { changed, newKey, newRecord } from '../../libs/session/src/testing/store
 interface Visit {
   userId: string;
   key: string;
+  /** Keys to which rotations would have moved it whose answers never came: see `rotate`. */
+  perhaps: string[];
   createdAt: number;
   attempts: number;
   acknowledged: number[];
@@ -56,6 +58,7 @@ export class RedisTraffic {
         else await this.count(visit);
       }
       if (this.running) await this.logOut(visit);
+      else await this.present(visit);
     }
   }
 
@@ -68,6 +71,7 @@ export class RedisTraffic {
         const visit = {
           userId,
           key,
+          perhaps: [],
           createdAt: performance.now(),
           attempts: 0,
           acknowledged: [],
@@ -81,6 +85,7 @@ export class RedisTraffic {
 
   private async count(visit: Visit): Promise<void> {
     const record = await this.told(this.store.load(visit.key));
+    if (record === null) await this.present(visit);
     if (!record) return;
     visit.attempts++;
     const changes = { increment: { n: 1 } };
@@ -94,28 +99,50 @@ export class RedisTraffic {
     const record = await this.told(this.store.load(old));
     if (!record) return;
     const renamed = await this.told(this.store.rename(old, next, {}, record));
-    if (renamed === false) return;
+    if (renamed === true) this.moved(visit, next);
+    if (renamed === false) this.deadKeys.push(next);
     if (renamed === undefined) {
-      // The visitor saw an error, and whether it was done nobody knows; but one of the keys it must be.
-      const alive = (await this.alive(old)) ? old : next;
-      if ((await this.alive(old)) === (await this.alive(next))) {
-        this.complaints.push(
-          `after a failed rotation ${(await this.alive(old)) ? 'both keys live' : 'no key lives'}`,
-        );
-      }
-      visit.key = alive;
-      this.deadKeys.push(alive === old ? next : old);
-      return;
+      visit.perhaps.push(next);
+      const problem = await this.problemBetween(old, next);
+      if (problem) this.complaints.push(`after a failed rotation ${problem}`);
     }
+  }
+
+  /**
+   * At every moment one of the two keys is alive, and not both. But a rotation whose answer never came may be on its way
+   * still, and no client can take back what it has sent: it may come to pass between two questions, or after all of
+   * them. The only way is from the old key to the new one, though: when the old is dead the new lives from then on, and
+   * when the new lives the old is dead from then on.
+   */
+  private async problemBetween(old: string, next: string): Promise<string | undefined> {
+    if (!(await this.alive(old))) return (await this.alive(next)) ? undefined : 'no key lives';
+    return (await this.alive(next)) && (await this.alive(old)) ? 'both keys live' : undefined;
+  }
+
+  /** A session has moved to one key at most: the others will never be alive. */
+  private moved(visit: Visit, next: string): void {
+    this.deadKeys.push(visit.key, ...visit.perhaps.filter((key) => key !== next));
     visit.key = next;
-    this.deadKeys.push(old);
+    visit.perhaps = [];
+  }
+
+  /** Makes `visit.key` the one that is alive, if a rotation has come to pass late. */
+  private async present(visit: Visit): Promise<void> {
+    if (await this.alive(visit.key)) return;
+    for (const key of visit.perhaps) {
+      if (await this.alive(key)) {
+        this.moved(visit, key);
+        return;
+      }
+    }
   }
 
   private async logOut(visit: Visit): Promise<void> {
     visit.ended = true;
+    await this.present(visit);
     const { id } = (await this.insist(() => this.store.load(visit.key))) ?? {};
     await this.insist(() => this.store.delete(visit.key, id));
-    this.deadKeys.push(visit.key);
+    this.deadKeys.push(visit.key, ...visit.perhaps);
   }
 
   private async alive(key: string): Promise<boolean> {

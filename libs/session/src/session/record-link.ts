@@ -27,6 +27,8 @@ export class RecordLink {
   ended = false;
   /** There was a record, and somebody else took it away. */
   gone = false;
+  /** A rotation had done so before this session was loaded: the presented key opens nothing. */
+  replaced = false;
   /** Of what is gone, for the event, until it was told. */
   #goneId: string | null = null;
   readonly #presentedKey: PresentedKey;
@@ -74,10 +76,6 @@ export class RecordLink {
     return this.#goneId !== null;
   }
 
-  /** The record that a rotation or an end by others took away before this session was loaded. */
-  get replaced(): boolean {
-    return this.gone && this.#lost === null && this.presented === 'unknown';
-  }
 
   /** Reads the record of the presented key. */
   async find(): Promise<SessionRecord | null> {
@@ -88,8 +86,12 @@ export class RecordLink {
       this.environment.emit({ type: 'loaded', ...eventOf(found.record) });
     } else if (found) {
       // Whatever this request does, the one that rotated the session has answered with the cookie that counts.
-      this.gone = true;
+      this.gone = this.replaced = true;
       this.#goneId = found.sessionId ?? this.id;
+      // It may still log out: whoever had the key a moment ago had the session.
+      if (found.sessionId !== null) {
+        this.#lost = { sessionKey: this.#presentedKey as string, id: found.sessionId, userId: null };
+      }
     }
     return this.record;
   }
@@ -106,10 +108,16 @@ export class RecordLink {
   doom(reason: EndReason): void {
     const whereabouts = this.#whereabouts() ?? this.#lost;
     if (whereabouts) this.#doomed.push({ ...whereabouts, reason });
-    this.ended ||= this.record !== null;
+    this.ended ||= whereabouts !== null;
     this.#lost = null;
-    this.gone = false;
+    this.gone = this.replaced = false;
     this.#forget();
+  }
+
+  /** Leaves what has gone to itself: what is written from here on is another session. */
+  startAnew(): void {
+    this.#lost = null;
+    this.gone = this.replaced = false;
   }
 
   /** Gives the deletions that are outstanding, and what is known of the client, to the link of another session. */
@@ -160,6 +168,12 @@ export class RecordLink {
     this.#hold(moved.token, { ...record, version: record.version + 1, meta: moved.meta });
     emit({ type: 'rotated', reason, ...eventOf(record) });
     return true;
+  }
+
+  /** The record has just been ended by others, and this session with it. */
+  giveUp(): void {
+    this.#forget();
+    this.gone = true;
   }
 
   /** Tells, once, that changes were dropped because the record went away. */

@@ -14,7 +14,10 @@ export interface LoginOptions {
    * `login.neverKeep` names goes in any case. Default: true.
    */
   keep?: boolean | readonly string[];
-  /** The user wishes to be remembered: the timeouts of the option `remember` hold for this session. Default: false. */
+  /**
+   * The user wishes to be remembered: the timeouts of the option `remember` hold for this session. Default: as it is, for
+   * a user who confirms who he is; else false.
+   */
   remember?: boolean;
   /**
    * Any text that changes when this credential is no longer good, such as the password's hash; only a hash of it is

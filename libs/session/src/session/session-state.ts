@@ -1,4 +1,9 @@
-import { SessionCommittedError, SessionGoneError, SessionNotLoadedError } from '../session.errors.js';
+import {
+  SessionCommittedError,
+  SessionGoneError,
+  SessionNotLoadedError,
+  SessionsPerUserError,
+} from '../session.errors.js';
 import { type SessionDevice, type SessionExpiry, type SessionRecord } from '../stores/session-store.js';
 import { type CommitFacts, type CookieFacts, planStore, type StoreStep } from './commit-plan.js';
 import { hashStamp } from './credential-stamp.js';
@@ -188,9 +193,9 @@ export class SessionState {
     if (bound !== null && bound !== userId) this.end('user-changed');
     else if (bound === null) this.#draft.keep(options.keep ?? true, this.environment.login.neverKeep);
     // Nothing is revived by a login with a key that is no more: it makes a session of its own.
-    if (this.#link.replaced) this.#link.gone = false;
+    if (this.#link.replaced) this.#link.startAnew();
     this.rotate();
-    const { stamp, remember = false } = options;
+    const { stamp, remember = bound === userId && this.#draft.meta.remembered === true } = options;
     const device = this.slot.describeDevice?.();
     this.#draft.login(userId, {
       authenticatedAfter: this.environment.now() - this.#createdAt,
@@ -292,7 +297,16 @@ export class SessionState {
     if (loggedIn) await this.#stampDraft();
     if (step === 'touch') await (facts.renewed ? this.#touch() : this.#touchIfPossible());
     else await this.#write(step);
-    if (loggedIn && this.record) await this.environment.afterLogin?.(this.record);
+    if (loggedIn) await this.#afterLogin();
+  }
+
+  async #afterLogin(): Promise<void> {
+    try {
+      if (this.record) await this.environment.afterLogin?.(this.record);
+    } catch (error) {
+      if (error instanceof SessionsPerUserError) this.#link.giveUp();
+      throw error;
+    }
   }
 
   /** Without a stamp of its own, a login is bound to the credential that the user has now. */

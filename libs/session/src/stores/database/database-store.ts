@@ -89,7 +89,7 @@ export class DatabaseStore extends SessionStore {
   async load(key: string): Promise<SessionRecord | null> {
     const row = await this.loadRow(key);
     if (row === undefined) return null;
-    const record = toRecord(row, this.codec);
+    const record = toRecord(row, this.codec, Date.now());
     if (shouldFold(row.data.length, row.log.length)) this.longLogs.remember(key);
     return record;
   }
@@ -163,9 +163,10 @@ export class DatabaseStore extends SessionStore {
   /** Rows that cannot be decoded are left out: nobody can use them. */
   override async listByUser(userId: string): Promise<SessionRecord[]> {
     const { rows } = await this.run('listByUser', this.statements.listByUser(), { userId });
+    const now = Date.now();
     return (rows as unknown as LoadedRow[]).flatMap((row) => {
       try {
-        return [toRecord(row, this.codec)];
+        return [toRecord(row, this.codec, now)];
       } catch (error) {
         if (error instanceof SessionRecordCorruptError) return [];
         throw error;

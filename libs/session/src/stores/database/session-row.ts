@@ -23,10 +23,13 @@ export interface MovedRow {
   moved_to: string;
 }
 
-/** @throws SessionRecordCorruptError when the row cannot be decoded */
-export function toRecord(row: LoadedRow, codec: RecordCodec): SessionRecord {
+/**
+ * @param now when the row arrived; one moment for all rows of a list, so that their order is that of the database
+ * @throws SessionRecordCorruptError when the row cannot be decoded
+ */
+export function toRecord(row: LoadedRow, codec: RecordCodec, now: number): SessionRecord {
   // The row's moments are on the database's clock, the record's on this process's.
-  const offset = Date.now() - Number(row.store_now);
+  const offset = now - Number(row.store_now);
   return {
     id: row.public_id,
     userId: row.owner,

@@ -1,3 +1,4 @@
+import { slotOf } from './cluster-slot.js';
 import {
   followRedirection,
   NO_SCRIPT,
@@ -5,8 +6,10 @@ import {
   type ReplicaWait,
   runByHash,
   type RunsScripts,
+  UnknownPrimaryError,
 } from './redis-connection.js';
 import { type RedisScript } from './redis-scripts.js';
+import { type Command, SharedWait } from './shared-wait.js';
 
 /** What is used of a client of `ioredis`: `Redis` (single node or Sentinel) or `Cluster`. */
 export interface IoRedisClient {
@@ -18,10 +21,17 @@ export interface IoRedisClient {
   pipeline(commands: unknown[][]): { exec(): Promise<[error: Error | null, result: unknown][] | null> };
   duplicate(): IoRedisClient;
   /** Of a `Cluster`: its clients for single nodes. */
-  nodes?(role: 'master'): (Pick<IoRedisClient, 'evalsha' | 'eval'> & { ping(): Promise<unknown> })[];
+  nodes?(role: 'master'): ClusterNode[];
+  /** Of a `Cluster`: for each slot, the `host:port` of its primary and then of its replicas. */
+  readonly slots?: readonly (readonly string[])[];
   on(event: 'error', listener: () => void): unknown;
   once(event: 'ready' | 'end', listener: () => void): unknown;
   disconnect(reconnect?: boolean): void;
+}
+
+interface ClusterNode extends Pick<IoRedisClient, 'status' | 'evalsha' | 'eval' | 'pipeline'> {
+  readonly options: { readonly host?: string | undefined; readonly port?: number | undefined };
+  ping(): Promise<unknown>;
 }
 
 /** What ioredis says when `commandTimeout` passes. */
@@ -29,6 +39,7 @@ const TIMED_OUT = 'Command timed out';
 
 export class IoRedisConnection implements RedisConnection {
   private reconnectedAt = -Infinity;
+  private readonly wait = new SharedWait((server, commands) => this.together(server, commands));
 
   /** @param ownership does closing this connection close the client? Not if the client is the application's own */
   constructor(
@@ -62,39 +73,26 @@ export class IoRedisConnection implements RedisConnection {
   }
 
   async run(script: RedisScript, keys: string[], values: string[]): Promise<unknown> {
-    const startedAt = performance.now();
-    try {
-      return await runByHash(
+    return this.watched(() =>
+      runByHash(
         script,
         (hash) => this.client.evalsha(hash, keys.length, ...keys, ...values),
         (text) => this.client.eval(text, keys.length, ...keys, ...values),
-      );
-    } catch (error) {
-      if (this.ownership.owned && (error as Error).message === TIMED_OUT) this.reconnect(startedAt);
-      throw error;
-    }
+      ),
+    );
   }
 
-  runAndWait(
+  async runAndWait(
     script: RedisScript,
     keys: string[],
     values: string[],
-    { replicas, timeout }: ReplicaWait,
+    wait: ReplicaWait,
   ): Promise<[unknown, number]> {
-    const commands = [
-      ['eval', script.text, keys.length, ...keys, ...values],
-      ['wait', replicas, timeout],
-    ];
+    const command = ['eval', script.text, String(keys.length), ...keys, ...values];
+    const [key = ''] = keys;
     return followRedirection(
-      async () => {
-        const results = await this.client.pipeline(commands).exec();
-        const [reply, confirmed] = (results ?? []).map(([error, result]) => {
-          if (error) throw error;
-          return result;
-        });
-        return [reply, Number(confirmed)];
-      },
-      () => this.client.eval(NO_SCRIPT, 1, keys[0] ?? ''),
+      async () => this.wait.run(this.primaryOf(key), command, wait),
+      () => this.watched(() => this.client.eval(NO_SCRIPT, 1, key)),
     );
   }
 
@@ -111,6 +109,47 @@ export class IoRedisConnection implements RedisConnection {
             ),
       ),
     );
+  }
+
+  /** @returns `host:port` in a cluster */
+  private primaryOf(key: string): string {
+    if (!this.cluster) return '';
+    const [primary] = this.client.slots?.[slotOf(key)] ?? [];
+    if (primary === undefined) throw new UnknownPrimaryError();
+    return primary;
+  }
+
+  private together(server: string, commands: Command[]): Promise<PromiseSettledResult<unknown>[]> {
+    return this.watched(async () => {
+      const results = await (await this.clientFor(server)).pipeline(commands).exec();
+      const outcomes = (results ?? []).map(([error, value]): PromiseSettledResult<unknown> =>
+        error ? { status: 'rejected', reason: error } : { status: 'fulfilled', value },
+      );
+      const timedOut = outcomes.find((outcome) => outcome.status === 'rejected' && isTimeout(outcome.reason));
+      if (timedOut?.status === 'rejected') throw timedOut.reason;
+      return outcomes;
+    });
+  }
+
+  private async clientFor(server: string): Promise<Pick<IoRedisClient, 'pipeline'>> {
+    if (!this.cluster) return this.client;
+    const nodes = this.client.nodes?.('master') ?? [];
+    const node = nodes.find(({ options }) => `${options.host}:${options.port}` === server);
+    if (!node) throw new UnknownPrimaryError();
+    // A replica that was promoted is connected to by its first command.
+    if (node.status !== 'ready') await node.ping();
+    return node;
+  }
+
+  /** For what is sent there may still be carried out, long after nobody reckons with it any more. */
+  private async watched<Result>(work: () => Promise<Result>): Promise<Result> {
+    const startedAt = performance.now();
+    try {
+      return await work();
+    } catch (error) {
+      if (this.ownership.owned && isTimeout(error)) this.reconnect(startedAt);
+      throw error;
+    }
   }
 
   /**
@@ -135,6 +174,10 @@ export class IoRedisConnection implements RedisConnection {
     this.client.disconnect();
     await ended;
   }
+}
+
+function isTimeout(error: unknown): boolean {
+  return (error as Error).message === TIMED_OUT;
 }
 
 /** Every operation that fails tells so itself; an `error` event without a listener is printed, or ends the process. */

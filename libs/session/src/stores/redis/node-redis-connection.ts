@@ -1,4 +1,5 @@
 import { SessionConfigError } from '../../session.errors.js';
+import { slotOf } from './cluster-slot.js';
 import { ignoreErrorEvents } from './ioredis-connection.js';
 import {
   followRedirection,
@@ -7,8 +8,10 @@ import {
   type ReplicaWait,
   runByHash,
   type RunsScripts,
+  UnknownPrimaryError,
 } from './redis-connection.js';
 import { type RedisScript } from './redis-scripts.js';
+import { type Command, SharedWait } from './shared-wait.js';
 
 /** What is used of a client of `redis` (node-redis): of `createClient`, `createCluster` or `createSentinel`. */
 export interface NodeRedisClient {
@@ -30,6 +33,7 @@ type Kind = 'single' | 'cluster' | 'sentinel';
 
 export class NodeRedisConnection implements RedisConnection {
   private readonly kind: Kind;
+  private readonly wait = new SharedWait((server, commands) => this.together(server, commands));
 
   /**
    * @param ownership does closing this connection close the client? Not if the client is the application's own. And
@@ -77,13 +81,14 @@ export class NodeRedisConnection implements RedisConnection {
     script: RedisScript,
     keys: string[],
     values: string[],
-    { replicas, timeout }: ReplicaWait,
+    wait: ReplicaWait,
   ): Promise<[unknown, number]> {
-    const [reply, confirmed] = await this.together(keys[0] ?? '', [
-      ['EVAL', script.text, String(keys.length), ...keys, ...values],
-      ['WAIT', String(replicas), String(timeout)],
-    ]);
-    return [reply, Number(confirmed)];
+    const command = ['EVAL', script.text, String(keys.length), ...keys, ...values];
+    const [key = ''] = keys;
+    return followRedirection(
+      async () => this.wait.run(this.primaryOf(key), command, wait),
+      () => this.client.eval(NO_SCRIPT, { keys: [key], arguments: [] }),
+    );
   }
 
   duplicate(): RedisConnection {
@@ -104,35 +109,40 @@ export class NodeRedisConnection implements RedisConnection {
     return Promise.resolve();
   }
 
-  /** Commands that leave in one go over one connection: in a cluster that to the primary of this key. */
-  private together(key: string, commands: string[][]): Promise<unknown[]> {
-    if (this.kind === 'cluster') {
-      const cluster = this.client as NodeRedisClient & Clustered;
-      return followRedirection(
-        () =>
-          commands
-            .reduce((pipeline, command) => pipeline.addCommand(key, false, command), cluster.multi(key))
-            .execAsPipeline(),
-        () => this.client.eval(NO_SCRIPT, { keys: [key], arguments: [] }),
-      );
-    }
-    // What is sent in one turn of the event loop.
-    const send = this.client.sendCommand.bind(this.client) as SendCommand;
-    return Promise.all(
+  /** @returns `host:port` in a cluster */
+  private primaryOf(key: string): string {
+    if (this.kind !== 'cluster') return '';
+    const primary = (this.client as NodeRedisClient & Clustered).slots[slotOf(key)]?.master;
+    if (!primary) throw new UnknownPrimaryError();
+    return primary.address;
+  }
+
+  private async together(server: string, commands: Command[]): Promise<PromiseSettledResult<unknown>[]> {
+    const client = await this.clientFor(server);
+    const send = client.sendCommand.bind(client) as SendCommand;
+    // What is sent in one turn of the event loop goes out together.
+    return Promise.allSettled(
       commands.map((command) => (this.kind === 'sentinel' ? send(false, command) : send(command))),
     );
+  }
+
+  private async clientFor(server: string): Promise<Pick<NodeRedisClient, 'sendCommand'>> {
+    if (this.kind !== 'cluster') return this.client;
+    const cluster = this.client as NodeRedisClient & Clustered;
+    const primary = cluster.masters.find(({ address }) => address === server);
+    if (!primary) throw new UnknownPrimaryError();
+    return cluster.nodeClient(primary);
   }
 }
 
 interface Clustered {
-  multi(key: string): Pipeline;
-  readonly masters: readonly object[];
-  nodeClient(node: object): Promise<Evaluates>;
+  readonly masters: readonly ClusterNode[];
+  readonly slots: readonly ({ master: ClusterNode } | undefined)[];
+  nodeClient(node: ClusterNode): Promise<Evaluates & Pick<NodeRedisClient, 'sendCommand'>>;
 }
 
-interface Pipeline {
-  addCommand(key: string, readOnly: boolean, command: string[]): Pipeline;
-  execAsPipeline(): Promise<unknown[]>;
+interface ClusterNode {
+  readonly address: string;
 }
 
 interface Duplicable {

@@ -26,6 +26,7 @@ export interface RedisConnection {
   /**
    * Runs a script, then waits until its effects are on replicas. Resolves with its reply and how many have them. Both
    * go out together over one connection, for WAIT speaks of the writes of its own, and after a reconnection of none.
+   * While one waits, others gather for the next: see `SharedWait`.
    */
   runAndWait(
     script: RedisScript,
@@ -58,20 +59,28 @@ export async function runByHash(
   }
 }
 
+/** The client does not know, or not any more, which server of the cluster has a key. */
+export class UnknownPrimaryError extends Error {
+  constructor() {
+    super('No primary is known for the key');
+  }
+}
+
 /**
- * Clients follow no redirection of a cluster in a pipeline. So after one a command of its own goes first, by which the
- * client learns where the key lives now. What was redirected has not been carried out.
+ * What is sent to one server of a cluster follows no redirection. So after one a command of its own goes first, by which
+ * the client learns where the key lives now. What was redirected has not been carried out.
  */
 export async function followRedirection<Result>(
-  pipeline: () => Promise<Result>,
+  send: () => Promise<Result>,
   lookUp: () => Promise<unknown>,
 ): Promise<Result> {
   try {
-    return await pipeline();
+    return await send();
   } catch (error) {
-    if (!/^(MOVED|ASK) /.test((error as Error).message)) throw error;
+    const redirected = error instanceof UnknownPrimaryError || /^(MOVED|ASK) /.test((error as Error).message);
+    if (!redirected) throw error;
     await lookUp();
-    return pipeline();
+    return send();
   }
 }
 

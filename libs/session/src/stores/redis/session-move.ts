@@ -65,7 +65,8 @@ export class SessionMove {
   private async acrossServers(move: Move, userId: string | null, bound: number): Promise<Reply> {
     const { key, newKey, written, indexedFor } = move;
     const [from, to] = [this.keyOf(key), this.keyOf(newKey)];
-    const [reserved] = await this.scripts.run('rename', reserveScript, [to], [key, indexedFor]);
+    // As lasting as the pointer to it: without, a fail-over could leave a session on its way to nowhere.
+    const [reserved] = await this.scripts.end('rename', reserveScript, [to], [key, indexedFor]);
     if (reserved === 0) return [0];
     const values = [...written, bound, newKey, encodeUser(userId), POINTS_FOR];
     const departed = await this.scripts.end('rename', departScript, [from], values);
