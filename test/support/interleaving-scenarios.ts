@@ -55,12 +55,6 @@ function hasEnd({ owner, requests }: Scenario): boolean {
   );
 }
 
-/** For stores that have no time for more: three requests are most at odds where one ends what another moves. */
-export function isPairOrRotationAgainstEnd(scenario: Scenario): boolean {
-  const { requests } = scenario;
-  return requests.length === 2 || (hasEnd(scenario) && requests.some((name) => 'rotates' in kinds[name]));
-}
-
 /** All ways to take so many of these, whatever their order. */
 function combinations(names: readonly KindName[], count: number): KindName[][] {
   if (count === 0) return [[]];

@@ -12,7 +12,6 @@ import { testDataSource } from './data-source.js';
 import { takeStep } from './interleaving.js';
 import { basicKinds, type KindName } from './interleaving-kinds.js';
 import { type Scenario } from './interleaving-race.js';
-import { isPairOrRotationAgainstEnd } from './interleaving-scenarios.js';
 import { Site } from './interleaving-site.js';
 import { SteppedStore } from './interleaving-store.js';
 import { DelegatingConnection } from './redis-connections.js';
@@ -39,13 +38,7 @@ export interface OpenTrack {
 
 export const raceTracks: Record<string, RaceTrack> = {
   PostgreSQL: { service: 'postgres', atOnce: 32, swapsLoads: false, open: () => openDatabase('postgres') },
-  MariaDB: {
-    service: 'mysql',
-    atOnce: 16,
-    swapsLoads: true,
-    runs: isPairOrRotationAgainstEnd,
-    open: () => openDatabase('mysql'),
-  },
+  MariaDB: { service: 'mysql', atOnce: 16, swapsLoads: true, open: () => openDatabase('mysql') },
   Redis: {
     service: 'redis',
     atOnce: 16,
@@ -59,7 +52,6 @@ export const raceTracks: Record<string, RaceTrack> = {
   files: {
     atOnce: 2,
     swapsLoads: true,
-    runs: isPairOrRotationAgainstEnd,
     open: () => Promise.resolve({ enter: enterDirectory, close: () => Promise.resolve() }),
   },
 };

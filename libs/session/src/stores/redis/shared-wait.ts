@@ -9,8 +9,8 @@ type SendTogether = (server: string, commands: Command[]) => Promise<PromiseSett
 interface Waiting {
   command: Command;
   since: number;
-  resolve(outcome: [reply: unknown, confirmed: number]): void;
-  reject(reason: unknown): void;
+  resolve: (outcome: [reply: unknown, confirmed: number]) => void;
+  reject: (reason: unknown) => void;
 }
 
 /**
@@ -65,16 +65,14 @@ export class SharedWait {
       ]);
       const confirmation = outcomes[batch.length];
       batch.forEach(({ resolve, reject }, index) => {
-        const failed = [outcomes[index], confirmation].find((outcome) => outcome?.status !== 'fulfilled');
-        if (failed) reject((failed as PromiseRejectedResult).reason);
-        else resolve([valueOf(outcomes[index]), Number(valueOf(confirmation))]);
+        const [own, seen] = [outcomes[index], confirmation];
+        if (own?.status === 'rejected') reject(own.reason);
+        else if (seen?.status === 'rejected') reject(seen.reason);
+        else if (!own || !seen) reject(new Error('The client left a command without an answer'));
+        else resolve([own.value, Number(seen.value)]);
       });
     } catch (error) {
       for (const { reject } of batch) reject(error);
     }
   }
-}
-
-function valueOf(outcome: PromiseSettledResult<unknown> | undefined): unknown {
-  return outcome?.status === 'fulfilled' ? outcome.value : undefined;
 }
