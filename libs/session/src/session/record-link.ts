@@ -76,7 +76,6 @@ export class RecordLink {
     return this.#goneId !== null;
   }
 
-
   /** Reads the record of the presented key. */
   async find(): Promise<SessionRecord | null> {
     const found = await lookUp(this.environment, this.#presentedKey as string);
