@@ -13,6 +13,7 @@ import { platforms, silent, startApp } from './support/app.js';
 import { describeWithKillableRedis } from './support/killable-redis.js';
 import { startTcpProxy } from './support/tcp-proxy.js';
 import { describeEncryption } from './suites/encryption.suite.js';
+import { describeUserMarks } from './suites/user-marks.suite.js';
 
 async function created(
   store: SessionStore,
@@ -121,7 +122,7 @@ describe.each([
       };
     },
     {
-      capabilities: { severalProcesses: false, byUser: false, ownClock: false, outages: false },
+      capabilities: { severalProcesses: false, ownClock: false, outages: false },
       // A Keyv deletes what its process's clock says is over, so that no other process with another clock finds it.
       it: (name, test) => (name === 'judges by the clock of this process' ? it.skip : it)(name, test),
     },
@@ -138,6 +139,17 @@ describeEncryption('CacheStore with encryption', () => {
   };
 });
 
+describeUserMarks('CacheStore and the sessions of a user', () => {
+  const keyv = new Keyv();
+  return {
+    one: new CacheStore(createCache({ stores: [keyv] })),
+    other: new CacheStore(createCache({ stores: [keyv] })),
+    read: (name) => keyv.get<string>(`session:${name}`),
+    write: async (name, text) =>
+      void (await (text === undefined ? keyv.delete(`session:${name}`) : keyv.set(`session:${name}`, text))),
+  };
+});
+
 describe('CacheStore', () => {
   it.each([
     ['serialised', () => new Keyv()],
@@ -150,8 +162,8 @@ describe('CacheStore', () => {
     await store.delete(other, id);
     await keyv.set('mine', 1, 1);
     const map = keyv.store as Map<string, unknown>;
-    expect(map.size).toBe(3);
-    await withClockAhead(HOUR, async () => expect(await store.clearExpired(10)).toBe(1));
+    expect(map.size).toBe(5);
+    await withClockAhead(2 * HOUR, async () => expect(await store.clearExpired(10)).toBe(1));
     expect([...map.keys()]).toEqual(['keyv:mine']);
     expect(await store.load(key)).toBeNull();
   });
@@ -161,7 +173,7 @@ describe('CacheStore', () => {
     const store = new CacheStore(createCache({ stores: [front, shared] }));
     await created(store);
     expect([(front.store as Map<string, unknown>).size, (shared.store as Map<string, unknown>).size]).toEqual(
-      [0, 1],
+      [0, 2],
     );
   });
 
@@ -280,6 +292,9 @@ describeWithKillableRedis('CacheStore on a Redis that dies', (redis) => {
           ...unavailable,
           operation: 'delete',
         });
+        await expect(store.listByUser('Ann')).rejects.toMatchObject(unavailable);
+        await expect(store.deleteByUser('Ann')).rejects.toMatchObject(unavailable);
+        await expect(store.deleteById(record.id)).rejects.toMatchObject(unavailable);
         const error: unknown = await store.load(key).catch((thrown: unknown) => thrown);
         expect(JSON.stringify([error, String(error), String((error as Error).cause)])).not.toContain(key);
         // Nothing has changed for the application's own use of its cache.
@@ -292,6 +307,21 @@ describeWithKillableRedis('CacheStore on a Redis that dies', (redis) => {
       },
     );
   });
+
+  describeSessionStore(
+    'conforms',
+    async () => {
+      const client = await connect();
+      // Beyond one test.
+      clients.splice(clients.indexOf(client), 1);
+      return {
+        store: storeOn(new RedisAdapter(client, 'throws')),
+        corrupt: async (key) => void (await client.set(`keyv:session:${key}`, '{"value":"not ours"}')),
+        dispose: async () => client.destroy(),
+      };
+    },
+    { capabilities: { severalProcesses: false, ownClock: false, outages: false } },
+  );
 
   describe('shared by two processes', () => {
     it('lets Redis forget what has expired', async () => {
@@ -323,6 +353,21 @@ describeWithKillableRedis('CacheStore on a Redis that dies', (redis) => {
       };
       expect(await write(one, key, next, record)).toBe(false);
       expect([await one.load(key), await other.load(next)]).toEqual([null, null]);
+    });
+
+    it('keeps ended what one ends by its user in the middle of a save of the other', async () => {
+      const [one, other, adapter] = await twoStores();
+      const [key, record] = await created(one, { userId: 'Ann' });
+      adapter.beforeSet = async () => {
+        adapter.beforeSet = () => Promise.resolve();
+        expect(await other.deleteByUser('Ann')).toBe(1);
+      };
+      expect(await one.save(key, { set: { a: 1 } }, record)).toBe(false);
+      expect([await one.load(key), await other.load(key), await one.listByUser('Ann')]).toEqual([
+        null,
+        null,
+        [],
+      ]);
     });
 
     it('leaves one key alive when both rotate', async () => {

@@ -321,12 +321,11 @@ const otherEngines: {
   cannotList?: true;
 }[] = [
   { environment: { SESSION_ENGINE: 'memory' }, platform: 'fastify', place: 'In the memory of this process' },
-  { environment: { SESSION_ENGINE: 'cache' }, platform: 'express', place: 'In the cache', cannotList: true },
+  { environment: { SESSION_ENGINE: 'cache' }, platform: 'express', place: 'In the cache' },
   {
     environment: { SESSION_ENGINE: 'express-store' },
     platform: 'express',
     place: 'In a store of express-session',
-    cannotList: true,
   },
   { environment: { SESSION_ENGINE: 'cached-database' }, platform: 'fastify', place: 'behind a cache' },
   {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -28,6 +29,7 @@ import { testRedis } from './support/redis-store-bench.js';
 import { describeWithService, type ServiceName } from './support/services.js';
 import { startTcpProxy } from './support/tcp-proxy.js';
 import { describeEncryption } from './suites/encryption.suite.js';
+import { describeUserMarks } from './suites/user-marks.suite.js';
 
 interface OpenStore extends Omit<StoreUnderTest, 'store'> {
   store: CallbackStore;
@@ -163,7 +165,6 @@ for (const { name, open, service, outages } of stores) {
       {
         capabilities: {
           severalProcesses: false,
-          byUser: false,
           clearsExpired: false,
           ownClock: false,
           outages: outages ?? true,
@@ -481,6 +482,25 @@ describeEncryption('ExpressStore with encryption', () => {
     open: (encryption) => new ExpressStore(store, { ...(encryption && { encryption }) }),
     textAt: (key) => store.kept.get(key) ?? '',
     putText: (key, text) => void store.kept.set(key, text),
+  };
+});
+
+describeUserMarks('ExpressStore and the sessions of a user', () => {
+  const store = new OddStore();
+  const sidOf = (name: string) =>
+    `v1-${createHash('sha256').update(`nest-sessions mark ${name}`).digest('hex')}`;
+  return {
+    one: new ExpressStore(store),
+    other: new ExpressStore(store),
+    async read(name) {
+      const text = store.kept.get(sidOf(name));
+      return text && (JSON.parse(text) as { nestSession: { mark: string } }).nestSession.mark;
+    },
+    async write(name, text) {
+      store.kept.delete(sidOf(name));
+      const payload = { cookie: {}, nestSession: { mark: text, expiresAt: Date.now() + HOUR } };
+      if (text !== undefined) store.kept.set(sidOf(name), JSON.stringify(payload));
+    },
   };
 });
 

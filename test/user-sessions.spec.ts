@@ -17,6 +17,8 @@ import {
 } from '@nestjs/common';
 import { type NestExpressApplication } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
+import { createCache } from 'cache-manager';
+import createMemoryStore from 'memorystore';
 import { NEVER, startWith, takeUntil } from 'rxjs';
 import {
   type LoginOptions,
@@ -30,8 +32,9 @@ import {
   SessionStore,
   type UserSession,
 } from 'nest-sessions';
-import { cacheEngine } from 'nest-sessions/cache';
+import { CacheStore } from 'nest-sessions/cache';
 import { cookieEngine } from 'nest-sessions/cookie';
+import { expressSession, ExpressStore } from 'nest-sessions/express-store';
 import { MemoryStore } from 'nest-sessions/memory';
 import { type HttpEnvironment } from '../libs/session/src/http/request-session.js';
 import { toStoreKey } from '../libs/session/src/session/session-key.js';
@@ -243,22 +246,25 @@ interface EngineOfTwo extends Pick<EngineUnderTest, 'services'> {
   bound: number;
 }
 
-const onOneMemory: EngineOfTwo = {
+/** In one process: both applications have the same store. */
+const onOne = (makeStore: () => SessionStore): EngineOfTwo => ({
   services: [],
   bound: 0,
   make() {
-    const store = new MemoryStore();
+    const store = makeStore();
     return Promise.resolve({
       wire: () => ({ engine: { useFactory: () => store } }),
       dispose: async () => {},
     });
   },
-};
+});
 const known: Record<string, EngineUnderTest> = { ...enginesOnDatabases, ...otherEngines };
 const named = (name: string, bound = 0): EngineOfTwo => ({ ...(known[name] as EngineUnderTest), bound });
 
 const engines: Record<string, EngineOfTwo> = {
-  memory: onOneMemory,
+  memory: onOne(() => new MemoryStore()),
+  cache: onOne(() => new CacheStore(createCache())),
+  'express-session store': onOne(() => new ExpressStore(new (createMemoryStore(expressSession))({}))),
   'database (postgres)': named('database (postgres)'),
   'database (mysql)': named('database (mysql)'),
   'redis (ioredis)': named('redis (ioredis)'),
@@ -771,8 +777,15 @@ describe.each(platforms)('a limit of two sessions on %s', (platform) => {
   });
 });
 
+/** As a store of an application that says nothing about users. */
+const ofFourMethods = () => {
+  const { listByUser, deleteByUser, deleteById } = SessionStore.prototype;
+  const store = Object.assign(new MemoryStore(), { listByUser, deleteByUser, deleteById });
+  return { useFactory: () => store };
+};
+
 it('S89: an engine that cannot list stops the start', async () => {
-  const starting = start('express', { engine: cacheEngine(), options: limitedTo(3, 'reject') });
+  const starting = start('express', { engine: ofFourMethods(), options: limitedTo(3, 'reject') });
   await expect(starting).rejects.toThrow(/"sessionsPerUser" needs an engine that lists a user's sessions/);
 });
 
@@ -780,7 +793,7 @@ describe('an engine that cannot list', () => {
   afterEach(closeAll);
 
   it('says so when it is asked', async () => {
-    const { sessions } = await start('express', { engine: cacheEngine() });
+    const { sessions } = await start('express', { engine: ofFourMethods() });
     const unsupported = expect.objectContaining({ code: 'SESSION_UNSUPPORTED' });
     await expect(sessions.listByUser('ann')).rejects.toEqual(unsupported);
     await expect(sessions.revoke('x', { userId: 'ann' })).rejects.toEqual(unsupported);

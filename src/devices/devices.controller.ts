@@ -27,7 +27,7 @@ export class DevicesController {
     };
   }
 
-  /** Null: this engine knows sessions by their keys only. */
+  /** Null: this engine keeps no sessions on the server. */
   private async listOf(userId: string): Promise<UserSession[] | null> {
     try {
       return await this.sessions.listByUser(userId);

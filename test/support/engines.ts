@@ -53,7 +53,6 @@ export interface EngineUnderTest {
 const FEW = { redirects: 40, logouts: 3 };
 
 const IN_PROCESS = { processes: 'the sessions are in the memory of one process' };
-const NO_INDEX = { listing: 'such a store cannot be asked for anything but one key' };
 
 /** Every engine, as an application would configure it; those on a database are in a spec file of their own. */
 export const enginesOnDatabases: Record<string, EngineUnderTest> = {
@@ -69,7 +68,7 @@ export const enginesOnDatabases: Record<string, EngineUnderTest> = {
 export const otherEngines: Record<string, EngineUnderTest> = {
   'redis (ioredis)': onRedis('ioredis'),
   'redis (node-redis)': onRedis('redis'),
-  cache: inProcess(() => cacheEngine(), NO_INDEX),
+  cache: inProcess(() => cacheEngine()),
   file: {
     services: [],
     lacks: {},
@@ -86,7 +85,7 @@ export const otherEngines: Record<string, EngineUnderTest> = {
   'express-session store (memorystore)': inProcess(() => {
     const MemoryStore = createMemoryStore(expressSession);
     return expressStoreEngine(new MemoryStore({}));
-  }, NO_INDEX),
+  }),
   cookie: {
     services: [],
     lacks: {
@@ -112,10 +111,10 @@ function onThisClock(dispose = () => Promise.resolve()): Pick<EngineSetup, 'elap
   };
 }
 
-function inProcess(makeEngine: () => Engine, lacks: EngineUnderTest['lacks'] = {}): EngineUnderTest {
+function inProcess(makeEngine: () => Engine): EngineUnderTest {
   return {
     services: [],
-    lacks: { ...IN_PROCESS, ...lacks },
+    lacks: IN_PROCESS,
     rounds: FEW,
     make: () => Promise.resolve({ wire: () => ({ engine: makeEngine() }), ...onThisClock() }),
   };

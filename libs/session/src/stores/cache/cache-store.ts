@@ -2,6 +2,7 @@ import type { Cache } from 'cache-manager';
 import { type EncryptionOptions } from '../record-cipher.js';
 import { RecordCodec } from '../record-codec.js';
 import { type SessionMoved, type SessionRecord } from '../session-store.js';
+import { isUserMark } from '../user-marks.js';
 import { REMEMBERED_FOR, WholeRecordStore } from '../whole-record-store.js';
 import { CacheEntries } from './cache-entries.js';
 import { decodeRecord, encodeRecord, idIn } from './record-text.js';
@@ -37,27 +38,6 @@ export class CacheStore extends WholeRecordStore {
     this.entries = new CacheEntries(cache, prefix);
   }
 
-  async find(key: string): Promise<SessionRecord | SessionMoved | null> {
-    const record = await this.read('load', key);
-    if (record) return record;
-    // The mark is there before the entry goes.
-    const movedTo = await this.entries.get('load', moveOf(key));
-    return typeof movedTo === 'string' ? { movedTo } : null;
-  }
-
-  delete(key: string, id?: string): Promise<boolean> {
-    return this.lock.run(key, async () => {
-      const stored = await this.entries.get('delete', key);
-      const ended = id ?? idIn(stored);
-      // First, so that whoever writes from now on finds it afterwards.
-      if (ended !== undefined) await this.remember('delete', endOf(ended), '1');
-      await this.entries.delete('delete', key);
-      const movedTo = await this.entries.get('delete', moveOf(key));
-      const deletedThere = typeof movedTo === 'string' && (await this.delete(movedTo, ended));
-      return stored !== undefined || deletedThere;
-    });
-  }
-
   /** Only a cache in this process's memory has something to clear; others let entries expire by themselves. */
   override clearExpired(batchSize: number): Promise<number> {
     return this.entries.clearExpired(batchSize, (name) => !isMark(name));
@@ -68,11 +48,35 @@ export class CacheStore extends WholeRecordStore {
     return Promise.resolve();
   }
 
-  protected async read(operation: string, key: string): Promise<SessionRecord | null> {
+  protected async look(operation: string, key: string): Promise<SessionRecord | SessionMoved | null> {
     const stored = await this.entries.get(operation, key);
-    if (stored === undefined) return null;
-    const record = decodeRecord(stored, this.codec);
-    return record.expiresAt > Date.now() ? record : null;
+    if (stored !== undefined) {
+      const record = decodeRecord(stored, this.codec);
+      if (record.expiresAt > Date.now()) return record;
+    }
+    // The mark is there before the entry goes.
+    const movedTo = await this.entries.get(operation, moveOf(key));
+    return typeof movedTo === 'string' ? { movedTo } : null;
+  }
+
+  protected async remove(key: string, id?: string): Promise<boolean> {
+    const stored = await this.entries.get('delete', key);
+    const ended = id ?? idIn(stored);
+    // First, so that whoever writes from now on finds it afterwards.
+    if (ended !== undefined) await this.remember('delete', endOf(ended), '1');
+    await this.entries.delete('delete', key);
+    const movedTo = await this.entries.get('delete', moveOf(key));
+    const deletedThere = typeof movedTo === 'string' && (await this.delete(movedTo, ended));
+    return stored !== undefined || deletedThere;
+  }
+
+  protected async getMark(operation: string, name: string): Promise<string | null> {
+    const text = await this.entries.get(operation, name);
+    return typeof text === 'string' ? text : null;
+  }
+
+  protected putMark(operation: string, name: string, text: string, lifetime: number): Promise<void> {
+    return this.entries.set(operation, name, text, lifetime);
   }
 
   protected async isTaken(operation: string, key: string): Promise<boolean> {
@@ -85,7 +89,7 @@ export class CacheStore extends WholeRecordStore {
 
   /** False: another process has ended the session meanwhile, or moved it. */
   protected override async counts(operation: string, key: string, id: string): Promise<boolean> {
-    const [ended, movedTo] = await this.marks(operation, key, id);
+    const [ended, movedTo] = await this.traces(operation, key, id);
     if (ended === undefined && movedTo === undefined) return true;
     await this.entries.delete(operation, key);
     return false;
@@ -96,14 +100,14 @@ export class CacheStore extends WholeRecordStore {
     if ((await this.entries.get('rename', moveOf(key))) === undefined) {
       await this.remember('rename', moveOf(key), newKey);
       await this.entries.delete('rename', key);
-      const [ended, movedTo] = await this.marks('rename', key, id);
+      const [ended, movedTo] = await this.traces('rename', key, id);
       if (ended === undefined && movedTo === newKey) return true;
     }
     await this.entries.delete('rename', newKey);
     return false;
   }
 
-  private marks(operation: string, key: string, id: string): Promise<[ended: unknown, movedTo: unknown]> {
+  private traces(operation: string, key: string, id: string): Promise<[ended: unknown, movedTo: unknown]> {
     return Promise.all([this.entries.get(operation, endOf(id)), this.entries.get(operation, moveOf(key))]);
   }
 
@@ -114,4 +118,4 @@ export class CacheStore extends WholeRecordStore {
 
 const endOf = (id: string): string => `ended:${id}`;
 const moveOf = (key: string): string => `moved:${key}`;
-const isMark = (name: string): boolean => name.startsWith('ended:') || name.startsWith('moved:');
+const isMark = (name: string): boolean => /^(?:ended|moved):/.test(name) || isUserMark(name);

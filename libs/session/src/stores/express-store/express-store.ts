@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { SessionRecordCorruptError } from '../../session.errors.js';
 import { type EncryptionOptions } from '../record-cipher.js';
 import { RecordCodec } from '../record-codec.js';
@@ -46,31 +47,34 @@ export class ExpressStore extends WholeRecordStore {
     this.codec = new RecordCodec(encryption);
   }
 
-  async find(key: string): Promise<SessionRecord | SessionMoved | null> {
-    const content = await this.get('load', key);
-    return content !== null && 'movedTo' in content ? { movedTo: content.movedTo } : content;
-  }
-
-  delete(key: string): Promise<boolean> {
-    return this.lock.run(key, async () => {
-      const content = await this.get('delete', key).catch(ifCorrupt('corrupt' as const));
-      if (content !== null && content !== 'corrupt' && 'movedTo' in content)
-        return this.delete(content.movedTo);
-      // Even if there is nothing: a process with another clock may see something.
-      await destroyIn(this.store, 'delete', key);
-      return content !== null;
-    });
-  }
-
   /** Leaves it to the store, which does not tell how many there were. */
   override async clearExpired(_batchSize: number): Promise<number> {
     await pruneIn(this.store);
     return 0;
   }
 
-  protected async read(operation: string, key: string): Promise<SessionRecord | null> {
+  protected async look(operation: string, key: string): Promise<SessionRecord | SessionMoved | null> {
     const content = await this.get(operation, key);
-    return content === null || 'movedTo' in content ? null : content;
+    if (content !== null && 'mark' in content) return null;
+    return content !== null && 'movedTo' in content ? { movedTo: content.movedTo } : content;
+  }
+
+  protected async remove(key: string): Promise<boolean> {
+    const content = await this.get('delete', key).catch(ifCorrupt('corrupt' as const));
+    if (content !== null && content !== 'corrupt' && 'movedTo' in content)
+      return this.delete(content.movedTo);
+    // Even if there is nothing: a process with another clock may see something.
+    await destroyIn(this.store, 'delete', key);
+    return content !== null;
+  }
+
+  protected async getMark(operation: string, name: string): Promise<string | null> {
+    const content = await this.get(operation, storeKeyOf(name));
+    return content !== null && 'mark' in content ? content.mark : null;
+  }
+
+  protected putMark(operation: string, name: string, text: string, lifetime: number): Promise<void> {
+    return this.put(operation, storeKeyOf(name), { mark: text, expiresAt: Date.now() + lifetime });
   }
 
   protected isTaken(operation: string, key: string): Promise<boolean> {
@@ -96,6 +100,11 @@ export class ExpressStore extends WholeRecordStore {
     const content = fromPayload(await getFrom(this.store, operation, key), this.codec);
     return content !== null && content.expiresAt > Date.now() ? content : null;
   }
+}
+
+/** Where stores keep a mark. No session key begins like that, so that none has this store key. */
+function storeKeyOf(name: string): string {
+  return `v1-${createHash('sha256').update(`nest-sessions mark ${name}`).digest('hex')}`;
 }
 
 function ifCorrupt<Answer>(answer: Answer): (error: unknown) => Answer {

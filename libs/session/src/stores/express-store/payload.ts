@@ -10,7 +10,13 @@ export interface Forward {
   expiresAt: number;
 }
 
-export type Content = SessionRecord | Forward;
+/** A small text that is no session's, under a name of its own. */
+export interface Mark {
+  mark: string;
+  expiresAt: number;
+}
+
+export type Content = SessionRecord | Forward | Mark;
 
 /**
  * A session as express-session stores know it. Ours is under one name, and its data and meta are text: no key in them
@@ -18,7 +24,7 @@ export type Content = SessionRecord | Forward;
  */
 export interface Payload {
   cookie: StoredCookie;
-  nestSession: Forward | Kept;
+  nestSession: Forward | Mark | Kept;
 }
 
 /** Not every store keeps a null. */
@@ -54,7 +60,7 @@ export function toPayload(content: Content, codec: RecordCodec): Payload {
   const expiresAt = Math.min(content.expiresAt, LAST_MOMENT);
   return {
     cookie: new StoredCookie(new Date(expiresAt), Math.max(1, Math.ceil(expiresAt - Date.now()))),
-    nestSession: 'movedTo' in content ? content : toKept(content, codec),
+    nestSession: 'movedTo' in content || 'mark' in content ? content : toKept(content, codec),
   };
 }
 
@@ -74,6 +80,7 @@ export function fromPayload(session: unknown, codec: RecordCodec): Content | nul
   const { cookie, nestSession } = session as Partial<Payload>;
   if (!cookie) return null;
   if (isForward(nestSession)) return { movedTo: nestSession.movedTo, expiresAt: nestSession.expiresAt };
+  if (isMark(nestSession)) return { mark: nestSession.mark, expiresAt: nestSession.expiresAt };
   if (!isKept(nestSession)) throw corruptRecord();
   const { id, userId, data, expiry, createdAt, lastSeenAt, expiresAt, version, meta } = nestSession;
   return {
@@ -93,6 +100,10 @@ function isForward(kept: Payload['nestSession'] | undefined): kept is Forward {
   return (
     typeof (kept as Partial<Forward> | undefined)?.movedTo === 'string' && Number.isFinite(kept?.expiresAt)
   );
+}
+
+function isMark(kept: Payload['nestSession'] | undefined): kept is Mark {
+  return typeof (kept as Partial<Mark> | undefined)?.mark === 'string' && Number.isFinite(kept?.expiresAt);
 }
 
 function isKept(kept: Payload['nestSession'] | undefined): kept is Kept {
