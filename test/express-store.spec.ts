@@ -485,10 +485,13 @@ describeEncryption('ExpressStore with encryption', () => {
   };
 });
 
+/** Under which key the store is handed a mark. */
+function sidOf(name: string): string {
+  return `v1-${createHash('sha256').update(`nest-sessions mark ${name}`).digest('hex')}`;
+}
+
 describeUserMarks('ExpressStore and the sessions of a user', () => {
   const store = new OddStore();
-  const sidOf = (name: string) =>
-    `v1-${createHash('sha256').update(`nest-sessions mark ${name}`).digest('hex')}`;
   return {
     one: new ExpressStore(store),
     other: new ExpressStore(store),

@@ -28,6 +28,7 @@ import {
   SessionGuard,
   type SessionLimit,
   type SessionOptions,
+  type SessionRecord,
   Sessions,
   SessionStore,
   type UserSession,
@@ -778,11 +779,27 @@ describe.each(platforms)('a limit of two sessions on %s', (platform) => {
 });
 
 /** As a store of an application that says nothing about users. */
-const ofFourMethods = () => {
-  const { listByUser, deleteByUser, deleteById } = SessionStore.prototype;
-  const store = Object.assign(new MemoryStore(), { listByUser, deleteByUser, deleteById });
-  return { useFactory: () => store };
-};
+class FourMethodStore extends SessionStore {
+  private readonly kept = new MemoryStore();
+
+  load(key: string): Promise<SessionRecord | null> {
+    return this.kept.load(key);
+  }
+
+  create(key: string, record: SessionRecord): Promise<boolean> {
+    return this.kept.create(key, record);
+  }
+
+  save(...saved: Parameters<SessionStore['save']>): Promise<boolean> {
+    return this.kept.save(...saved);
+  }
+
+  delete(key: string): Promise<boolean> {
+    return this.kept.delete(key);
+  }
+}
+
+const ofFourMethods = () => ({ useFactory: () => new FourMethodStore() });
 
 it('S89: an engine that cannot list stops the start', async () => {
   const starting = start('express', { engine: ofFourMethods(), options: limitedTo(3, 'reject') });
