@@ -1,28 +1,12 @@
 import { hash, randomBytes } from 'node:crypto';
 import { resolveOptions } from '../session.options.js';
 import { MemoryStore } from '../stores/memory/memory-store.js';
-import { type SessionRecord } from '../stores/session-store.js';
+import { newRecord } from '../testing/store-bench.js';
 import { keyedKeeper } from './keyed-keeper.js';
-import { createSessionId, pepperedStoreKeys, plainStoreKeys, type StoreKeys } from './session-key.js';
+import { pepperedStoreKeys, plainStoreKeys, type StoreKeys } from './session-key.js';
 import { limitStore } from './store-access.js';
 
 const secret = (): string => randomBytes(32).toString('base64url');
-const HOUR = 3_600_000;
-
-function newRecord(data: SessionRecord['data'] = { a: 1 }): SessionRecord {
-  const now = Date.now();
-  return {
-    id: createSessionId(),
-    userId: null,
-    data,
-    expiry: null,
-    createdAt: now,
-    lastSeenAt: now,
-    expiresAt: now + HOUR,
-    version: 1,
-    meta: {},
-  };
-}
 
 function world() {
   const store = new MemoryStore();
@@ -51,7 +35,7 @@ describe('store keys', () => {
       return create(key, record);
     };
     for (const keys of [plainStoreKeys, pepperedStoreKeys({ secrets: secret() })]) {
-      const key = await keeperWith(keys).create(newRecord());
+      const key = await keeperWith(keys).create(newRecord({ a: 1 }));
       const bytes = Buffer.from(key, 'base64url');
       const forms = [key, bytes.toString('hex'), bytes.toString('base64')].flatMap((form) => [
         form,
@@ -110,7 +94,7 @@ describe('a pepper', () => {
 
   it('can be changed: sessions under the former one are found, and move to the new one', async () => {
     const { store, calls, keeperWith } = world();
-    const key = await keeperWith(old).create(newRecord());
+    const key = await keeperWith(old).create(newRecord({ a: 1 }));
     expect(await keeperWith(dropped).load(key)).toBeNull();
     const found = await keeperWith(rolled).load(key);
     expect(found).toMatchObject({ standing: 'live', token: key, record: { data: { a: 1 } } });
@@ -123,7 +107,7 @@ describe('a pepper', () => {
 
   it('moves a session once, however many requests come at the time', async () => {
     const { keeperWith } = world();
-    const key = await keeperWith(old).create(newRecord());
+    const key = await keeperWith(old).create(newRecord({ a: 1 }));
     const keeper = keeperWith(rolled);
     const found = await Promise.all(Array.from({ length: 20 }, () => keeper.load(key)));
     for (const one of found) expect(one).toMatchObject({ standing: 'live', token: key });
@@ -131,7 +115,7 @@ describe('a pepper', () => {
 
   it('can be introduced to a store that had none, if that is allowed', async () => {
     const { keeperWith } = world();
-    const key = await keeperWith(plainStoreKeys).create(newRecord());
+    const key = await keeperWith(plainStoreKeys).create(newRecord({ a: 1 }));
     expect(await keeperWith(old).load(key)).toBeNull();
     const lenient = pepperedStoreKeys({ secrets: first, allowUnpeppered: true });
     expect(await keeperWith(lenient).load(key)).toMatchObject({ standing: 'live', token: key });
@@ -153,5 +137,24 @@ describe('a pepper', () => {
   it('is an option', () => {
     const secrets = [first];
     expect(resolveOptions({ pepper: { secrets } }).pepper).toEqual({ secrets, allowUnpeppered: false });
+  });
+});
+
+describe('the first use of a renewed key', () => {
+  it('finds what a login in another request has made of the session meanwhile', async () => {
+    const { store, keeperWith } = world();
+    const keeper = keeperWith(plainStoreKeys);
+    const key = await keeper.create(newRecord({ a: 1 }));
+    const record = newRecord({ a: 1 });
+    const renewed = await keeper.renew(key, {}, { ...record, ...(await store.load(plainStoreKeys.of(key))) });
+    const token = renewed?.token ?? '';
+    const save = store.save.bind(store);
+    store.save = async (...given) => {
+      store.save = save;
+      const current = await store.load(plainStoreKeys.of(token));
+      if (current) await keeper.rename(token, { userId: 'ann' }, { ...current, userId: 'ann' });
+      return save(...given);
+    };
+    expect(await keeper.load(token)).toMatchObject({ standing: 'replaced' });
   });
 });

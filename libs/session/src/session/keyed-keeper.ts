@@ -66,12 +66,19 @@ export function keyedKeeper(
     }
     const confirmed = { ...meta, rotation: { ...rotation, usedAfter: now() - createdAt } };
     const saved = await store.save(keys.of(key), { meta: confirmed }, { ...record, meta: confirmed });
-    if (!saved) return null;
+    // It has ended or moved meanwhile.
+    if (!saved) return load(key);
     return {
       standing: 'live',
       token: key,
       record: { ...record, meta: confirmed, version: record.version + 1 },
     };
+  }
+
+  async function load(key: string): Promise<Found | null> {
+    const found = await find(key);
+    if (found === null) return null;
+    return 'movedTo' in found ? follow(key, found.movedTo) : confirm(key, found);
   }
 
   async function save(key: string, changes: SessionChanges, record: SessionRecord): Promise<string | null> {
@@ -106,11 +113,7 @@ export function keyedKeeper(
   return {
     isToken: isSessionKey,
     everyWriteMoves: false,
-    async load(key) {
-      const found = await find(key);
-      if (found === null) return null;
-      return 'movedTo' in found ? follow(key, found.movedTo) : confirm(key, found);
-    },
+    load,
     async create(record) {
       for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
         const key = createSessionKey();

@@ -26,17 +26,24 @@ export interface LoginOptions {
   stamp?: string;
 }
 
+/** What the application asked for besides changes. */
+export interface Requests {
+  /** A new key, by `cycleKey` or `login`. */
+  readonly rotated: boolean;
+  /** `login` was called, perhaps for the user who was bound already. */
+  readonly loggedIn: boolean;
+  /** The idle clock is to be restarted, whether that is due or not. */
+  readonly renewed: boolean;
+}
+
+const NONE: Requests = { rotated: false, loggedIn: false, renewed: false };
+
 /** A session as the application sees and changes it, apart from where it is kept and how it gets there. */
 export class SessionDraft {
   userId: string | null = null;
   expiry: SessionExpiry = null;
   meta: SessionMeta = {};
-  /** A new key was asked for, by `cycleKey` or `login`. */
-  rotated = false;
-  /** `login` was called, perhaps for the user who was bound already. */
-  loggedIn = false;
-  /** The idle clock is to be restarted, whether that is due or not. */
-  renewed = false;
+  #requests: Requests = NONE;
   /** Made when it is first needed: a session that is loaded gets its data, the others an empty one. */
   #dictionary: Dictionary | undefined;
 
@@ -44,6 +51,15 @@ export class SessionDraft {
 
   get dictionary(): Dictionary {
     return (this.#dictionary ??= new Dictionary({}, this.limits));
+  }
+
+  /** What was asked for, and not yet done. Another object after every request. */
+  get requests(): Requests {
+    return this.#requests;
+  }
+
+  ask(request: keyof Requests): void {
+    this.#requests = { ...this.#requests, [request]: true };
   }
 
   get empty(): boolean {
@@ -90,18 +106,26 @@ export class SessionDraft {
     const { rotation } = this.meta;
     this.userId = userId;
     this.meta = { ...facts, ...(rotation && { rotation }) };
-    this.loggedIn = true;
+    this.ask('loggedIn');
   }
 
-  /** The store holds this record now. */
-  saved(record: SessionRecord): void {
-    this.meta = record.meta;
+  /**
+   * The store holds this record now.
+   * @param served the requests that are done with it; what was asked for while it was on its way is still to do
+   */
+  saved(record: SessionRecord, served: Requests): void {
     this.dictionary.saved(record.data);
-    this.forgetRequests();
+    if (this.#requests === served) {
+      this.meta = record.meta;
+      this.forgetRequests();
+    } else {
+      const { rotation } = record.meta;
+      this.meta = { ...this.meta, ...(rotation && { rotation }) };
+    }
   }
 
   forgetRequests(): void {
-    this.rotated = this.loggedIn = this.renewed = false;
+    this.#requests = NONE;
   }
 
   /** Does anything but the dictionary differ from the record? */
@@ -113,7 +137,7 @@ export class SessionDraft {
   changesTo(record: Readonly<SessionRecord> | null): SessionChanges {
     return {
       ...this.dictionary.changes(),
-      ...((this.loggedIn || this.userId !== record?.userId) && { userId: this.userId }),
+      ...((this.#requests.loggedIn || this.userId !== record?.userId) && { userId: this.userId }),
       ...(this.expiry !== record?.expiry && { expiry: this.expiry }),
       ...(this.meta !== record?.meta && { meta: this.meta }),
     };

@@ -184,7 +184,7 @@ export class SessionState {
     this.#assertRotatable();
     this.dictionary.markWritten();
     this.#draft.drop(this.environment.login.secrets);
-    this.#draft.rotated = true;
+    this.#draft.ask('rotated');
   }
 
   bindUser(userId: string, options: LoginOptions): void {
@@ -207,7 +207,7 @@ export class SessionState {
 
   renew(): void {
     this.assertWritable();
-    this.#draft.renewed = true;
+    this.#draft.ask('renewed');
   }
 
   /** A new, empty session takes the place of this one, which ends and stays readable. */
@@ -228,6 +228,7 @@ export class SessionState {
     const { dictionary, environment, record } = this;
     const draft = this.#draft;
     const now = environment.now();
+    const isChanged = (): boolean => !failed && (this.metadataChanged || draft.dataChanged);
     return {
       presented: this.#link.presented,
       live: record !== null,
@@ -235,9 +236,12 @@ export class SessionState {
       accessed: dictionary.accessed,
       failed,
       ended: this.#link.ended,
-      rotated: draft.rotated,
-      changed: !failed && (this.metadataChanged || draft.dataChanged),
-      renewed: draft.renewed || dictionary.forced || environment.saveEveryRequest,
+      rotated: draft.requests.rotated,
+      // Costs a look into all that was handed out, and not every question needs it.
+      get changed() {
+        return isChanged();
+      },
+      renewed: draft.requests.renewed || dictionary.forced || environment.saveEveryRequest,
       empty: draft.empty,
       touchDue: record !== null && now >= environment.touchesRestUntil && touchDue(record, now, this.policy),
       renewalDue: record !== null && renewalDue(record, now, environment.renewAfter),
@@ -250,7 +254,7 @@ export class SessionState {
   settled(failed: boolean): boolean {
     if (this.#running > 0 || this.#link.hasDoomed || this.#expiresAtOnce()) return false;
     const facts = this.facts(failed);
-    return planStore(facts) === 'nothing' && !(facts.changed && this.#link.hasUnreportedLoss);
+    return planStore(facts) === 'nothing' && !(this.#link.hasUnreportedLoss && facts.changed);
   }
 
   /**
@@ -290,10 +294,10 @@ export class SessionState {
     const facts = this.facts(failed);
     const step = planStore(facts);
     if (step === 'nothing') {
-      if (facts.changed) this.#link.reportLoss();
+      if (this.#link.hasUnreportedLoss && facts.changed) this.#link.reportLoss();
       return;
     }
-    const { loggedIn } = this.#draft;
+    const { loggedIn } = this.#draft.requests;
     if (loggedIn) await this.#stampDraft();
     if (step === 'touch') await (facts.renewed ? this.#touch() : this.#touchIfPossible());
     else await this.#write(step);
@@ -331,15 +335,18 @@ export class SessionState {
 
   async #touch(): Promise<void> {
     this.#assertDeliverable('touch');
+    const served = this.#draft.requests;
     const next = this.#nextRecord();
     // A touch only moves a deadline forward. Shorter options move it back, which takes a save.
     const forward = next.expiresAt >= (this.record as SessionRecord).expiresAt;
-    if (await (forward ? this.#link.touch(next) : this.#link.save({}, next))) this.#draft.saved(next);
-    this.#draft.renewed = false;
+    const touched = await (forward ? this.#link.touch(next) : this.#link.save({}, next));
+    if (touched) this.#draft.saved(next, served);
+    else if (this.#draft.requests === served) this.#draft.forgetRequests();
   }
 
   async #write(step: Exclude<StoreStep, 'nothing' | 'touch'>): Promise<void> {
     this.#assertDeliverable(step);
+    const served = this.#draft.requests;
     const next = this.#nextRecord();
     const changes = step === 'create' ? { set: next.data } : this.#draft.changesTo(this.record);
     const advice = this.environment.advise && loginAdvice(changes, next.userId);
@@ -347,10 +354,10 @@ export class SessionState {
     if (step === 'create') await this.#link.create(next);
     else if (step === 'save') await this.#link.save(changes, next);
     else {
-      const reason = step === 'renew' ? 'renewal' : this.#draft.loggedIn ? 'login' : 'cycle';
+      const reason = step === 'renew' ? 'renewal' : served.loggedIn ? 'login' : 'cycle';
       await this.#link.rotate(reason, changes, next);
     }
-    if (this.record) this.#draft.saved(this.record);
+    if (this.record) this.#draft.saved(this.record, served);
     else this.#draft.forgetRequests();
   }
 

@@ -357,6 +357,25 @@ describe('saving', () => {
     expect(events.slice(2)).toEqual([{ type: 'write-after-end', sessionId: id }]);
   });
 
+  it('leaves a login that comes while a save is on its way to the next one, with its new key', async () => {
+    const { store, stored, open } = world();
+    const session = await stored();
+    const before = session.sessionKey as string;
+    const save = store.save.bind(store);
+    store.save = (...given) => {
+      store.save = save;
+      session.login('ann', { remember: true });
+      return save(...given);
+    };
+    session['early'] = true;
+    await session.save();
+    await session.save();
+    expect(session.sessionKey).not.toBe(before);
+    const again = await open(session.sessionKey as string);
+    expect([again.userId, again['early'], again.authenticatedAt]).toEqual(['ann', true, expect.any(Date)]);
+    expect((await open(before)).userId).toBeNull();
+  });
+
   it('a logout after that still goes for the record, wherever it is now', async () => {
     const { store, stored } = world();
     const session = await stored();
