@@ -4,7 +4,7 @@
  */
 const lib = '^libs/session/src';
 const floors = [
-  { name: 'module', path: `${lib}/session\\.module\\.ts$` },
+  { name: 'module', path: `${lib}/session\\.(module|wiring)\\.ts$` },
   { name: 'nest, management and observability', path: `${lib}/(nest|management|observability)/` },
   { name: 'http', path: `${lib}/http/` },
   { name: 'options', path: `${lib}/(session\\.options\\.ts$|options/)` },

@@ -35,7 +35,8 @@ export class RedisBench {
   use(): this {
     beforeAll(async () => {
       this.raw = new Redis(this.url);
-      this.connection = await openConnection({ url: this.url, library: this.library });
+      const { url, library } = this;
+      this.connection = await openConnection({ url, library });
       this.store = this.open();
     });
     afterAll(async () => {

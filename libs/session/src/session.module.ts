@@ -13,12 +13,10 @@ import {
   type Type,
 } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD, type AbstractHttpAdapter, HttpAdapterHost, ModuleRef } from '@nestjs/core';
-import { cookieOverhead } from './http/cookie-header.js';
 import { createSessionMiddleware } from './http/session-middleware.js';
 import { type HttpEnvironment } from './http/request-session.js';
 import { ClearExpiredJob } from './management/clear-expired.job.js';
 import { Sessions } from './management/sessions.js';
-import { SessionConfigError } from './session.errors.js';
 import { SESSIONS } from './management/sessions.token.js';
 import { decorateFastify, type FastifyInstance } from './nest/fastify.js';
 import { SessionErrorFilter } from './nest/session-error.filter.js';
@@ -27,17 +25,7 @@ import { SessionLoaderGuard } from './nest/session-loader.guard.js';
 import { SessionObserver } from './observability/session-observer.js';
 import { resolveOptions, type ResolvedSessionOptions, type SessionOptions } from './session.options.js';
 import { HTTP_ENVIRONMENT, SESSION_OPTIONS } from './session.tokens.js';
-import { keyedKeeper } from './session/keyed-keeper.js';
-import { type RecordKeeper } from './session/record-keeper.js';
-import { type SessionEnvironment } from './session/session-environment.js';
-import { pepperedStoreKeys, plainStoreKeys, type StoreKeys } from './session/session-key.js';
-import { limitSessions } from './session/session-limit.js';
-import { keyedProbes, sealedProbes } from './session/session-probe.js';
-import { sealedKeeper } from './session/sealed-keeper.js';
-import { limitStore } from './session/store-access.js';
-import { knowsUsers, limitForeignAccess } from './session/user-sessions.js';
-import { type StoreObserver, watchStore } from './session/watched-store.js';
-import { SealingStore } from './stores/sealing-store.js';
+import { wire, type Wiring } from './session.wiring.js';
 import { type SessionEngine } from './stores/session-engine.js';
 import { SessionStore } from './stores/session-store.js';
 
@@ -51,6 +39,9 @@ export interface SessionModuleAsyncOptions {
   inject?: NonNullable<FactoryProvider['inject']>;
   useFactory: FactoryProvider<SessionOptions>['useFactory'];
 }
+
+/** Nobody else's business, hence no token that another copy of this module could find. */
+const WIRING = Symbol('nest-sessions:wiring');
 
 /** Applications whose middleware was mounted by `mountSessions`, and must not be mounted again. */
 const mounted = new WeakSet<AbstractHttpAdapter>();
@@ -168,16 +159,9 @@ function moduleOf(
         useFactory: (moduleRef: ModuleRef, { clearExpired }: ResolvedSessionOptions) =>
           SessionObserver.open(moduleRef, new Logger('Sessions'), clearExpired !== false),
       },
-      {
-        provide: HTTP_ENVIRONMENT,
-        inject: [SessionStore, SESSION_OPTIONS, SessionObserver],
-        useFactory: createEnvironment,
-      },
-      {
-        provide: Sessions,
-        inject: [SessionStore, HTTP_ENVIRONMENT, SessionObserver],
-        useFactory: createSessions,
-      },
+      { provide: WIRING, inject: [SessionStore, SESSION_OPTIONS, SessionObserver], useFactory: wire },
+      { provide: HTTP_ENVIRONMENT, inject: [WIRING], useFactory: ({ http }: Wiring) => http },
+      { provide: Sessions, inject: [WIRING], useFactory: ({ sessions }: Wiring) => sessions },
       { provide: SESSIONS, useExisting: Sessions },
       {
         provide: ClearExpiredJob,
@@ -195,86 +179,4 @@ function moduleOf(
     ],
     exports: [SessionStore, Sessions, SESSIONS, SessionGuard, HTTP_ENVIRONMENT],
   };
-}
-
-function createEnvironment(
-  store: SessionStore,
-  options: ResolvedSessionOptions,
-  { emit, observeStore }: SessionObserver,
-): HttpEnvironment {
-  const logger = new Logger('Sessions');
-  for (const concession of options.concessions) logger.warn(concession);
-  if (options.renewAfter !== null && !store.remembersMoves) {
-    throw new SessionConfigError(
-      'renewAfter',
-      `needs an engine that remembers moved keys, and ${store.constructor.name} does not. Choose another, or leave it out.`,
-    );
-  }
-  const { sessionsPerUser, storeTimeout } = options;
-  if (sessionsPerUser && !knowsUsers(store)) {
-    throw new SessionConfigError(
-      'sessionsPerUser',
-      `needs an engine that lists a user's sessions, and ${store.constructor.name} does not. Choose another, or leave it out.`,
-    );
-  }
-  const sessions: SessionEnvironment = {
-    keeper: keeperOf(store, options, observeStore),
-    policy: options.policy,
-    rememberedPolicy: options.rememberedPolicy,
-    limits: options.limits,
-    cookie: options.cookie,
-    saveEveryRequest: options.saveEveryRequest,
-    renewAfter: options.renewAfter,
-    onReuse: options.onReuse,
-    login: options.login,
-    currentStamp: options.currentStamp,
-    touchesRestUntil: 0,
-    now: () => store.now(),
-    emit,
-    advise: process.env['NODE_ENV'] === 'production' ? undefined : (advice) => logger.warn(advice),
-  };
-  if (sessionsPerUser) {
-    const access = watchStore(limitForeignAccess(store, storeTimeout), observeStore);
-    sessions.afterLogin = limitSessions(access, sessions, sessionsPerUser);
-  }
-  return { options, logger, sessions };
-}
-
-function createSessions(
-  store: SessionStore,
-  { sessions, options }: HttpEnvironment,
-  { observeStore }: SessionObserver,
-): Sessions {
-  const access = watchStore(limitForeignAccess(store, options.storeTimeout), observeStore);
-  const probes =
-    store instanceof SealingStore
-      ? sealedProbes(sessions.keeper, sessions)
-      : keyedProbes(access, storeKeysOf(options), sessions);
-  return new Sessions(store, sessions, access, probes);
-}
-
-function storeKeysOf({ pepper }: ResolvedSessionOptions): StoreKeys {
-  return pepper ? pepperedStoreKeys(pepper) : plainStoreKeys;
-}
-
-function keeperOf(
-  store: SessionStore,
-  options: ResolvedSessionOptions,
-  observe: StoreObserver | undefined,
-): RecordKeeper {
-  const { cookie, storeTimeout } = options;
-  if (!(store instanceof SealingStore)) {
-    const limited = limitStore(store, storeTimeout);
-    return keyedKeeper(watchStore(limited, observe), {
-      now: () => store.now(),
-      keys: storeKeysOf(options),
-    });
-  }
-  const overhead = cookieOverhead(cookie.name, cookie);
-  return sealedKeeper(store, {
-    purpose: cookie.name,
-    overhead,
-    timeLimit: storeTimeout,
-    now: () => store.now(),
-  });
 }

@@ -104,7 +104,8 @@ export class RequestSession {
       readCookie(this.request.headers.cookie, options.cookie.name, sessions.keeper.isToken),
     );
     this.#slot = state.slot;
-    state.slot.describeDevice = () => describeDevice(this.request, options.device);
+    const { device } = options;
+    if (device.ip || device.userAgent) state.slot.describeDevice = () => describeDevice(this.request, device);
     // Not in the middleware: before the session is asked for it is undefined anyway, and every property costs.
     Object.defineProperty(this.request, 'sessionID', SESSION_ID);
     if (this.response.headersSent) {

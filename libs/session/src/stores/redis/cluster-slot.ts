@@ -3,7 +3,10 @@ const SLOTS = 16_384;
 /** CRC-16/XMODEM, as the specification of Redis Cluster has it. */
 const POLYNOMIAL = 0x1021;
 
-/** The slot of a key in a Redis Cluster. What stands in its first braces decides, if anything does. */
+/**
+ * The slot of a key in a Redis Cluster. What stands in its first braces decides, if anything does. Not by cluster-key-slot,
+ * which skips empty braces to look for others (`{}foo{bar}`), while Redis takes the whole key then.
+ */
 export function slotOf(key: string): number {
   const hashed = /^[^{]*\{([^}]+)\}/.exec(key)?.[1] ?? key;
   let crc = 0;

@@ -47,12 +47,13 @@ async function connectInTime(connection: RedisConnection): Promise<void> {
 }
 
 async function makeConnection(wanted: ClientWanted): Promise<RedisConnection> {
-  const { library = 'ioredis' } = wanted;
+  const { library: chosen } = wanted;
+  const library = chosen ?? 'ioredis';
   try {
     return library === 'ioredis' ? await openIoRedis(wanted) : await openNodeRedis(wanted);
   } catch (error) {
     if (!isMissingPackage(error, library)) throw error;
-    if (wanted.library === undefined) return makeConnection({ ...wanted, library: 'redis' });
+    if (chosen === undefined) return makeConnection({ ...wanted, library: 'redis' });
     throw missing(library, error);
   }
 }
