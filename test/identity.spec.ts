@@ -272,6 +272,20 @@ for (const [name, engine] of table) {
         expect((await app.send('get', '/who', key)).body.data).toEqual(data);
       });
 
+      it('remembers whom it shall although another request wrote meanwhile', async () => {
+        const sessions = app.app.get(Sessions);
+        const before = await app.visitor();
+        const [login, writer] = [await sessions.open<Data>(before), await sessions.open<Data>(before)];
+        writer?.set('written', true);
+        await writer?.save();
+        login?.login('ann', { remember: true });
+        await login?.save();
+        const after = await sessions.open<Data>(login?.sessionKey ?? '');
+        expect(after?.get('written')).toBe(true);
+        const days = (Number(after?.expiresAt) - Date.now()) / 86_400_000;
+        expect(Math.round(days)).toBe(30);
+      });
+
       it('tells of a login once, with the session id and the user', async () => {
         const before = await app.visitor();
         const { id } = (await app.send('get', '/who', before)).body;

@@ -138,7 +138,11 @@ export class SessionDraft {
     return {
       ...this.dictionary.changes(),
       ...((this.#requests.loggedIn || this.userId !== record?.userId) && { userId: this.userId }),
-      ...(this.expiry !== record?.expiry && { expiry: this.expiry }),
+      // Also where it is as before but other timeouts hold: with an expiry, this request's deadline goes above those that
+      // others have set meanwhile.
+      ...((this.expiry !== record?.expiry || this.meta.remembered !== record.meta.remembered) && {
+        expiry: this.expiry,
+      }),
       ...(this.meta !== record?.meta && { meta: this.meta }),
     };
   }
