@@ -58,20 +58,24 @@ export class SessionValueError extends SessionError {
   }
 }
 
-/** The session would grow past one of the configured limits. It is left as it was. */
+/**
+ * The session would grow past one of the configured limits, or its record past twice of one because of what other
+ * requests have written at the same time. Nothing was written. The client gets a 413.
+ */
 export class SessionLimitError extends SessionError {
   readonly code = 'SESSION_LIMIT';
 
   constructor(
     /** Which of `limits` was hit. */
-    readonly limit: 'size' | 'keyLength' | 'depth',
+    readonly limit: 'size' | 'keys' | 'keyLength' | 'depth',
     readonly allowed: number,
     readonly actual: number,
-    key: string,
+    key?: string,
   ) {
+    const what = key === undefined ? 'saving this request' : `writing ${JSON.stringify(abbreviate(key))}`;
     super(
-      `Session limit "limits.${limit}" is ${allowed}, and writing ${JSON.stringify(abbreviate(key))} would make it ` +
-        `${actual}. Store less (a reference instead of the thing itself), or raise the limit.`,
+      `Session limit "limits.${limit}" is ${allowed}${key === undefined ? ' for a record' : ''}, and ${what} would ` +
+        `make it ${actual}. Store less (a reference instead of the thing itself), or raise the limit.`,
     );
   }
 }

@@ -1,8 +1,13 @@
 import { SessionRecordCorruptError } from '../session.errors.js';
-import { type EncryptionOptions, RecordCipher } from './record-cipher.js';
-import { isMeta } from './record-check.js';
-import { decodeData, encodeLogLine, encodeSnapshot } from './session-log.js';
-import { type JsonObject, type SessionChanges, type SessionMeta } from './session-store.js';
+import { decodeData, encodeLogLine, encodeSnapshot } from './record-log.js';
+import { type EncryptionOptions, RecordCipher } from './sealing.js';
+import {
+  type JsonObject,
+  type SessionChanges,
+  type SessionExpiry,
+  type SessionMeta,
+  type SessionRecord,
+} from './session-store.js';
 
 /**
  * The texts that a store keeps of a record, encrypted where the engine is told to. The session id is needed because
@@ -63,3 +68,73 @@ export class RecordCodec {
 
 /** For engines that encrypt nothing. */
 export const plainCodec = new RecordCodec();
+
+/**
+ * What a store reads back may be anything. These say whether it is what a record has around its data, so that a session
+ * never has to do with a deadline that is no moment.
+ */
+
+/** Seconds; more than the thousand years that an expiry can be. */
+const LONGEST_EXPIRY = 4e10;
+/** The last moment that a Date can hold, which is also more than any two are apart. */
+const LAST_MOMENT = 8.64e15;
+
+export function isExpiry(value: unknown): value is SessionExpiry {
+  if (typeof value === 'string') return !Number.isNaN(Date.parse(value));
+  return value === null || (typeof value === 'number' && Math.abs(value) <= LONGEST_EXPIRY);
+}
+
+export function hasRecordFields(value: object): value is Omit<SessionRecord, 'data' | 'meta'> {
+  const { id, keyHash, userId, expiry, createdAt, lastSeenAt, expiresAt, version } =
+    value as Partial<SessionRecord>;
+  return (
+    typeof id === 'string' &&
+    typeof keyHash === 'string' &&
+    (userId === null || typeof userId === 'string') &&
+    isExpiry(expiry) &&
+    isMoment(createdAt) &&
+    isMoment(lastSeenAt) &&
+    isMoment(expiresAt) &&
+    Number.isSafeInteger(version)
+  );
+}
+
+export function isMeta(value: unknown): value is SessionMeta {
+  if (!isObject(value)) return false;
+  const { authenticatedAfter, remembered, stamp, device = {}, rotation } = value;
+  return (
+    isMissingOrMoment(authenticatedAfter) &&
+    (remembered === undefined || remembered === true) &&
+    isMissingOrText(stamp) &&
+    isObject(device) &&
+    isMissingOrText(device['ip']) &&
+    isMissingOrText(device['userAgent']) &&
+    (rotation === undefined || isRotation(rotation))
+  );
+}
+
+function isRotation(value: unknown): boolean {
+  return (
+    isObject(value) &&
+    isMoment(value['after']) &&
+    isMissingOrText(value['formerHash']) &&
+    isMissingOrText(value['successor']) &&
+    isMissingOrMoment(value['usedAfter'])
+  );
+}
+
+function isMoment(value: unknown): boolean {
+  return typeof value === 'number' && Math.abs(value) <= LAST_MOMENT;
+}
+
+function isMissingOrMoment(value: unknown): boolean {
+  return value === undefined || isMoment(value);
+}
+
+function isMissingOrText(value: unknown): boolean {
+  return value === undefined || typeof value === 'string';
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

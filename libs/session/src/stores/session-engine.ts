@@ -1,4 +1,5 @@
 import { type FactoryProvider, type ModuleMetadata } from '@nestjs/common';
+import { type SessionSealer } from './session-sealer.js';
 import { type SessionStore } from './session-store.js';
 
 /**
@@ -17,5 +18,5 @@ import { type SessionStore } from './session-store.js';
 export interface SessionEngine {
   imports?: NonNullable<ModuleMetadata['imports']>;
   inject?: NonNullable<FactoryProvider['inject']>;
-  useFactory: FactoryProvider<SessionStore>['useFactory'];
+  useFactory: FactoryProvider<SessionStore | SessionSealer>['useFactory'];
 }

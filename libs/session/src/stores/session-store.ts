@@ -13,14 +13,16 @@ export type JsonObject = { [key: string]: JsonValue };
 export type SessionExpiry = number | string | null;
 
 /**
- * What a store holds for one session: data and metadata.
+ * What a store holds for one session: data and metadata. It stays under its session id for life.
  * Moments are epoch milliseconds **on the clock of this process**. A store that has a clock of its own converts
  * at its border (in and out), so that clocks which disagree end no session early or late.
  */
 export interface SessionRecord {
-  /** The session id: public, opens nothing, stays the same when the session key rotates. */
+  /** The session id: 128 random bits as base64url, 22 characters. Public; it opens nothing. */
   id: string;
-  /** The user bound by `session.login`, or null. */
+  /** What is kept of the secret in the cookie. A request opens the record when the hash of its secret is this one. */
+  keyHash: string;
+  /** The user that `session.login` started this session for, or null. It never changes. */
   userId: string | null;
   data: JsonObject;
   expiry: SessionExpiry;
@@ -29,9 +31,9 @@ export interface SessionRecord {
   lastSeenAt: number;
   /** From this moment on the store must not return the record any more. */
   expiresAt: number;
-  /** Raised by every write of data. As loaded; a store need not maintain the number in the object. */
+  /** Raised by every save. As loaded; a store need not maintain the number in the object. */
   version: number;
-  /** What logins and rotations have left. Stores keep it as JSON, and have nothing to do with what is in it. */
+  /** What logins and rotations have left. Stores keep it as JSON and need not know what is in it. */
   meta: SessionMeta;
 }
 
@@ -42,13 +44,13 @@ export interface SessionRecord {
 export interface SessionMeta {
   /** When the user last logged in. */
   authenticatedAfter?: number;
-  /** The user wished to be remembered, so that the longer pair of timeouts holds. */
+  /** The user asked to be remembered, so the longer pair of timeouts applies. */
   remembered?: true;
   /** A hash of the credential's stamp that `login` was given. */
   stamp?: string;
-  /** From where the user logged in, where the options ask for it. */
+  /** Where the user logged in from, if the options ask for it. */
   device?: SessionDevice;
-  /** How the session came to its present key; absent while it has its first one. */
+  /** How the session got its present secret; absent while it has its first one. */
   rotation?: SessionRotation;
 }
 
@@ -59,18 +61,15 @@ export interface SessionDevice {
   userAgent?: string;
 }
 
+/** The last change of the secret. */
 export interface SessionRotation {
   after: number;
-  /** A renewal only: the present session key, sealed so that nothing but the former session key opens it. */
+  /** A renewal only: the key hash of the replaced secret. Within the overlap its saves still count. */
+  formerHash?: string;
+  /** A renewal only: the present secret, sealed so that nothing but the former one opens it. */
   successor?: string;
-  /** A renewal only: when the present key was first seen from the client. */
+  /** A renewal only: when the present secret was first seen from the client. */
   usedAfter?: number;
-}
-
-/** Stands for a while where a session was that a rotation has moved. */
-export interface SessionMoved {
-  /** The store key that it was moved to. */
-  movedTo: string;
 }
 
 /**
@@ -86,88 +85,86 @@ export interface SessionChanges {
   /** Appended to the stored array (a key that is missing starts as an empty one). */
   push?: { [key: string]: JsonValue[] };
   expiry?: SessionExpiry;
-  userId?: string | null;
   /** Takes the place of the whole `meta`. */
   meta?: SessionMeta;
+  /** A new secret: from now on only its hash opens the record. */
+  keyHash?: string;
+}
+
+/** What one record may hold at most, whoever adds to it. */
+export interface RecordLimits {
+  /** Characters of the data as JSON. */
+  size: number;
+  /** Keys of the data. */
+  keys: number;
 }
 
 /**
- * The contract of a store. `key` is always a store key (a hash of the session key), safe in SQL, in a file name and
- * in a Redis key: `v1-` and 64 hexadecimal digits.
+ * The contract of a store. Records are kept under their session id, which is safe in SQL, in a file name and in a Redis
+ * key: 22 characters of `A-Z a-z 0-9 _ -`.
  *
- * Four methods make a store. It may ignore `changes` and write `record` whole; stores that apply `changes` in one
- * atomic step lose no concurrent write.
+ * Four methods make a store with every feature. It may ignore `changes` and write `record` whole; stores that apply
+ * `changes` in one atomic step lose no concurrent write.
  *
  * Absent and expired are `null` or `false`. A record that cannot be read throws `SessionRecordCorruptError`, a store
  * that cannot be reached throws `SessionStoreUnavailableError`.
+ *
+ * Records and changes belong to the caller: encode or copy what is kept before the first `await`.
  */
 export abstract class SessionStore {
-  /** Does `find` know where `rename` has moved a record? What the option `renewAfter` needs. */
-  readonly remembersMoves: boolean = false;
+  /**
+   * Set once by the module, to twice the option `limits`. A store that adds changes to what is there refuses a save that
+   * would go beyond, with `SessionLimitError`, and keeps the record as it was.
+   */
+  limits: Readonly<RecordLimits> = { size: Infinity, keys: Infinity };
 
-  /** The live record under this key, or null. */
-  abstract load(key: string): Promise<SessionRecord | null>;
+  /** The live record with this session id, or null. */
+  abstract load(id: string): Promise<SessionRecord | null>;
 
-  /** Inserts, never overwrites. False: the key is taken. */
-  abstract create(key: string, record: SessionRecord): Promise<boolean>;
+  /** Inserts, never overwrites. False: the id is taken. */
+  abstract create(id: string, record: SessionRecord): Promise<boolean>;
 
   /**
-   * Updates a live record, never creates one. False: the record is gone.
+   * Updates a live record while its key hash is `keyHash`, and never creates one. False: the record is gone, or its
+   * secret was replaced.
    * @param changes what this request did, to be applied to the record as it is in the store now
    * @param record the record as this request sees it, changes included; `version` is the one that was loaded
+   * @throws SessionLimitError when the record would grow past `limits`
    */
-  abstract save(key: string, changes: SessionChanges, record: SessionRecord): Promise<boolean>;
+  abstract save(
+    id: string,
+    keyHash: string,
+    changes: SessionChanges,
+    record: SessionRecord,
+  ): Promise<boolean>;
+
+  /** Deletes the record. False: there was none, which is no error. */
+  abstract delete(id: string): Promise<boolean>;
 
   /**
-   * Deletes the record. False: there was none, which is no error.
-   * @param id the session id of the record. A store that can find records by it deletes this one even if a concurrent
-   * `rename` has moved it to another key, so that a logout holds against a rotation that was faster.
+   * Deletes the live record and returns what it was; null when there was none. Of two callers only one gets it.
+   * The default can miss a write between its load and its delete.
    */
-  abstract delete(key: string, id?: string): Promise<boolean>;
+  async take(id: string): Promise<SessionRecord | null> {
+    const record = await this.load(id);
+    return record && (await this.delete(id)) ? record : null;
+  }
 
   /**
    * Restarts the idle clock: moves `expiresAt` and `lastSeenAt` of a live record to those of `record`, and only forward.
-   * A record that somebody else has written since it was loaded (its version differs) is left alone, for that write
-   * has set its deadline. False: the record was not moved.
+   * A record that was saved since it was loaded (its version differs) is left alone, because that save has set its
+   * deadline. False: the record was not touched.
    */
-  async touch(key: string, record: SessionRecord): Promise<boolean> {
+  async touch(id: string, record: SessionRecord): Promise<boolean> {
     // With the data as they are now: a store that writes records whole must not bring back those that were loaded.
-    const current = await this.load(key);
+    const current = await this.load(id);
     if (!current || current.version !== record.version || current.expiresAt >= record.expiresAt) return false;
-    return this.save(key, {}, { ...current, expiresAt: record.expiresAt, lastSeenAt: record.lastSeenAt });
+    const { expiresAt, lastSeenAt } = record;
+    return this.save(id, current.keyHash, {}, { ...current, expiresAt, lastSeenAt });
   }
 
   /**
-   * Moves a live record to another key and applies `changes` on the way; the old key dies. False: the old key is gone,
-   * and nothing lives under the new one. Never deletes before the new key is there.
-   */
-  async rename(
-    key: string,
-    newKey: string,
-    changes: SessionChanges,
-    record: SessionRecord,
-  ): Promise<boolean> {
-    if (!(await this.exists(key))) return false;
-    if (!(await this.create(newKey, record))) return false;
-    if (await this.delete(key)) return true;
-    await this.delete(newKey); // somebody ended the session in between: ended stays ended
-    return false;
-  }
-
-  /**
-   * Like `load`. Under the key that the last `rename` has left, a store that remembers it for at least a minute (see
-   * `remembersMoves`) tells where the record was moved to. If that has gone meanwhile, it may tell it or not.
-   */
-  find(key: string): Promise<SessionRecord | SessionMoved | null> {
-    return this.load(key);
-  }
-
-  async exists(key: string): Promise<boolean> {
-    return (await this.load(key)) !== null;
-  }
-
-  /**
-   * The live records bound to this user, in no particular order.
+   * The live records of this user, in no particular order.
    * @throws SessionUnsupportedError unless the store can
    */
   listByUser(_userId: string): Promise<SessionRecord[]> {
@@ -175,20 +172,11 @@ export abstract class SessionStore {
   }
 
   /**
-   * Deletes the records bound to this user, but for those with the given session ids. Resolves with how many.
+   * Deletes the records of this user, except those with the given session ids. Resolves with how many.
    * @throws SessionUnsupportedError unless the store can
    */
   deleteByUser(_userId: string, _exceptIds: readonly string[] = []): Promise<number> {
     return this.unsupported("end a user's sessions");
-  }
-
-  /**
-   * Deletes the live record with this session id, wherever rotations have moved it. False: there was none.
-   * @param userId the record must be bound to this user; it also makes the record easier to find for some stores
-   * @throws SessionUnsupportedError unless the store can
-   */
-  deleteById(_id: string, _userId?: string): Promise<boolean> {
-    return this.unsupported('end a session by its id');
   }
 
   /**
@@ -200,8 +188,8 @@ export abstract class SessionStore {
   }
 
   /**
-   * The clock of this process, in epoch milliseconds, by which sessions of this store live: the one that the moments in
-   * records are on. A store for tests may have a clock that can be moved.
+   * The clock that sessions of this store live by, in epoch milliseconds: the one that the moments in records are on.
+   * A store for tests may have a clock that can be moved.
    */
   now(): number {
     return Date.now();

@@ -1,0 +1,168 @@
+import { SessionLimitError, SessionRecordCorruptError } from '../session.errors.js';
+import {
+  type JsonObject,
+  type JsonValue,
+  type RecordLimits,
+  type SessionChanges,
+  type SessionRecord,
+} from './session-store.js';
+
+/**
+ * How our stores keep data: a **snapshot** (the data as of the last fold) and a **log** (the changes since, one JSON
+ * line each). A save that knows the current version replaces the snapshot; any other appends a line. A load replays
+ * the log. So concurrent writers need neither locks nor retries, and a large session is not rewritten for a small change.
+ */
+
+/** One line of the log. Short names, because every save of a large session writes them. */
+interface LogLine {
+  c?: 1;
+  s?: JsonObject;
+  r?: string[];
+  i?: { [key: string]: number };
+  p?: { [key: string]: JsonValue[] };
+}
+
+/** Below this many characters a snapshot is rewritten by every save: cheaper than keeping a log. */
+const SMALL_SNAPSHOT = 2048;
+/** A log is folded into the snapshot when it is longer than this and than a quarter of the snapshot. */
+const SHORT_LOG = 512;
+/** A log of more lines than this is folded, however short they are. */
+const FEW_LINES = 64;
+
+export function encodeSnapshot(data: JsonObject): string {
+  return JSON.stringify(data);
+}
+
+/** The log line for these changes, with its newline; `''` when they do not touch the data. JSON holds no raw newline. */
+export function encodeLogLine(changes: SessionChanges): string {
+  if (!changesData(changes)) return '';
+  const line: LogLine = {
+    ...(changes.clear && { c: 1 }),
+    ...(changes.set && { s: changes.set }),
+    ...(changes.unset && { r: changes.unset }),
+    ...(changes.increment && { i: changes.increment }),
+    ...(changes.push && { p: changes.push }),
+  };
+  return `${JSON.stringify(line)}\n`;
+}
+
+/**
+ * The data that a snapshot and a log amount to.
+ * @throws SessionRecordCorruptError when either is not what this module wrote
+ */
+export function decodeData(snapshot: string, log: string): JsonObject {
+  try {
+    const data = asObject(JSON.parse(snapshot));
+    if (log === '') return data;
+    for (const text of log.split('\n')) {
+      if (text !== '') applyChanges(data, fromLine(JSON.parse(text) as LogLine));
+    }
+    return data;
+  } catch (cause) {
+    // The parser's own message quotes the data, so it is not passed on.
+    throw new SessionRecordCorruptError(
+      'A session record could not be decoded. It is treated as absent and left in the store for inspection.',
+      { cause: cause instanceof SessionRecordCorruptError ? cause : undefined },
+    );
+  }
+}
+
+/**
+ * Applies `changes` to `data`, in place: the cost is that of the changes, not of the data. This is what "applying" means
+ * for every store.
+ * @param data an object without prototype that nobody else holds
+ */
+export function applyChanges(data: JsonObject, changes: SessionChanges): void {
+  if (changes.clear) for (const key of Object.keys(data)) delete data[key];
+  for (const key of changes.unset ?? []) delete data[key];
+  for (const key in changes.set) data[key] = changes.set[key] as JsonValue;
+  for (const [key, by] of Object.entries(changes.increment ?? {})) {
+    const current = data[key];
+    data[key] = typeof current === 'number' ? current + by : by;
+  }
+  for (const [key, items] of Object.entries(changes.push ?? {})) {
+    const current = data[key];
+    if (Array.isArray(current)) for (const item of items) current.push(item);
+    else data[key] = [...items];
+  }
+}
+
+/** Do these changes touch the data, and not only the metadata? */
+export function changesData(changes: SessionChanges): boolean {
+  return Boolean(changes.clear ?? changes.set ?? changes.unset ?? changes.increment ?? changes.push);
+}
+
+/** Should a save write the whole snapshot (true), or only append to the log (false)? Lengths are in characters. */
+export function shouldFold(snapshotLength: number, logLength: number, logLines = 0): boolean {
+  return (
+    snapshotLength < SMALL_SNAPSHOT ||
+    logLength > Math.max(SHORT_LOG, snapshotLength / 4) ||
+    logLines > FEW_LINES
+  );
+}
+
+/**
+ * The record as it is in the store after a save.
+ * @param current as it is there now; its data are changed in place
+ * @param record as the request sees it that made these changes
+ * @param now epoch milliseconds
+ */
+export function changedRecord(
+  current: SessionRecord,
+  changes: SessionChanges,
+  record: SessionRecord,
+  now: number,
+): SessionRecord {
+  const { expiry = current.expiry, meta = current.meta, keyHash = current.keyHash } = changes;
+  // A save since the load has set the deadline; only a `setExpiry` of this request goes above that.
+  const decides = current.version === record.version || changes.expiry !== undefined;
+  applyChanges(current.data, changes);
+  return {
+    ...current,
+    keyHash,
+    expiry,
+    meta,
+    expiresAt: decides ? record.expiresAt : current.expiresAt,
+    lastSeenAt: now,
+    version: current.version + 1,
+  };
+}
+
+/**
+ * Refuses data that are larger than a record may be.
+ * @param size characters of `data` as JSON, where they are known
+ * @throws SessionLimitError
+ */
+export function checkRecordSize(data: JsonObject, limits: Readonly<RecordLimits>, size?: number): void {
+  if (limits.keys !== Infinity) {
+    const keys = Object.keys(data).length;
+    if (keys > limits.keys) throw new SessionLimitError('keys', limits.keys, keys);
+  }
+  if (limits.size !== Infinity) {
+    const characters = size ?? encodeSnapshot(data).length;
+    if (characters > limits.size) throw new SessionLimitError('size', limits.size, characters);
+  }
+}
+
+function fromLine(line: LogLine): SessionChanges {
+  if (!isObject(line)) throw new SessionRecordCorruptError('A line of a session log is not an object.');
+  return {
+    ...(line.c && { clear: true }),
+    ...(line.s && { set: line.s }),
+    ...(line.r && { unset: line.r }),
+    ...(line.i && { increment: line.i }),
+    ...(line.p && { push: line.p }),
+  };
+}
+
+/** A shallow copy without prototype. */
+function asObject(value: unknown): JsonObject {
+  if (!isObject(value)) {
+    throw new SessionRecordCorruptError('A session record holds something other than an object.');
+  }
+  return Object.assign(Object.create(null) as JsonObject, value);
+}
+
+function isObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
