@@ -15,6 +15,7 @@ export {
 export {
   type AssuranceLevel,
   type ClearExpiredOptions,
+  type CookiePlace,
   type DeviceTraits,
   type Duration,
   type LoginPolicyOptions,
@@ -22,26 +23,26 @@ export {
   type SessionCookieOptions,
   type SessionOptions,
 } from './session.options.js';
-export { type FlashMessage } from './session/dictionary-api.js';
+export { type FlashMessage } from './session/dictionary-methods.js';
 export { type ExpiryInput } from './session/expiry.js';
 export { type EndReason, type RotationReason, type SessionEvent } from './session/session-events.js';
-export { type CurrentStamp } from './session/credential-stamp.js';
-export { type LogoutOptions } from './session/session-api.js';
+export { type LogoutOptions } from './session/session-methods.js';
 export { type PepperOptions } from './session/session-key.js';
-export { type LoginOptions } from './session/session-draft.js';
-export { type SessionLimit } from './session/session-limit.js';
+export { type CurrentStamp, type LoginOptions } from './session/login.js';
+export { type SessionLimit } from './session/user-sessions.js';
 export { type SessionData } from './session/session.js';
-export { type EncryptionOptions } from './stores/record-cipher.js';
-export { applyChanges } from './stores/session-log.js';
+export { applyChanges } from './stores/record-log.js';
+export { type EncryptionOptions } from './stores/sealing.js';
 export { type SessionEngine } from './stores/session-engine.js';
+export { SessionSealer } from './stores/session-sealer.js';
 export {
   type JsonObject,
   type JsonValue,
+  type RecordLimits,
   type SessionChanges,
   type SessionDevice,
   type SessionExpiry,
   type SessionMeta,
-  type SessionMoved,
   type SessionRecord,
   type SessionRotation,
   SessionStore,

@@ -27,6 +27,7 @@ import { resolveOptions, type ResolvedSessionOptions, type SessionOptions } from
 import { HTTP_ENVIRONMENT, SESSION_OPTIONS } from './session.tokens.js';
 import { wire, type Wiring } from './session.wiring.js';
 import { type SessionEngine } from './stores/session-engine.js';
+import { SessionSealer } from './stores/session-sealer.js';
 import { SessionStore } from './stores/session-store.js';
 
 /** An engine such as `databaseEngine()`, or a store class of your own, which Nest instantiates. */
@@ -40,8 +41,10 @@ export interface SessionModuleAsyncOptions {
   useFactory: FactoryProvider<SessionOptions>['useFactory'];
 }
 
-/** Nobody else's business, hence no token that another copy of this module could find. */
+// Private to this module, hence no tokens that another copy of it could find.
 const WIRING = Symbol('nest-sessions:wiring');
+/** What the engine has made: a store, or a sealer. */
+const BACKEND = Symbol('nest-sessions:backend');
 
 /** Applications whose middleware was mounted by `mountSessions`, and must not be mounted again. */
 const mounted = new WeakSet<AbstractHttpAdapter>();
@@ -59,7 +62,7 @@ const mounted = new WeakSet<AbstractHttpAdapter>();
 export class SessionModule implements NestModule, OnApplicationShutdown {
   constructor(
     private readonly adapterHost: HttpAdapterHost,
-    private readonly store: SessionStore,
+    @Inject(BACKEND) private readonly backend: SessionStore | SessionSealer,
     @Inject(HTTP_ENVIRONMENT) private readonly environment: HttpEnvironment,
   ) {
     decoratePlatform(adapterHost);
@@ -99,7 +102,7 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
   }
 
   async onApplicationShutdown(): Promise<void> {
-    await this.store.close();
+    await this.backend.close();
   }
 }
 
@@ -142,32 +145,34 @@ function moduleOf(
   options: Provider,
   imports: NonNullable<ModuleMetadata['imports']>,
 ): DynamicModule {
-  const storeProvider: Provider<SessionStore> =
+  const backend: Provider<SessionStore | SessionSealer> =
     typeof engine === 'function'
-      ? { provide: SessionStore, useClass: engine }
-      : { provide: SessionStore, inject: engine.inject ?? [], useFactory: engine.useFactory };
+      ? { provide: BACKEND, useClass: engine }
+      : { provide: BACKEND, inject: engine.inject ?? [], useFactory: engine.useFactory };
   return {
     module: SessionModule,
     global: true,
     imports: [...imports, ...(typeof engine === 'function' ? [] : (engine.imports ?? []))],
     providers: [
       options,
-      storeProvider,
+      backend,
+      { provide: SessionStore, inject: [BACKEND], useFactory: onlyA(SessionStore) },
+      { provide: SessionSealer, inject: [BACKEND], useFactory: onlyA(SessionSealer) },
       {
         provide: SessionObserver,
         inject: [ModuleRef, SESSION_OPTIONS],
         useFactory: (moduleRef: ModuleRef, { clearExpired }: ResolvedSessionOptions) =>
           SessionObserver.open(moduleRef, new Logger('Sessions'), clearExpired !== false),
       },
-      { provide: WIRING, inject: [SessionStore, SESSION_OPTIONS, SessionObserver], useFactory: wire },
+      { provide: WIRING, inject: [BACKEND, SESSION_OPTIONS, SessionObserver], useFactory: wire },
       { provide: HTTP_ENVIRONMENT, inject: [WIRING], useFactory: ({ http }: Wiring) => http },
       { provide: Sessions, inject: [WIRING], useFactory: ({ sessions }: Wiring) => sessions },
       { provide: SESSIONS, useExisting: Sessions },
       {
         provide: ClearExpiredJob,
-        inject: [SessionStore, SESSION_OPTIONS, ModuleRef, SessionObserver],
+        inject: [BACKEND, SESSION_OPTIONS, ModuleRef, SessionObserver],
         useFactory: (
-          store: SessionStore,
+          store: SessionStore | SessionSealer,
           { clearExpired }: ResolvedSessionOptions,
           moduleRef: ModuleRef,
           { emit }: SessionObserver,
@@ -177,6 +182,11 @@ function moduleOf(
       { provide: APP_GUARD, useClass: SessionLoaderGuard },
       { provide: APP_FILTER, useClass: SessionErrorFilter },
     ],
-    exports: [SessionStore, Sessions, SESSIONS, SessionGuard, HTTP_ENVIRONMENT],
+    exports: [SessionStore, SessionSealer, Sessions, SESSIONS, SessionGuard, HTTP_ENVIRONMENT],
   };
+}
+
+/** What the engine made, when it is of this kind; else null. */
+function onlyA<Kind>(kind: abstract new (...parameters: never[]) => Kind): (backend: unknown) => Kind | null {
+  return (backend) => (backend instanceof kind ? backend : null);
 }

@@ -5,9 +5,9 @@ import { parseOptions } from './options/options-schema.js';
 import { type ResolvedTimeouts, resolveRenewal, resolveTimeouts } from './options/timeouts.js';
 import { type CookieAttributes } from './session/cookie-attributes.js';
 import { type PepperOptions } from './session/session-key.js';
-import { type CurrentStamp } from './session/credential-stamp.js';
 import { type Limits } from './session/json-value.js';
-import { type SessionLimit } from './session/session-limit.js';
+import { type CurrentStamp } from './session/login.js';
+import { type SessionLimit } from './session/user-sessions.js';
 
 /** Seconds, or a string such as `'30m'`, `'12h'`, `'2w'`. */
 export type Duration = number | string;
@@ -104,6 +104,16 @@ export interface SessionCookieOptions {
   /** Default: `/`. */
   path?: string;
   /**
+   * Domains and paths that the cookie had before, when this application was configured in another way. A logout removes
+   * the cookie there as well. A member that is left out is as above. Default: none.
+   *
+   * @example
+   * ```ts
+   * cookie: { domain: 'example.com', former: [{ domain: undefined }, { path: '/shop' }] }
+   * ```
+   */
+  former?: CookiePlace[];
+  /**
    * Send the cookie over TLS only. `'auto'`: yes in production (`NODE_ENV`), and elsewhere for requests that came over
    * TLS, directly or through a trusted proxy. Default: `'auto'`.
    */
@@ -116,6 +126,12 @@ export interface SessionCookieOptions {
   partitioned?: boolean;
   /** Which cookies Chromium evicts first. Default: the attribute is left out. */
   priority?: 'low' | 'medium' | 'high';
+}
+
+/** Where a browser keeps a cookie. */
+export interface CookiePlace {
+  domain?: string | undefined;
+  path?: string | undefined;
 }
 
 export type AssuranceLevel = 'aal1' | 'aal2' | 'aal3';
@@ -173,6 +189,8 @@ export interface ResolvedSessionOptions extends ResolvedTimeouts {
 
 export interface ResolvedCookieOptions extends CookieAttributes {
   name: string;
+  /** Where a logout removes the cookie as well. */
+  former: Pick<CookieAttributes, 'domain' | 'path'>[];
 }
 
 /**
@@ -186,10 +204,15 @@ export function resolveOptions(options: SessionOptions = {}): ResolvedSessionOpt
   const timeouts = resolveTimeouts(parsed);
   const renewAfter = resolveRenewal(parsed.renewAfter);
   checkCookie(parsed.cookie);
-  const { maxAge: _, domain, priority, ...attributes } = parsed.cookie;
+  const { maxAge: _, domain, priority, former, ...attributes } = parsed.cookie;
   return {
     ...timeouts,
-    cookie: { ...attributes, ...(domain !== undefined && { domain }), ...(priority && { priority }) },
+    cookie: {
+      ...attributes,
+      ...(domain !== undefined && { domain }),
+      ...(priority && { priority }),
+      former: former.map((place) => formerPlace(place, parsed.cookie)),
+    },
     login,
     renewAfter,
     onReuse,
@@ -204,4 +227,13 @@ export function resolveOptions(options: SessionOptions = {}): ResolvedSessionOpt
     limits,
     storeTimeout,
   };
+}
+
+/** A domain that is given as undefined means none; one that is left out, the present one. */
+function formerPlace(
+  place: { domain?: string | undefined; path?: string | undefined },
+  { domain, path }: { domain?: string | undefined; path: string },
+): Pick<CookieAttributes, 'domain' | 'path'> {
+  const formerDomain = 'domain' in place ? place.domain : domain;
+  return { path: place.path ?? path, ...(formerDomain !== undefined && { domain: formerDomain }) };
 }

@@ -5,89 +5,86 @@ import { Sessions } from './management/sessions.js';
 import { type SessionObserver } from './observability/session-observer.js';
 import { SessionConfigError } from './session.errors.js';
 import { type ResolvedSessionOptions } from './session.options.js';
-import { keyedKeeper } from './session/keyed-keeper.js';
-import { type RecordKeeper } from './session/record-keeper.js';
-import { sealedKeeper } from './session/sealed-keeper.js';
+import { ReplacedTokens } from './session/replaced-tokens.js';
+import { SealedTokens } from './session/sealed-tokens.js';
 import { type SessionEnvironment } from './session/session-environment.js';
-import { pepperedStoreKeys, plainStoreKeys, type StoreKeys } from './session/session-key.js';
-import { limitSessions } from './session/session-limit.js';
-import { keyedProbes, sealedProbes } from './session/session-probe.js';
-import { limitStore } from './session/store-access.js';
-import { knowsUsers, limitForeignAccess } from './session/user-sessions.js';
-import { watchStore } from './session/watched-store.js';
-import { SealingStore } from './stores/sealing-store.js';
+import { keyHasher } from './session/session-key.js';
+import { StoreGuard, TimeLimit } from './session/store-guard.js';
+import { StoredTokens } from './session/token-store.js';
+import { limitSessions, listsUsers } from './session/user-sessions.js';
+import { SessionSealer } from './stores/session-sealer.js';
 import { type SessionStore } from './stores/session-store.js';
 
-/** What is made of store, options and observer, once per application. */
+/** What is made of the engine's store or sealer, the options and the observer, once per application. */
 export interface Wiring {
   http: HttpEnvironment;
   sessions: Sessions;
 }
 
-/** @throws SessionConfigError when an option asks for something that the store cannot do */
+/** @throws SessionConfigError when an option asks for something that the engine cannot do */
 export function wire(
-  store: SessionStore,
+  backend: SessionStore | SessionSealer,
   options: ResolvedSessionOptions,
   observer: SessionObserver,
 ): Wiring {
-  checkAbilities(store, options);
+  checkAbilities(backend, options);
   const logger = new Logger('Sessions');
-  for (const concession of options.concessions) logger.warn(concession);
-  const { pepper, sessionsPerUser, storeTimeout } = options;
-  const keys = pepper ? pepperedStoreKeys(pepper) : plainStoreKeys;
+  for (const warning of options.warnings) logger.warn(warning);
+  // The secrets of the pepper go no further: what requests can reach holds only keys made of them, out of sight.
+  const { pepper, sessionsPerUser, storeTimeout, ...rules } = options;
+  const now = (): number => backend.now();
+  const { observeStore: observe } = observer;
+  let guard: StoreGuard | null = null;
+  let tokens: SessionEnvironment['tokens'];
+  if (backend instanceof SessionSealer) {
+    tokens = new SealedTokens(backend, {
+      purpose: rules.cookie.name,
+      overhead: cookieOverhead(rules.cookie.name, rules.cookie),
+      timeLimit: new TimeLimit(storeTimeout, observe),
+    });
+  } else {
+    backend.limits = { size: 2 * rules.limits.size, keys: 2 * rules.limits.keys };
+    guard = new StoreGuard(backend, { timeLimit: storeTimeout, observe });
+    tokens = new StoredTokens(guard, keyHasher(pepper), now);
+  }
   const environment: SessionEnvironment = {
-    keeper: keeperOf(store, options, keys, observer),
-    policy: options.policy,
-    rememberedPolicy: options.rememberedPolicy,
-    limits: options.limits,
-    cookie: options.cookie,
-    saveEveryRequest: options.saveEveryRequest,
-    renewAfter: options.renewAfter,
-    onReuse: options.onReuse,
-    login: options.login,
-    currentStamp: options.currentStamp,
+    ...rules,
+    tokens,
+    replacedTokens: new ReplacedTokens(now),
     touchesRestUntil: 0,
-    now: () => store.now(),
+    now,
     emit: observer.emit,
     advise: process.env['NODE_ENV'] === 'production' ? undefined : (advice) => logger.warn(advice),
   };
-  const access = watchStore(limitForeignAccess(store, storeTimeout), observer.observeStore);
-  if (sessionsPerUser) environment.afterLogin = limitSessions(access, environment, sessionsPerUser);
-  const probes =
-    store instanceof SealingStore
-      ? sealedProbes(environment.keeper, environment)
-      : keyedProbes(access, keys, environment);
+  if (sessionsPerUser && guard) environment.afterLogin = limitSessions(guard, environment, sessionsPerUser);
   return {
-    http: { options, logger, sessions: environment },
-    sessions: new Sessions(store, environment, access, probes),
+    http: { options: rules, logger, sessions: environment },
+    sessions: new Sessions(backend, environment, guard),
   };
 }
 
-function checkAbilities(store: SessionStore, { renewAfter, sessionsPerUser }: ResolvedSessionOptions): void {
-  if (renewAfter !== null && !store.remembersMoves) {
+function checkAbilities(
+  backend: SessionStore | SessionSealer,
+  { renewAfter, sessionsPerUser, pepper }: ResolvedSessionOptions,
+): void {
+  const { name } = backend.constructor;
+  const isSealer = backend instanceof SessionSealer;
+  if (renewAfter !== null && isSealer) {
     throw new SessionConfigError(
       'renewAfter',
-      `needs an engine that remembers moved keys, and ${store.constructor.name} does not. Choose another, or leave it out.`,
+      'needs an engine that keeps sessions on the server. Choose another engine, or leave it out.',
     );
   }
-  if (sessionsPerUser && !knowsUsers(store)) {
+  if (pepper && isSealer) {
+    throw new SessionConfigError(
+      'pepper',
+      'is for engines that keep sessions on the server. Leave it out: the secrets of the cookie engine do its work.',
+    );
+  }
+  if (sessionsPerUser && (isSealer || !listsUsers(backend))) {
     throw new SessionConfigError(
       'sessionsPerUser',
-      `needs an engine that lists a user's sessions, and ${store.constructor.name} does not. Choose another, or leave it out.`,
+      `needs an engine that lists a user's sessions, and ${name} does not. Choose another, or leave it out.`,
     );
   }
-}
-
-function keeperOf(
-  store: SessionStore,
-  { cookie, storeTimeout }: ResolvedSessionOptions,
-  keys: StoreKeys,
-  { observeStore }: SessionObserver,
-): RecordKeeper {
-  const now = (): number => store.now();
-  if (!(store instanceof SealingStore)) {
-    return keyedKeeper(watchStore(limitStore(store, storeTimeout), observeStore), { now, keys });
-  }
-  const overhead = cookieOverhead(cookie.name, cookie);
-  return sealedKeeper(store, { purpose: cookie.name, overhead, timeLimit: storeTimeout, now });
 }

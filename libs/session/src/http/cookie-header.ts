@@ -1,37 +1,33 @@
 import { parseCookie, stringifySetCookie } from 'cookie';
+import { type ResolvedCookieOptions } from '../session.options.js';
 import { type CookieAttributes } from '../session/cookie-attributes.js';
 
 /** Milliseconds; a session's own expiry is at most a thousand years. */
 const LONGEST_EXPIRY = 1000 * 366 * 86_400_000;
 
 /**
- * The session cookie of a request, exactly as it was sent. Names are compared byte by byte and nothing is decoded.
- * A cookie may come twice (a subdomain can plant one): the first that could be a token counts, because browsers
- * send the one with the longest path first; if none could be, the first counts as malformed.
+ * The session cookies of a request, exactly as they were sent. Names are compared byte by byte and nothing is decoded.
+ * A cookie may come several times: one that was set under another domain or path, or one that a subdomain has planted.
+ * Browsers send the one with the longest path first.
  */
-export function readCookie(
-  header: string | undefined,
-  name: string,
-  isToken: (text: string) => boolean,
-): string | undefined {
+export function readCookies(header: string | undefined, name: string): string[] {
   // Most requests carry no session cookie: a look is cheaper than a parse.
-  if (!header?.includes(name)) return undefined;
-  const values = header
+  if (!header?.includes(name)) return [];
+  return header
     .split(';')
     .map((pair) => parseCookie(pair, { decode: (text) => text })[name])
     .filter((value) => value !== undefined);
-  return values.find(isToken) ?? values[0];
 }
 
 /** @param maxAge milliseconds from now; null: until the browser closes */
 export function setCookieHeader(
   name: string,
-  sessionKey: string,
+  token: string,
   attributes: CookieAttributes & { secure: boolean },
   maxAge: number | null,
   now: number,
 ): string {
-  return stringifySetCookie(name, sessionKey, {
+  return stringifySetCookie(name, token, {
     ...common(attributes),
     // The browser's end never comes before the server's, hence rounded up.
     ...(maxAge !== null && { maxAge: Math.ceil(maxAge / 1000), expires: new Date(now + maxAge) }),
@@ -43,9 +39,20 @@ export function cookieOverhead(name: string, attributes: CookieAttributes): numb
   return Buffer.byteLength(setCookieHeader(name, '', { ...attributes, secure: true }, LONGEST_EXPIRY, 0));
 }
 
-/** A removal has the attributes that the cookie was set with: browsers ignore it otherwise. */
-export function removeCookieHeader(name: string, attributes: CookieAttributes & { secure: boolean }): string {
-  return stringifySetCookie(name, '', { ...common(attributes), maxAge: 0, expires: new Date(0) });
+/**
+ * Removes the cookie wherever the options know that it may be. A removal has the attributes that the cookie was set with:
+ * browsers ignore it otherwise.
+ */
+export function removeCookieHeaders(
+  { name, former, ...attributes }: ResolvedCookieOptions,
+  secure: boolean,
+): string[] {
+  const { domain: _domain, path: _path, ...rest } = attributes;
+  const places = [attributes, ...former.map((place) => ({ ...rest, ...place }))];
+  const headers = places.map((place) =>
+    stringifySetCookie(name, '', { ...common({ ...place, secure }), maxAge: 0, expires: new Date(0) }),
+  );
+  return [...new Set(headers)];
 }
 
 function common({

@@ -1,6 +1,15 @@
 import { STATUS_CODES, type ServerResponse } from 'node:http';
-import { InternalServerErrorException, ServiceUnavailableException } from '@nestjs/common';
-import { SessionError, SessionsPerUserError, SessionStoreUnavailableError } from '../session.errors.js';
+import {
+  InternalServerErrorException,
+  PayloadTooLargeException,
+  ServiceUnavailableException,
+} from '@nestjs/common';
+import {
+  SessionError,
+  SessionLimitError,
+  SessionsPerUserError,
+  SessionStoreUnavailableError,
+} from '../session.errors.js';
 
 /** Seconds after which a client may try again when the store was not to be had. */
 export const RETRY_AFTER = 5;
@@ -11,18 +20,17 @@ const OF_THE_ANSWER =
 
 /**
  * Answers a request whose session could not be kept: 503 when the store was not to be had, 409 when the user has too many
- * sessions, 500 otherwise, in the shape of Nest's own error responses. No cause is told, and the client's cookie is left alone.
+ * sessions, 413 when the session is too large, 500 otherwise, in the shape of Nest's own error responses. No cause is told, and the client's cookie is left alone.
  */
 export function sendFailure(response: ServerResponse, error: unknown, end: (body: string) => void): void {
-  const unavailable = error instanceof SessionStoreUnavailableError;
-  const statusCode = unavailable ? 503 : error instanceof SessionsPerUserError ? 409 : 500;
+  const statusCode = statusOf(error);
   for (const name of response.getHeaderNames()) {
     if (OF_THE_ANSWER.test(name)) response.removeHeader(name);
   }
   const body = JSON.stringify({ statusCode, message: STATUS_CODES[statusCode] });
   response.statusCode = statusCode;
   if (response.req.httpVersionMajor < 2) response.statusMessage = STATUS_CODES[statusCode] ?? '';
-  if (unavailable) response.setHeader('Retry-After', RETRY_AFTER);
+  if (statusCode === 503) response.setHeader('Retry-After', RETRY_AFTER);
   response.setHeader('Cache-Control', 'no-store');
   response.setHeader('Content-Type', 'application/json; charset=utf-8');
   response.setHeader('Content-Length', Buffer.byteLength(body));
@@ -39,7 +47,14 @@ export function toHttpException(error: unknown, response: ServerResponse): unkno
     if (!response.headersSent) response.setHeader('Retry-After', RETRY_AFTER);
     return new ServiceUnavailableException(undefined, { cause: error });
   }
+  if (error instanceof SessionLimitError) return new PayloadTooLargeException(undefined, { cause: error });
   return error instanceof SessionError
     ? error
     : new InternalServerErrorException(undefined, { cause: error });
+}
+
+function statusOf(error: unknown): number {
+  if (error instanceof SessionStoreUnavailableError) return 503;
+  if (error instanceof SessionLimitError) return 413;
+  return error instanceof SessionsPerUserError ? 409 : 500;
 }

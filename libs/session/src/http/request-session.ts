@@ -1,24 +1,27 @@
 import { type IncomingMessage, type ServerResponse } from 'node:http';
 import { type Logger } from '@nestjs/common';
 import vary from 'vary';
-import { SessionsPerUserError } from '../session.errors.js';
+import { SessionLimitError, SessionsPerUserError } from '../session.errors.js';
 import { type ResolvedSessionOptions } from '../session.options.js';
-import { planCookie, variesByCookie } from '../session/commit-plan.js';
-import { deadlineOf, expiresAtBrowserClose, lastLoginOf } from '../session/expiry.js';
+import { planCookie } from '../session/commit-plan.js';
+import { deadlineOf, expiresAtBrowserClose } from '../session/expiry.js';
+import { LiveSession, type SessionSlot } from '../session/live-session.js';
+import { safeMessage } from '../session/safe-message.js';
 import { createSessionView } from '../session/session-view.js';
 import { createSession, type Session } from '../session/session.js';
 import { type SessionEnvironment } from '../session/session-environment.js';
-import { type SessionSlot, SessionState } from '../session/session-state.js';
-import { tellable } from '../session/tellable.js';
-import { readCookie, removeCookieHeader, setCookieHeader } from './cookie-header.js';
+import { readCookies, removeCookieHeaders, setCookieHeader } from './cookie-header.js';
 import { describeDevice } from './device.js';
 import { sendFailure, toHttpException } from './failure-response.js';
 import { installResponseGate } from './response-gate.js';
 import { isSecureConnection } from './secure-connection.js';
 
+/** The options without what no request may reach. */
+export type HttpOptions = Omit<ResolvedSessionOptions, 'pepper' | 'sessionsPerUser' | 'storeTimeout'>;
+
 /** What the sessions of all requests share. */
 export interface HttpEnvironment {
-  options: ResolvedSessionOptions;
+  options: HttpOptions;
   sessions: SessionEnvironment;
   logger: Logger;
 }
@@ -41,7 +44,7 @@ const SESSION_ID: PropertyDescriptor & ThisType<{ [REQUEST_SESSION]?: RequestSes
  */
 export class RequestSession {
   #slot: SessionSlot | null = null;
-  #object: { state: SessionState; session: Session } | null = null;
+  #object: { live: LiveSession; session: Session } | null = null;
   /** The application took the session off the request, so the request has nothing to say about it any more. */
   #abandoned = false;
 
@@ -54,9 +57,9 @@ export class RequestSession {
   /** The session that stands on the request now; undefined after `destroy()` and after `request.session = null`. */
   get session(): Session | undefined {
     if (this.#abandoned) return undefined;
-    const { state, vacated } = this.#open();
+    const { session: live, vacated } = this.#open();
     if (vacated) return undefined;
-    if (this.#object?.state !== state) this.#object = { state, session: createSession(state) };
+    if (this.#object?.live !== live) this.#object = { live, session: createSession(live) };
     return this.#object.session;
   }
 
@@ -65,8 +68,8 @@ export class RequestSession {
    * access themselves.
    */
   get id(): string | undefined {
-    const state = this.#slot?.state;
-    return state?.loaded && !this.#abandoned ? state.id : undefined;
+    const live = this.#slot?.session;
+    return live?.loaded && !this.#abandoned ? live.id : undefined;
   }
 
   /** Shows the session to the templates that get these locals, as `session`. */
@@ -84,7 +87,7 @@ export class RequestSession {
    */
   load(): void | Promise<void> {
     return this.#open()
-      .state.load()
+      .session.load()
       ?.catch((error: unknown) => {
         this.#report('could not be loaded', error);
         throw toHttpException(error, this.response);
@@ -99,26 +102,23 @@ export class RequestSession {
   #open(): SessionSlot {
     if (this.#slot) return this.#slot;
     const { options, sessions } = this.environment;
-    const state = new SessionState(
-      sessions,
-      readCookie(this.request.headers.cookie, options.cookie.name, sessions.keeper.isToken),
-    );
-    this.#slot = state.slot;
+    const live = new LiveSession(sessions, readCookies(this.request.headers.cookie, options.cookie.name));
+    this.#slot = live.slot;
     const { device } = options;
-    if (device.ip || device.userAgent) state.slot.describeDevice = () => describeDevice(this.request, device);
+    if (device.ip || device.userAgent) live.slot.describeDevice = () => describeDevice(this.request, device);
     // Not in the middleware: before the session is asked for it is undefined anyway, and every property costs.
     Object.defineProperty(this.request, 'sessionID', SESSION_ID);
     if (this.response.headersSent) {
-      state.close();
+      live.close();
     } else {
       installResponseGate(this.response, {
         commit: (statusCode) => this.#commit(statusCode >= 500),
         setHeaders: (statusCode) => this.#setHeaders(statusCode >= 500),
         onFailure: (error, end) => {
-          // The application chose that limit, and somebody has met it: nothing for the log of errors.
-          if (!(error instanceof SessionsPerUserError))
+          // The application chose the limits, and somebody has met one: nothing for the log of errors.
+          if (!(error instanceof SessionsPerUserError || error instanceof SessionLimitError))
             this.#report('could not be committed, so the response was withheld', error);
-          state.close();
+          live.close();
           sendFailure(this.response, error, end);
         },
       });
@@ -128,38 +128,38 @@ export class RequestSession {
 
   /** Brings the store up to date; nothing to wait for when nothing has to be told. */
   #commit(failed: boolean): void | Promise<void> {
-    const { state } = this.#open();
+    const { session: live } = this.#open();
     // Nothing is saved any more, but what was ended before, or is on its way to the store, is waited for.
-    if (this.#detached()) return state.settled(true) ? undefined : state.persist(true);
-    if (state.loaded) return state.settled(failed) ? undefined : state.persist(failed);
+    if (this.#detached()) return live.commit(true);
+    if (live.loaded) return live.commit(failed);
     if (!this.environment.options.saveEveryRequest) return;
-    return Promise.resolve(state.load()).then(() => state.persist(failed));
+    return Promise.resolve(live.load()).then(() => live.commit(failed));
   }
 
   /** Says in the headers what the browser and caches have to know. */
   #setHeaders(failed: boolean): void {
     const { environment, response } = this;
-    const { state, clearSiteData } = this.#open();
+    const { session: live, clearSiteData } = this.#open();
     if (clearSiteData !== undefined) response.setHeader('Clear-Site-Data', clearSiteData);
     if (this.#detached()) return;
-    const facts = state.facts(failed);
-    const cookie = planCookie(facts);
-    if (state.observed || variesByCookie(facts, cookie)) vary(response, 'Cookie');
-    state.close();
-    if (cookie === 'keep') return;
-    const { name } = environment.options.cookie;
-    const attributes = { ...environment.options.cookie, secure: this.#secure() };
-    const header =
-      cookie === 'remove'
-        ? removeCookieHeader(name, attributes)
+    const step = planCookie(live.cookieFacts(failed));
+    // The answer depends on the cookie, so that a shared cache must not give it to others.
+    if (live.observed || live.data.accessed || step !== 'keep') vary(response, 'Cookie');
+    live.close();
+    if (step === 'keep') return;
+    const { cookie } = environment.options;
+    const secure = this.#secure();
+    const headers =
+      step === 'remove'
+        ? removeCookieHeaders(cookie, secure)
         : setCookieHeader(
-            name,
-            state.sessionKey as string,
-            attributes,
-            this.#cookieAge(state),
+            cookie.name,
+            live.token as string,
+            { ...cookie, secure },
+            this.#cookieAge(live),
             environment.sessions.now(),
           );
-    response.appendHeader('Set-Cookie', header);
+    response.appendHeader('Set-Cookie', headers);
     response.setHeader('Cache-Control', uncacheable(String(response.getHeader('Cache-Control') ?? '')));
   }
 
@@ -168,11 +168,12 @@ export class RequestSession {
     return this.#abandoned || !('session' in this.request);
   }
 
-  #cookieAge({ expiry, policy, record }: SessionState): number | null {
+  #cookieAge({ expiry, policy, record }: LiveSession): number | null {
     if (expiresAtBrowserClose(expiry, policy)) return null;
     const now = this.environment.sessions.now();
-    const begunAt = record ? lastLoginOf(record) : now;
-    return deadlineOf(expiry, begunAt, now, { ...policy, idleTimeout: policy.cookieAge }) - now;
+    return (
+      deadlineOf(expiry, record?.createdAt ?? now, now, { ...policy, idleTimeout: policy.cookieAge }) - now
+    );
   }
 
   #secure(): boolean {
@@ -183,7 +184,7 @@ export class RequestSession {
 
   #report(what: string, error: unknown): void {
     const { logger } = this.environment;
-    logger.error(`The session ${what}: ${tellable(error)}`);
+    logger.error(`The session ${what}: ${safeMessage(error)}`);
   }
 }
 

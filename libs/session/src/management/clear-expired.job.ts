@@ -32,7 +32,7 @@ export class ClearExpiredJob implements OnApplicationBootstrap, BeforeApplicatio
   private running: Promise<void> | undefined;
 
   constructor(
-    private readonly store: SessionStore,
+    private readonly store: Pick<SessionStore, 'clearExpired'>,
     /** False: no job. */
     private readonly settings: ClearExpiredSettings | false,
     private readonly moduleRef: ModuleRef,

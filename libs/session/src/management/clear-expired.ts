@@ -34,7 +34,7 @@ export interface ClearingOptions {
  * ```
  */
 export async function clearExpired(
-  store: SessionStore,
+  store: Pick<SessionStore, 'clearExpired'>,
   options: ClearingOptions = {},
   emit: SessionEventListener = () => {},
 ): Promise<number> {

@@ -1,14 +1,15 @@
 import { type Observable } from 'rxjs';
-import { SessionConfigError } from '../session.errors.js';
+import { SessionConfigError, SessionRecordCorruptError, SessionUnsupportedError } from '../session.errors.js';
 import { parseDuration } from '../session/expiry.js';
 import { type SessionEnvironment } from '../session/session-environment.js';
-import { type ProbeFactory } from '../session/session-probe.js';
-import { SessionState } from '../session/session-state.js';
+import { LiveSession } from '../session/live-session.js';
+import { isSessionId } from '../session/session-key.js';
 import { createSession, type Session, type SessionData } from '../session/session.js';
-import { type ForeignAccess, liveSessionsOf } from '../session/user-sessions.js';
+import { type StoreGuard } from '../session/store-guard.js';
+import { acceptanceOf, liveSessionsOf } from '../session/user-sessions.js';
 import { type SessionStore } from '../stores/session-store.js';
 import { clearExpired, type ClearingOptions } from './clear-expired.js';
-import { probeOf, watchEnd } from './session-watch.js';
+import { watchEnd } from './session-watch.js';
 import { toUserSession, type UserSession } from './user-session.js';
 
 /** A session, or its session id. */
@@ -30,26 +31,26 @@ type SessionOrId = string | Pick<Session, 'id'>;
  */
 export class Sessions {
   constructor(
-    private readonly store: SessionStore,
+    private readonly backend: Pick<SessionStore, 'clearExpired'>,
     private readonly environment: SessionEnvironment,
-    private readonly access: ForeignAccess,
-    private readonly probes: ProbeFactory,
+    /** Null on the cookie engine: clients carry the sessions. */
+    private readonly guard: StoreGuard | null,
   ) {}
 
   /** The live session with this session key (the value of the cookie), or null. */
   async open<Data extends object = SessionData>(sessionKey: string): Promise<Session<Data> | null> {
-    const state = new SessionState(this.environment, sessionKey);
-    await state.load();
-    return state.record && (createSession(state) as unknown as Session<Data>);
+    const live = new LiveSession(this.environment, [sessionKey]);
+    await live.load();
+    return live.record && (createSession(live) as unknown as Session<Data>);
   }
 
   /** A new session with these data, saved; its `sessionKey` is what a cookie would carry. */
   async create<Data extends object = SessionData>(data: Partial<Data> = {}): Promise<Session<Data>> {
-    const state = new SessionState(this.environment, undefined);
-    await state.load();
-    for (const [key, value] of Object.entries(data)) state.dictionary.set(key, value);
-    await state.createRecord();
-    return createSession(state) as unknown as Session<Data>;
+    const live = new LiveSession(this.environment);
+    await live.load();
+    for (const [key, value] of Object.entries(data)) live.data.set(key, value);
+    await live.createRecord();
+    return createSession(live) as unknown as Session<Data>;
   }
 
   /**
@@ -59,8 +60,8 @@ export class Sessions {
    */
   async listByUser(userId: string | number): Promise<UserSession[]> {
     const owner = String(userId);
-    const live = await liveSessionsOf(owner, this.access, this.environment);
-    return live
+    const records = await liveSessionsOf(owner, this.store('list'), this.environment);
+    return records
       .toSorted((one, other) => other.lastSeenAt - one.lastSeenAt)
       .map((record) => toUserSession(owner, record));
   }
@@ -83,9 +84,12 @@ export class Sessions {
     const unknown = userId === undefined || userId === null;
     // Who asks for the session of a user that is not there means nobody's, not anybody's.
     if ('userId' in options && unknown) return false;
-    const owner = unknown ? undefined : String(userId);
-    const ended = await this.access.deleteById(sessionId, owner);
-    if (ended) this.emitRevoked(sessionId, owner ?? null);
+    const store = this.store('end');
+    if (!isSessionId(sessionId)) return false;
+    const record = await store.load(sessionId).catch(nullIfUnreadable);
+    if (!unknown && record?.userId !== String(userId)) return false;
+    const ended = await store.delete(sessionId);
+    if (ended) this.emitRevoked(sessionId, record?.userId ?? null);
     return ended;
   }
 
@@ -102,8 +106,9 @@ export class Sessions {
   ): Promise<number> {
     const owner = String(userId);
     const spared = [except].flat().map((one) => (typeof one === 'string' ? one : one.id));
-    const known = await this.access.listByUser(owner);
-    const count = await this.access.deleteByUser(owner, spared);
+    const store = this.store('end');
+    const known = await store.listByUser(owner);
+    const count = await store.deleteByUser(owner, spared);
     for (const { id } of known) if (!spared.includes(id)) this.emitRevoked(id, owner);
     return count;
   }
@@ -133,8 +138,7 @@ export class Sessions {
     if (interval === undefined || interval <= 0) {
       throw new SessionConfigError('every', 'must be a number of seconds or a duration such as "5s".');
     }
-    const isAlive = typeof session === 'string' ? this.probes(session) : probeOf(session, this.probes);
-    return watchEnd(isAlive, interval);
+    return watchEnd(typeof session === 'string' ? this.watch(session) : this.watchObject(session), interval);
   }
 
   /**
@@ -142,10 +146,49 @@ export class Sessions {
    * @see clearExpired for the options and errors
    */
   clearExpired(options?: ClearingOptions): Promise<number> {
-    return clearExpired(this.store, options, this.environment.emit);
+    return clearExpired(this.backend, options, this.environment.emit);
+  }
+
+  /** @throws SessionUnsupportedError on the cookie engine */
+  private store(purpose: 'list' | 'end'): StoreGuard {
+    if (this.guard) return this.guard;
+    throw new SessionUnsupportedError(
+      `The cookie engine cannot ${purpose} the sessions of others: clients carry them. Use an engine that keeps sessions on the server.`,
+    );
+  }
+
+  private watch(token: string): () => Promise<boolean> {
+    const look = this.environment.tokens.watch(token);
+    return async () => {
+      const record = await look().catch(nullIfUnreadable);
+      return record !== null && (await acceptanceOf(record.userId, this.environment))(record);
+    };
+  }
+
+  /**
+   * The session behind this object. Before it is saved there is nothing that could end; a key that the object has lost is
+   * still the one to ask for.
+   */
+  private watchObject(session: Pick<Session, 'sessionKey'>): () => Promise<boolean> {
+    let isAlive: (() => Promise<boolean>) | undefined;
+    let watched: string | null = null;
+    return async () => {
+      const { sessionKey } = session;
+      if (sessionKey !== null && sessionKey !== watched) {
+        isAlive = this.watch(sessionKey);
+        watched = sessionKey;
+      }
+      return isAlive ? isAlive() : true;
+    };
   }
 
   private emitRevoked(sessionId: string, userId: string | null): void {
     this.environment.emit({ type: 'ended', reason: 'revoked', sessionId, userId });
   }
+}
+
+/** A record that cannot be read lets nobody in. */
+function nullIfUnreadable(error: unknown): null {
+  if (error instanceof SessionRecordCorruptError) return null;
+  throw error;
 }

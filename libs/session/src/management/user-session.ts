@@ -1,4 +1,3 @@
-import { lastLoginOf } from '../session/expiry.js';
 import { type SessionDevice, type SessionRecord } from '../stores/session-store.js';
 
 /** One of a user's sessions, for the page on which the user ends those that should not be. It opens nothing. */
@@ -11,9 +10,9 @@ export interface UserSession {
   lastSeenAt: Date;
   /** When it ends unless it is used again. */
   expiresAt: Date;
-  /** The last login. */
+  /** The login: a session of a user starts with it. */
   authenticatedAt: Date;
-  /** Did the user wish to be remembered? */
+  /** Did the user ask to be remembered? */
   remembered: boolean;
   /** From where the user logged in, if the option `device` was on. */
   device?: SessionDevice;
@@ -27,7 +26,7 @@ export function toUserSession(userId: string, record: SessionRecord): UserSessio
     createdAt: new Date(createdAt),
     lastSeenAt: new Date(lastSeenAt),
     expiresAt: new Date(expiresAt),
-    authenticatedAt: new Date(lastLoginOf(record)),
+    authenticatedAt: new Date(createdAt),
     remembered: meta.remembered ?? false,
     ...(meta.device && { device: { ...meta.device } }),
   };

@@ -2,15 +2,21 @@ import { type ServerResponse } from 'node:http';
 import { type ArgumentsHost, Catch, ConflictException, Injectable } from '@nestjs/common';
 import { BaseExceptionFilter, HttpAdapterHost } from '@nestjs/core';
 import { toHttpException } from '../http/failure-response.js';
-import { SessionGoneError, SessionsPerUserError, SessionStoreUnavailableError } from '../session.errors.js';
+import {
+  SessionGoneError,
+  SessionLimitError,
+  SessionsPerUserError,
+  SessionStoreUnavailableError,
+} from '../session.errors.js';
 
 /**
  * Answers for handlers that reach the store themselves (`session.save()`, `sessions.open()`) and let its errors pass:
- * 503 when the store is not to be had, 409 when the session ended meanwhile or the user has too many. An application's
+ * 503 when the store is not to be had, 413 when the session would be too large, 409 when the session ended while the
+ * handler worked on it or the user has too many. An application's
  * own filter for these errors, or for all errors, comes first.
  */
 @Injectable()
-@Catch(SessionStoreUnavailableError, SessionGoneError, SessionsPerUserError)
+@Catch(SessionStoreUnavailableError, SessionGoneError, SessionLimitError, SessionsPerUserError)
 export class SessionErrorFilter extends BaseExceptionFilter {
   constructor(adapterHost: HttpAdapterHost) {
     super(adapterHost.httpAdapter);
@@ -23,7 +29,7 @@ export class SessionErrorFilter extends BaseExceptionFilter {
   }
 }
 
-type Caught = SessionStoreUnavailableError | SessionGoneError | SessionsPerUserError;
+type Caught = SessionStoreUnavailableError | SessionGoneError | SessionLimitError | SessionsPerUserError;
 
 function conflict(error: Caught): ConflictException | undefined {
   if (error instanceof SessionsPerUserError) return new ConflictException(undefined, { cause: error });

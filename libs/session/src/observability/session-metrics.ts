@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 // `import type` as a whole: `import { type … }` leaves an import of the package behind, and this one is optional.
 import type { Counter, Histogram, Meter, ObservableCallback, ObservableGauge } from '@opentelemetry/api';
 import { type SessionEvent, type SessionEventListener } from '../session/session-events.js';
-import { type StoreObserver } from '../session/watched-store.js';
+import { type StoreObserver } from '../session/store-guard.js';
 
 /** In seconds. Those that OpenTelemetry recommends for calls of a database. */
 const CALL_BUCKETS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10];

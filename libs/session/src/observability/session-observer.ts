@@ -1,7 +1,7 @@
 import { type Logger, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import { type ModuleRef } from '@nestjs/core';
 import { type SessionEventListener } from '../session/session-events.js';
-import { type StoreObserver } from '../session/watched-store.js';
+import { type StoreObserver } from '../session/store-guard.js';
 import { emitThrough, findApplicationEmitter } from './application-emitter.js';
 import { logEvents } from './event-log.js';
 import { openMetrics, type SessionMetrics } from './session-metrics.js';

@@ -3,10 +3,6 @@ import { type HealthIndicatorResult, HealthIndicatorService } from '@nestjs/term
 import { type HttpEnvironment } from '../http/request-session.js';
 import { SessionError, SessionStoreUnavailableError } from '../session.errors.js';
 import { HTTP_ENVIRONMENT } from '../session.tokens.js';
-import { createSessionId, createSessionKey, toStoreKey } from '../session/session-key.js';
-import { within } from '../session/store-access.js';
-import { SealingStore } from '../stores/sealing-store.js';
-import { SessionStore } from '../stores/session-store.js';
 
 /** What is told of a store that is down. No message: drivers quote addresses and credentials in theirs. */
 type Failure = {
@@ -41,7 +37,6 @@ type Failure = {
 export class SessionHealthIndicator {
   constructor(
     private readonly health: HealthIndicatorService,
-    private readonly store: SessionStore,
     @Inject(HTTP_ENVIRONMENT) private readonly environment: HttpEnvironment,
   ) {}
 
@@ -54,32 +49,13 @@ export class SessionHealthIndicator {
   ): Promise<HealthIndicatorResult<Key>> {
     const indicator = this.health.check(key);
     try {
-      await within(this.environment.options.storeTimeout, 'exists', this.ask());
+      await this.environment.sessions.tokens.ping();
       return indicator.up();
     } catch (error) {
       return indicator.down(failureOf(error));
     }
   }
-
-  private async ask(): Promise<void> {
-    if (this.store instanceof SealingStore) await this.store.isRevoked(NO_SESSION());
-    else await this.store.exists(toStoreKey(createSessionKey()));
-  }
 }
-
-/** A store that keeps nothing has no keys to ask for; but it may keep notes of the sessions that have ended. */
-const NO_SESSION = () => ({
-  id: createSessionId(),
-  userId: null,
-  userSince: null,
-  data: {},
-  expiry: null,
-  createdAt: 0,
-  lastSeenAt: 0,
-  expiresAt: 0,
-  version: 1,
-  meta: {},
-});
 
 function failureOf(error: unknown): Failure {
   return {

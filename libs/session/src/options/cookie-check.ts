@@ -36,6 +36,12 @@ export function checkCookie(cookie: ParsedOptions['cookie']): void {
   checkSyntax('cookie.path', () => stringifySetCookie({ name: 'a', value: '', path }));
   if (domain !== undefined)
     checkSyntax('cookie.domain', () => stringifySetCookie({ name: 'a', value: '', domain }));
+  cookie.former.forEach((place, index) => {
+    const given = Object.entries(place).filter(([, value]) => value !== undefined);
+    checkSyntax(`cookie.former[${index}]`, () =>
+      stringifySetCookie({ name: 'a', value: '', ...Object.fromEntries(given) }),
+    );
+  });
 }
 
 /** What the cookie library refuses to put into a header would be refused at every response: say so at the start. */

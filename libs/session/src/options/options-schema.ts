@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { SessionConfigError } from '../session.errors.js';
-import { type CurrentStamp } from '../session/credential-stamp.js';
+import { type CurrentStamp } from '../session/login.js';
 import { parseDuration } from '../session/expiry.js';
 
 const DAY = 86_400_000;
@@ -26,6 +26,14 @@ const schema = z.strictObject({
       maxAge: duration.default(14 * DAY),
       domain: z.string().optional(),
       path: z.string().startsWith('/', "must start with '/'").default('/'),
+      former: z
+        .array(
+          z.strictObject({
+            domain: z.string().optional(),
+            path: z.string().startsWith('/', "must start with '/'").optional(),
+          }),
+        )
+        .default([]),
       secure: z.union([z.boolean(), z.literal('auto')], "must be true, false or 'auto'").default('auto'),
       httpOnly: z.boolean().default(true),
       sameSite: z
@@ -109,6 +117,7 @@ const schema = z.strictObject({
   limits: z
     .strictObject({
       size: z.int().positive().default(65_536),
+      keys: z.int().positive().default(1000),
       keyLength: z.int().positive().default(128),
       depth: z.int().positive().default(32),
     })

@@ -20,7 +20,7 @@ export interface ResolvedTimeouts {
   policy: ExpiryPolicy;
   rememberedPolicy: ExpiryPolicy;
   /** Options that are weaker than the assurance level asks for, each as a sentence. */
-  concessions: string[];
+  warnings: string[];
 }
 
 /** @throws SessionConfigError when timeouts contradict each other */
@@ -46,7 +46,7 @@ export function resolveTimeouts({
   return {
     policy,
     rememberedPolicy,
-    concessions: assurance ? concessionsOf(assurance, { '': policy, 'remember.': rememberedPolicy }) : [],
+    warnings: assurance ? weaknessesOf(assurance, { '': policy, 'remember.': rememberedPolicy }) : [],
   };
 }
 
@@ -82,8 +82,8 @@ function resolveRemembered(
   };
 }
 
-/** What is weaker than the level asks for. Somebody decided that, and whoever reads the log should know. */
-function concessionsOf(level: AssuranceLevel, policies: Record<string, ExpiryPolicy>): string[] {
+/** What is weaker than the level asks for. It is allowed, but the log should say so. */
+function weaknessesOf(level: AssuranceLevel, policies: Record<string, ExpiryPolicy>): string[] {
   return Object.entries(policies).flatMap(([prefix, policy]) =>
     (['idleTimeout', 'absoluteTimeout'] as const)
       .filter((name) => (policy[name] ?? Infinity) > ASSURANCE[level][name])

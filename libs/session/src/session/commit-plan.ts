@@ -1,22 +1,14 @@
 /** What a commit has to know, and nothing of how it is known. */
 export interface CommitFacts {
-  /**
-   * What the request came with. `nothing`: no cookie. `malformed`: a cookie that is no session key. `unasked`: a
-   * key that the store was not asked about. `unknown`: a key that the store does not know, or no longer. `live`: a
-   * record.
-   */
-  presented: 'nothing' | 'malformed' | 'unasked' | 'unknown' | 'live';
-  /** There is a record now: the presented one, or one that an explicit save has made or moved since. */
+  /** There is a record: the presented one, or one that an explicit save has made. */
   live: boolean;
-  /** There was a record, and it went away while the request worked on it. */
+  /** There was a record, and somebody else took it away or replaced its token. */
   gone: boolean;
   /** The application touched the session. */
   accessed: boolean;
   /** The response is a server error. */
   failed: boolean;
-  /** flush or logout was called while there was a record. */
-  ended: boolean;
-  /** cycleKey or login was called. */
+  /** `cycleKey` was called. */
   rotated: boolean;
   /** Data, expiry or user differ from the record. */
   changed: boolean;
@@ -26,44 +18,42 @@ export interface CommitFacts {
   empty: boolean;
   /** The idle clock is due for a touch. */
   touchDue: boolean;
-  /** The session key is due for its renewal. */
+  /** The token is due for its renewal. */
   renewalDue: boolean;
 }
 
-/** How the live record differs from what the browser knows of it. */
-export interface CookieFacts {
-  /** It lives under another key than the presented one. */
-  keyChanged: boolean;
-  /** Its deadline, or whether it ends with the browser, is another. */
-  deadlineMoved: boolean;
-}
-
 /** The one write that brings the store up to date, after the deletion of ended records. */
-export type StoreStep = 'nothing' | 'create' | 'save' | 'rename' | 'renew' | 'touch';
+export type StoreStep = 'nothing' | 'create' | 'save' | 'rotate' | 'renew' | 'touch';
 
 export function planStore(facts: CommitFacts): StoreStep {
-  // What is gone is not made again, under no key: whoever ended the session meant all of it.
+  // What is gone is not made again: the request that ended the session meant all of it.
   if (facts.failed || facts.gone) return 'nothing';
+  // A login is one of these: it starts a session of its own.
   if (!facts.live) return facts.changed && !facts.empty ? 'create' : 'nothing';
-  if (facts.rotated) return 'rename';
+  if (facts.rotated) return 'rotate';
   if (facts.renewalDue && facts.accessed) return 'renew';
   if (facts.changed) return 'save';
   return facts.renewed || (facts.touchDue && facts.accessed) ? 'touch' : 'nothing';
 }
 
-export type CookieStep = 'keep' | 'set' | 'remove';
-
-/** What becomes of the cookie, from the facts as they are when the store has done its part. */
-export function planCookie(facts: CommitFacts & CookieFacts): CookieStep {
-  if (facts.live) return facts.keyChanged || facts.deadlineMoved ? 'set' : 'keep';
-  // Whoever took the record away has answered with a cookie of his own, perhaps a new one. A removal from here could
-  // arrive after it and log the visitor out. If the key is really dead, the next request finds that out.
-  if (facts.gone) return 'keep';
-  if (facts.presented === 'nothing' || facts.presented === 'unasked') return 'keep';
-  return facts.accessed || facts.ended ? 'remove' : 'keep';
+/** What the browser has to be told, from the facts as they are when the store has done its part. */
+export interface CookieFacts {
+  /** Did a session cookie come with the request, whatever it was worth? */
+  presented: boolean;
+  live: boolean;
+  /** The request asked for the end: flush, logout, destroy, regenerate, an expiry in the past. */
+  ended: boolean;
+  /** The record has another token than the presented one. */
+  tokenChanged: boolean;
+  /** Its deadline, or whether it ends with the browser, is another. */
+  deadlineMoved: boolean;
 }
 
-/** Does the answer depend on the cookie, so that a shared cache must not give it to others? */
-export function variesByCookie(facts: CommitFacts, cookie: CookieStep): boolean {
-  return facts.accessed || cookie !== 'keep';
+export type CookieStep = 'keep' | 'set' | 'remove';
+
+export function planCookie(facts: CookieFacts): CookieStep {
+  if (facts.live) return facts.tokenChanged || facts.deadlineMoved ? 'set' : 'keep';
+  // Only the request that asked for the end removes the cookie. Any other could take away a newer one, which another
+  // response has set. A dead cookie does no harm: the next request finds out that it opens nothing.
+  return facts.ended && facts.presented ? 'remove' : 'keep';
 }

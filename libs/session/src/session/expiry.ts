@@ -21,6 +21,14 @@ export interface ExpiryPolicy {
  */
 export type ExpiryInput = number | string | Date | null;
 
+/** The timeouts that apply to a session with this metadata. */
+export function policyOf(
+  { meta }: Pick<SessionRecord, 'meta'>,
+  { policy, rememberedPolicy }: { policy: ExpiryPolicy; rememberedPolicy: ExpiryPolicy },
+): ExpiryPolicy {
+  return meta.remembered ? rememberedPolicy : policy;
+}
+
 type Timing = Pick<SessionRecord, 'expiry' | 'createdAt' | 'lastSeenAt' | 'expiresAt' | 'meta'>;
 
 const SECOND = 1000;
@@ -104,16 +112,16 @@ export function expiresAtBrowserClose(expiry: SessionExpiry, policy: ExpiryPolic
 /**
  * The moment, in epoch milliseconds, at which a session that is used `now` ends on the server, unless it is used again.
  * Browsers do not tell when they close, so an expiry of 0 ends after the idle timeout.
- * @param begunAt from when the absolute timeout counts: `lastLoginOf` the record
+ * @param createdAt from when the absolute timeout counts
  */
 export function deadlineOf(
   expiry: SessionExpiry,
-  begunAt: number,
+  createdAt: number,
   now: number,
   policy: ExpiryPolicy,
 ): number {
   const own = typeof expiry === 'string' ? Date.parse(expiry) : now + idleTimeOf(expiry, policy);
-  const last = policy.absoluteTimeout === null ? Infinity : begunAt + policy.absoluteTimeout;
+  const last = policy.absoluteTimeout === null ? Infinity : createdAt + policy.absoluteTimeout;
   return Math.floor(Math.min(own, last));
 }
 
@@ -131,15 +139,10 @@ export function isExpired(record: Timing, now: number, policy: ExpiryPolicy): bo
 export function touchDue(record: Timing, now: number, policy: ExpiryPolicy): boolean {
   if (!policy.sliding || typeof record.expiry === 'string') return false;
   if (now - record.lastSeenAt < idleTimeOf(record.expiry, policy) / 10) return false;
-  return deadlineOf(record.expiry, lastLoginOf(record), now, policy) > currentDeadline(record, policy);
+  return deadlineOf(record.expiry, record.createdAt, now, policy) > currentDeadline(record, policy);
 }
 
-/** When the user last logged in, or the session began: a login starts the absolute timeout anew, a rotation does not. */
-export function lastLoginOf({ createdAt, meta }: Pick<SessionRecord, 'createdAt' | 'meta'>): number {
-  return createdAt + (meta.authenticatedAfter ?? 0);
-}
-
-/** Is the session key so old that it has to be replaced? @param renewAfter milliseconds; null: it never is */
+/** Is the secret so old that it has to be replaced? @param renewAfter milliseconds; null: it never is */
 export function renewalDue(
   { createdAt, meta }: Pick<SessionRecord, 'createdAt' | 'meta'>,
   now: number,
@@ -149,10 +152,7 @@ export function renewalDue(
 }
 
 function currentDeadline(record: Timing, policy: ExpiryPolicy): number {
-  return Math.min(
-    record.expiresAt,
-    deadlineOf(record.expiry, lastLoginOf(record), record.lastSeenAt, policy),
-  );
+  return Math.min(record.expiresAt, deadlineOf(record.expiry, record.createdAt, record.lastSeenAt, policy));
 }
 
 function idleTimeOf(expiry: number | null, policy: ExpiryPolicy): number {

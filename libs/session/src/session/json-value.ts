@@ -5,6 +5,8 @@ import { SessionKeyError, SessionLimitError, SessionValueError } from '../sessio
 export interface Limits {
   /** Characters of the session's whole JSON text. A character is one to three bytes in UTF-8. */
   size: number;
+  /** Keys of the dictionary. */
+  keys: number;
   /** Characters of a key of the dictionary (keys inside of values are only counted by `size`). */
   keyLength: number;
   /** How deep arrays and objects may nest: a string has depth 0, `[]` has 1, `{ items: [] }` has 2. */

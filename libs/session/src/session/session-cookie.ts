@@ -1,22 +1,22 @@
 import { stringifySetCookie } from 'cookie';
 import { type CookieAttributes } from './cookie-attributes.js';
 import { expiresAtBrowserClose, expiryDate, parseExpiry } from './expiry.js';
-import { type SessionState } from './session-state.js';
+import { type LiveSession } from './live-session.js';
 
 /**
  * `session.cookie` as express-session has it, for code that was written for it. Its times are **milliseconds**.
  * Setting one of them is `session.setExpiry` in other words; the attributes can only be read here.
  */
 export class SessionCookie {
-  readonly #state: SessionState;
+  readonly #live: LiveSession;
 
-  constructor(state: SessionState) {
-    this.#state = state;
+  constructor(live: LiveSession) {
+    this.#live = live;
   }
 
   /** The moment the session ends, or null when it ends with the browser. */
   get expires(): Date | null {
-    const { expiry, environment, policy, record } = this.#state;
+    const { expiry, environment, policy, record } = this.#live;
     if (expiresAtBrowserClose(expiry, policy)) return null;
     return record && record.expiry === expiry
       ? new Date(record.expiresAt)
@@ -24,21 +24,21 @@ export class SessionCookie {
   }
 
   set expires(expires: Date | null | false) {
-    this.#state.expiry = parseExpiry(expires instanceof Date ? expires : 0);
+    this.#live.expiry = parseExpiry(expires instanceof Date ? expires : 0);
   }
 
   /** Milliseconds until the session ends, or null when it ends with the browser. */
   get maxAge(): number | null {
-    return this.expires && this.expires.getTime() - this.#state.environment.now();
+    return this.expires && this.expires.getTime() - this.#live.environment.now();
   }
 
   set maxAge(milliseconds: number | null | undefined) {
-    this.#state.expiry = parseExpiry(typeof milliseconds === 'number' ? milliseconds / 1000 : 0);
+    this.#live.expiry = parseExpiry(typeof milliseconds === 'number' ? milliseconds / 1000 : 0);
   }
 
   /** The lifetime that every use of the session restarts, in milliseconds; null when it ends with the browser. */
   get originalMaxAge(): number | null {
-    const { expiry, policy } = this.#state;
+    const { expiry, policy } = this.#live;
     if (expiresAtBrowserClose(expiry, policy)) return null;
     return typeof expiry === 'number'
       ? expiry * 1000
@@ -52,31 +52,31 @@ export class SessionCookie {
   }
 
   get path(): string {
-    return this.#state.environment.cookie.path;
+    return this.#live.environment.cookie.path;
   }
 
   get domain(): string | undefined {
-    return this.#state.environment.cookie.domain;
+    return this.#live.environment.cookie.domain;
   }
 
   get httpOnly(): boolean {
-    return this.#state.environment.cookie.httpOnly;
+    return this.#live.environment.cookie.httpOnly;
   }
 
   get secure(): boolean | 'auto' {
-    return this.#state.environment.cookie.secure;
+    return this.#live.environment.cookie.secure;
   }
 
   get sameSite(): 'lax' | 'strict' | 'none' | false {
-    return this.#state.environment.cookie.sameSite;
+    return this.#live.environment.cookie.sameSite;
   }
 
   get partitioned(): boolean {
-    return this.#state.environment.cookie.partitioned;
+    return this.#live.environment.cookie.partitioned;
   }
 
   get priority(): 'low' | 'medium' | 'high' | undefined {
-    return this.#state.environment.cookie.priority;
+    return this.#live.environment.cookie.priority;
   }
 
   get data(): object {
@@ -100,6 +100,6 @@ export class SessionCookie {
   }
 
   #attributes(): CookieAttributes & { expires: Date | null } {
-    return { ...this.#state.environment.cookie, expires: this.expires };
+    return { ...this.#live.environment.cookie, expires: this.expires };
   }
 }

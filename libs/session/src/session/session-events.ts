@@ -2,7 +2,9 @@
 export type EndReason =
   /** `logout`, `flush`, `destroy` or `regenerate` was called. */
   | 'logout'
-  /** Another user logged in on it. */
+  /** A login started another session in its place. */
+  | 'login'
+  /** Another user logged in in the same browser. */
   | 'user-changed'
   /** `setExpiry` was given a moment that has passed. */
   | 'expiry'
@@ -15,8 +17,8 @@ export type EndReason =
   /** A key that a renewal had replaced came back. */
   | 'reuse';
 
-/** Why a session got a new key. */
-export type RotationReason = 'login' | 'cycle' | 'renewal';
+/** Why a session got a new secret. */
+export type RotationReason = 'cycle' | 'renewal';
 
 /** The session that an event is about. The id is public; keys are never part of an event. */
 interface OfSession {
@@ -30,6 +32,8 @@ export type SessionEvent =
   | ({ type: 'created' } & OfSession)
   /** A request found its session in the store. */
   | ({ type: 'loaded' } & OfSession)
+  /** A user logged in: this session is theirs. */
+  | ({ type: 'login' } & OfSession)
   | ({ type: 'rotated'; reason: RotationReason } & OfSession)
   | ({ type: 'ended'; reason: EndReason } & OfSession)
   /** A request came with a session that today's options consider expired, though the store still had it. */

@@ -1,72 +1,137 @@
-import { createHmac, hash, randomBytes } from 'node:crypto';
-import { KeyRing } from '../stores/key-ring.js';
-import { checkSecrets } from '../stores/secrets.js';
+import { createHmac, hash, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto';
+import { seals } from '../stores/sealing.js';
+import { checkSecrets, KeyRing } from '../stores/secrets.js';
+import { type SessionRecord } from '../stores/session-store.js';
 
-/** 32 random bytes as base64url: the only shape a session key can have. */
-const SESSION_KEY = /^[A-Za-z0-9_-]{43}$/;
-
-/** A new session key: the secret in the cookie. 256 random bits, 43 characters. */
-export function createSessionKey(): string {
-  const key = randomBytes(32).toString('base64url');
-  // Whatever goes wrong at the source, no key is handed out that is easier to guess.
-  if (!isSessionKey(key)) throw new Error('There were not enough random bytes for a session key.');
-  return key;
+/**
+ * A session key is what the cookie holds: `<session id>.<secret>`. The id is public and leads to the record; the secret
+ * opens it, and only a hash of it is kept.
+ */
+export interface SessionKey {
+  id: string;
+  secret: string;
 }
 
-/** A new session id: public, for logs and device lists. */
+/** 16 random bytes and 32 random bytes as base64url: the only shapes that the two parts can have. */
+const SESSION_ID = /^[A-Za-z0-9_-]{22}$/;
+const SESSION_KEY = /^[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}$/;
+
+/** A new session id: 128 random bits, 22 characters. For logs, device lists and stores. */
 export function createSessionId(): string {
-  return randomBytes(16).toString('base64url');
+  const id = randomBytes(16).toString('base64url');
+  if (!isSessionId(id)) throw new Error('There were not enough random bytes for a session id.');
+  return id;
 }
 
-/** Could this be a session key? Whatever could not never reaches a store. */
+/** A new secret: 256 random bits, 43 characters. */
+export function createSecret(): string {
+  const secret = randomBytes(32).toString('base64url');
+  // Whatever goes wrong at the source, no secret is handed out that is easier to guess.
+  if (secret.length !== 43) throw new Error('There were not enough random bytes for a session key.');
+  return secret;
+}
+
+/** Could this be a session id? Anything else never reaches a store. */
+export function isSessionId(text: unknown): text is string {
+  return typeof text === 'string' && SESSION_ID.test(text);
+}
+
+/** Could this be a session key? Anything else never reaches a store. */
 export function isSessionKey(text: string): boolean {
   return SESSION_KEY.test(text);
 }
 
-/**
- * What a store sees of a session key. A leaked store opens no session, because the way back is to invert SHA-256 of
- * 256 random bits. The prefix inside keeps it apart from every other use of the plain hash, the one outside names the
- * scheme, so that a later one can live beside it.
- */
-export function toStoreKey(sessionKey: string): string {
-  return `v1-${hash('sha256', `nest-sessions:v1:${sessionKey}`, 'hex')}`;
+/** @param text a well-formed session key */
+export function parseSessionKey(text: string): SessionKey {
+  return { id: text.slice(0, 22), secret: text.slice(23) };
+}
+
+export function formatSessionKey({ id, secret }: SessionKey): string {
+  return `${id}.${secret}`;
 }
 
 export interface PepperOptions {
   /**
-   * The newest first: new sessions are kept under it, those under the others are moved to it when they are next used.
-   * At least 32 random bytes each, kept where the store is not.
+   * The newest first: hashes are made with it, all of them are accepted, and sessions made with an older one are moved to
+   * the newest when they are next used. At least 32 random bytes each, kept where the store is not.
    */
   secrets: string | readonly string[];
   /**
-   * Goes on to find sessions from before there was a pepper. Leave it on until those have expired.
+   * Goes on to accept sessions from before there was a pepper. Leave it on until those have expired.
    * @default false
    */
   allowUnpeppered?: boolean;
 }
 
-/** How session keys become store keys. */
-export interface StoreKeys {
-  of(sessionKey: string): string;
-  /** Where the session may be that was made with other secrets, likeliest first. */
-  formerly(sessionKey: string): string[];
+/** What a key hash is made of. The user is part of it: a record whose user was changed opens with no key. */
+type Hashed = SessionKey & Pick<SessionRecord, 'userId'>;
+
+/** Makes and checks key hashes. */
+export interface KeyHasher {
+  /** What a store keeps of this secret. */
+  hash(key: Hashed): string;
+  /**
+   * Is this the hash of that secret? Compared in constant time.
+   * @returns `'current'`, `'outdated'` when a former pepper made it, or null
+   */
+  match(keyHash: string, key: Hashed): 'current' | 'outdated' | null;
 }
 
-export const plainStoreKeys: StoreKeys = { of: toStoreKey, formerly: () => [] };
+/**
+ * Hashes with SHA-256, or with HMAC-SHA-256 under a pepper. A leaked store opens no session, because the way back is to
+ * invert the hash of 256 random bits; with a pepper, nobody who can write to the store can make a hash that fits either.
+ * @throws SessionConfigError when a secret of the pepper is weak
+ */
+export function keyHasher(pepper?: PepperOptions): KeyHasher {
+  const hashes = pepper ? pepperedHashes(pepper) : [plainHash];
+  const [newest, ...older] = hashes as [Hash, ...Hash[]];
+  return {
+    hash: newest,
+    match(keyHash, key) {
+      if (areEqual(keyHash, newest(key))) return 'current';
+      return older.some((former) => areEqual(keyHash, former(key))) ? 'outdated' : null;
+    },
+  };
+}
+
+type Hash = (key: Hashed) => string;
+
+/** The prefix names the scheme, so that a later one can live beside it. */
+const plainHash: Hash = (key) => `s1.${hash('sha256', messageOf(key), 'base64url')}`;
+
+function pepperedHashes({ secrets, allowUnpeppered = false }: PepperOptions): Hash[] {
+  const ring = new KeyRing(checkSecrets(secrets, 'pepper.secrets'), 'pepper', 'store-key');
+  const peppered = ring.all.map(({ bytes }): Hash => {
+    return (key) => `p1.${createHmac('sha256', bytes).update(messageOf(key)).digest('base64url')}`;
+  });
+  return allowUnpeppered ? [...peppered, plainHash] : peppered;
+}
+
+/** Id and secret have one length each, so there is only one way to tell the parts from each other. */
+function messageOf({ id, secret, userId }: Hashed): string {
+  return `nest-sessions:key:v1:${id}.${secret}${userId === null ? '' : `.${userId}`}`;
+}
+
+function areEqual(one: string, other: string): boolean {
+  const [left, right] = [Buffer.from(one), Buffer.from(other)];
+  return left.length === right.length && timingSafeEqual(left, right);
+}
 
 /**
- * Store keys that cannot be computed without a secret: whoever has the store, and guesses or intercepts a session key,
- * cannot even tell which record it belongs to, nor plant a record for a key of his own.
- * @throws SessionConfigError when a secret is weak
+ * The secret that a renewal has put in the place of another, sealed with that other one: within the overlap, the client
+ * that still comes with the former secret is told the new one, while the store that keeps the seal learns neither.
  */
-export function pepperedStoreKeys({ secrets, allowUnpeppered = false }: PepperOptions): StoreKeys {
-  const ring = new KeyRing(checkSecrets(secrets, 'pepper.secrets'), 'pepper', 'store-key');
-  const [newest, ...older] = ring.all.map(({ bytes }) => (sessionKey: string): string => {
-    return `v2-${createHmac('sha256', bytes).update(sessionKey).digest('hex')}`;
-  });
-  const former = [...older, ...(allowUnpeppered ? [toStoreKey] : [])];
-  return {
-    of: newest as (sessionKey: string) => string,
-    formerly: (sessionKey) => former.map((storeKeyOf) => storeKeyOf(sessionKey)),
-  };
+export function sealSuccessor(successor: string, former: SessionKey): string {
+  const sealed = seals.encrypt.close(sealingKey(former.secret), former.id, Buffer.from(successor));
+  return sealed.toString('base64url');
+}
+
+/** Null: this is not the secret that it was sealed with. */
+export function openSuccessor(sealed: string, former: SessionKey): string | null {
+  const opened = seals.encrypt.open(sealingKey(former.secret), former.id, Buffer.from(sealed, 'base64url'));
+  return opened && opened.toString();
+}
+
+function sealingKey(formerSecret: string): Buffer {
+  return Buffer.from(hkdfSync('sha256', formerSecret, '', 'nest-sessions:successor', 32));
 }

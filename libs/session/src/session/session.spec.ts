@@ -6,7 +6,7 @@ import { keyedKeeper } from './keyed-keeper.js';
 import { type Session, createSession } from './session.js';
 import { type SessionEvent } from './session-events.js';
 import { toStoreKey } from './session-key.js';
-import { SessionState } from './session-state.js';
+import { LiveSession } from './live-session.js';
 import { limitStore } from './store-access.js';
 
 /** Keeps texts, as every real store does, so that nothing is shared by reference. */
@@ -67,7 +67,7 @@ function world(options: SessionOptions = {}) {
     emit: (event: SessionEvent) => events.push(event),
   };
   const open = async (sessionKey?: string): Promise<Session> => {
-    const session = createSession(new SessionState(environment, sessionKey));
+    const session = createSession(new LiveSession(environment, sessionKey));
     await session.load();
     return session;
   };
@@ -225,7 +225,7 @@ it('can be shown even when it holds what cannot be saved', async () => {
 describe('before it is loaded', () => {
   it('refuses every touch, with a sentence that helps, even without a cookie', () => {
     const { environment } = world();
-    const session = createSession(new SessionState(environment, undefined));
+    const session = createSession(new LiveSession(environment, undefined));
     for (const touch of [
       () => session['name'],
       () => (session['name'] = 'ada'),
@@ -244,7 +244,7 @@ describe('before it is loaded', () => {
     const { store, environment, stored } = world();
     const { sessionKey } = await stored();
     store.calls.length = 0;
-    const session = createSession(new SessionState(environment, sessionKey as string));
+    const session = createSession(new LiveSession(environment, sessionKey as string));
     await Promise.all([session.load(), session.load()]);
     await session.load();
     expect(store.calls).toEqual(['load']);

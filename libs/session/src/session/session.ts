@@ -1,8 +1,8 @@
 import { SessionKeyError } from '../session.errors.js';
 import { type JsonValue } from '../stores/session-store.js';
-import { STATE } from './dictionary-api.js';
-import { SessionApi } from './session-api.js';
-import { type SessionState } from './session-state.js';
+import { LIVE } from './dictionary-methods.js';
+import { SessionMethods } from './session-methods.js';
+import { type LiveSession } from './live-session.js';
 
 /**
  * What your sessions hold. Declare it once, and every session is typed:
@@ -26,25 +26,25 @@ type Declared<Data extends object> = [keyof Data] extends [never] ? { [key: stri
  * `Object.keys(session)`, `{ ...session }`) and by methods. Where a method and a value share a name, the property is
  * the method and the value is reached by `get` and `set`.
  */
-export type Session<Data extends object = SessionData> = Methods<SessionApi<Declared<Data>>> &
+export type Session<Data extends object = SessionData> = Methods<SessionMethods<Declared<Data>>> &
   Partial<Declared<Data>>;
 
 /** Not the class itself: its instances are not meant to be spread, and sessions are. */
-type Methods<Api> = { [Name in Exclude<keyof Api, typeof STATE>]: Api[Name] };
+type Methods<Api> = { [Name in Exclude<keyof Api, typeof LIVE>]: Api[Name] };
 
-/** The session object over a state. */
-export function createSession(state: SessionState): Session {
-  const target = Object.create(SessionApi.prototype, {
-    [STATE]: { value: state, configurable: true },
+/** The session object over a live session. */
+export function createSession(live: LiveSession): Session {
+  const target = Object.create(SessionMethods.prototype, {
+    [LIVE]: { value: live, configurable: true },
   }) as object;
-  return new Proxy(target, new SessionTraps(state)) as Session;
+  return new Proxy(target, new SessionTraps(live)) as Session;
 }
 
 class SessionTraps implements ProxyHandler<object> {
-  readonly #state: SessionState;
+  readonly #live: LiveSession;
 
-  constructor(state: SessionState) {
-    this.#state = state;
+  constructor(live: LiveSession) {
+    this.#live = live;
   }
 
   get(target: object, name: string | symbol, receiver: unknown): unknown {
@@ -63,8 +63,8 @@ class SessionTraps implements ProxyHandler<object> {
         `is a name of the session's own. Use session.set(${JSON.stringify(name)}, …).`,
       );
     }
-    this.#state.assertWritable();
-    this.#state.dictionary.set(name, value);
+    this.#live.assertWritable();
+    this.#live.data.set(name, value);
     return true;
   }
 
@@ -74,8 +74,8 @@ class SessionTraps implements ProxyHandler<object> {
 
   deleteProperty(_target: object, name: string | symbol): boolean {
     if (typeof name === 'symbol') return false;
-    this.#state.assertWritable();
-    this.#state.dictionary.delete(name);
+    this.#live.assertWritable();
+    this.#live.data.delete(name);
     return true;
   }
 
@@ -101,8 +101,8 @@ class SessionTraps implements ProxyHandler<object> {
   }
 
   get #dictionary() {
-    this.#state.assertLoaded();
-    return this.#state.dictionary;
+    this.#live.assertLoaded();
+    return this.#live.data;
   }
 }
 

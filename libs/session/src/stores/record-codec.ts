@@ -101,9 +101,8 @@ export function hasRecordFields(value: object): value is Omit<SessionRecord, 'da
 
 export function isMeta(value: unknown): value is SessionMeta {
   if (!isObject(value)) return false;
-  const { authenticatedAfter, remembered, stamp, device = {}, rotation } = value;
+  const { remembered, stamp, device = {}, rotation } = value;
   return (
-    isMissingOrMoment(authenticatedAfter) &&
     (remembered === undefined || remembered === true) &&
     isMissingOrText(stamp) &&
     isObject(device) &&

@@ -71,8 +71,9 @@ export function decodeData(snapshot: string, log: string): JsonObject {
  * Applies `changes` to `data`, in place: the cost is that of the changes, not of the data. This is what "applying" means
  * for every store.
  * @param data an object without prototype that nobody else holds
+ * @returns the same object
  */
-export function applyChanges(data: JsonObject, changes: SessionChanges): void {
+export function applyChanges(data: JsonObject, changes: SessionChanges): JsonObject {
   if (changes.clear) for (const key of Object.keys(data)) delete data[key];
   for (const key of changes.unset ?? []) delete data[key];
   for (const key in changes.set) data[key] = changes.set[key] as JsonValue;
@@ -85,6 +86,7 @@ export function applyChanges(data: JsonObject, changes: SessionChanges): void {
     if (Array.isArray(current)) for (const item of items) current.push(item);
     else data[key] = [...items];
   }
+  return data;
 }
 
 /** Do these changes touch the data, and not only the metadata? */

@@ -30,6 +30,11 @@ export abstract class SessionSealer {
     return Promise.resolve();
   }
 
+  /** Deletes one batch of notes that are no longer needed, and returns how many. */
+  clearExpired(_batchSize: number): Promise<number> {
+    return Promise.resolve(0);
+  }
+
   /** The clock that sessions live by, in epoch milliseconds. */
   now(): number {
     return Date.now();

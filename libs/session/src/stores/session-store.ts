@@ -42,8 +42,6 @@ export interface SessionRecord {
  * conversion between clocks.
  */
 export interface SessionMeta {
-  /** When the user last logged in. */
-  authenticatedAfter?: number;
   /** The user asked to be remembered, so the longer pair of timeouts applies. */
   remembered?: true;
   /** A hash of the credential's stamp that `login` was given. */

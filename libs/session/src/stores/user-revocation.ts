@@ -24,7 +24,7 @@ export class UserRevocation {
   }
 
   admits(record: SessionRecord): boolean {
-    return boundAt(record) >= this.momentFor(record.id);
+    return record.createdAt >= this.momentFor(record.id);
   }
 
   /** @param now epoch milliseconds; what is bound in the same millisecond has ended as well */
@@ -40,9 +40,4 @@ export class UserRevocation {
   private momentFor(id: string): number {
     return this.spared.get(id) ?? this.at;
   }
-}
-
-/** When a session was bound to its user. */
-function boundAt({ createdAt, meta }: SessionRecord): number {
-  return createdAt + (meta.authenticatedAfter ?? 0);
 }

@@ -1,14 +1,16 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { SessionRecordCorruptError } from '../../session.errors.js';
-import { type SealedRecord } from '../sealing-store.js';
-import { applyChanges } from '../session-log.js';
-import { type JsonObject, type SessionExpiry, type SessionMeta } from '../session-store.js';
+import {
+  type JsonObject,
+  type SessionExpiry,
+  type SessionMeta,
+  type SessionRecord,
+} from '../session-store.js';
 
 /** The members of a record, without their names: a cookie has no room for them. */
 type Members = [
   id: string,
   userId: string | null,
-  userSince: number | null,
   createdAt: number,
   lastSeenAt: number,
   expiresAt: number,
@@ -27,9 +29,9 @@ const SMALL = 512;
 /** Whatever fits into a cookie is hardly longer than this when inflated, and what is longer is not inflated. */
 const LARGEST = 65_536;
 
-export function encodeContent(record: SealedRecord, compress: boolean): Buffer {
-  const { id, userId, userSince, createdAt, lastSeenAt, expiresAt, expiry, version, data, meta } = record;
-  const members: Members = [id, userId, userSince, createdAt, lastSeenAt, expiresAt, expiry, version, data];
+export function encodeContent(record: SessionRecord, compress: boolean): Buffer {
+  const { id, userId, createdAt, lastSeenAt, expiresAt, expiry, version, data, meta } = record;
+  const members: Members = [id, userId, createdAt, lastSeenAt, expiresAt, expiry, version, data];
   if (Object.keys(meta).length > 0) members.push(meta);
   const text = Buffer.from(JSON.stringify(members));
   if (compress && text.length > SMALL && text.length <= LARGEST) {
@@ -40,16 +42,19 @@ export function encodeContent(record: SealedRecord, compress: boolean): Buffer {
 }
 
 /** @throws SessionRecordCorruptError when this is no content of ours, or inflates to more than a session */
-export function decodeContent(content: Buffer): SealedRecord {
+export function decodeContent(content: Buffer): SessionRecord {
   try {
-    const [id, userId, userSince, createdAt, lastSeenAt, expiresAt, expiry, version, data, meta = {}] =
-      JSON.parse(textOf(content)) as Members;
+    const [id, userId, createdAt, lastSeenAt, expiresAt, expiry, version, data, meta = {}] = JSON.parse(
+      textOf(content),
+    ) as Members;
     if (typeof id !== 'string' || typeof expiresAt !== 'number' || !isObject(data) || !isObject(meta))
       throw notOurs();
     return {
       id,
+      // The seal proves the token, so there is no secret to be hashed.
+      keyHash: '',
       userId,
-      userSince,
+
       createdAt,
       lastSeenAt,
       expiresAt,
@@ -57,7 +62,7 @@ export function decodeContent(content: Buffer): SealedRecord {
       version,
       meta,
       // Without prototype, as data are everywhere.
-      data: applyChanges(data, {}),
+      data: Object.assign(Object.create(null) as JsonObject, data),
     };
   } catch {
     // The causes quote the data, so they are not passed on.

@@ -1,10 +1,12 @@
+import { SessionConfigError } from '../../session.errors.js';
+import { checkSecrets } from '../secrets.js';
 import { type SessionEngine } from '../session-engine.js';
-import { CookieStore, type CookieStoreOptions } from './cookie-store.js';
+import { SessionStore } from '../session-store.js';
+import { CookieSealer, type CookieSealerOptions } from './cookie-sealer.js';
 import { RevocationRecords } from './revocation-records.js';
 import { type RevocationStore } from './revocation-store.js';
-import { checkSecrets } from '../secrets.js';
 
-export interface CookieEngineOptions extends Omit<CookieStoreOptions, 'revocations'> {
+export interface CookieEngineOptions extends Omit<CookieSealerOptions, 'revocations'> {
   /**
    * Where ended sessions are noted, so that a logout holds against copies of the cookie: another engine, such as
    * `redisEngine({ url })`, or a store of your own. It is asked once or twice when a session is loaded.
@@ -15,7 +17,7 @@ export interface CookieEngineOptions extends Omit<CookieStoreOptions, 'revocatio
 
 /** Options that something of Nest has to provide. */
 export interface CookieEngineFactory extends Pick<SessionEngine, 'imports' | 'inject'> {
-  useFactory: (...dependencies: never[]) => CookieStoreOptions | Promise<CookieStoreOptions>;
+  useFactory: (...dependencies: never[]) => CookieSealerOptions | Promise<CookieSealerOptions>;
   revocations?: SessionEngine;
 }
 
@@ -38,10 +40,10 @@ export function cookieEngine(given: CookieEngineOptions | CookieEngineFactory): 
   if (revocations === undefined || 'useFactory' in revocations) {
     return withRevocations(revocations, {}, () => options);
   }
-  return { useFactory: () => new CookieStore({ ...options, revocations }) };
+  return { useFactory: () => new CookieSealer({ ...options, revocations }) };
 }
 
-type Options = CookieStoreOptions | Promise<CookieStoreOptions>;
+type Options = CookieSealerOptions | Promise<CookieSealerOptions>;
 
 /** The wiring of both: what the options need is injected first, what the store of revocations needs comes after it. */
 function withRevocations(
@@ -56,9 +58,12 @@ function withRevocations(
       const options = await optionsFrom(...dependencies.slice(0, inject.length));
       // Before the other store is opened, which nobody would close.
       checkSecrets(options.secrets);
-      if (!engine) return new CookieStore(options);
+      if (!engine) return new CookieSealer(options);
       const records = await engine.useFactory(...dependencies.slice(inject.length));
-      return new CookieStore({ ...options, revocations: new RevocationRecords(records) });
+      if (!(records instanceof SessionStore)) {
+        throw new SessionConfigError('revocations', 'must be an engine that keeps records on the server.');
+      }
+      return new CookieSealer({ ...options, revocations: new RevocationRecords(records) });
     },
   };
 }

@@ -1,4 +1,4 @@
 export * from './cookie-engine.js';
-export * from './cookie-store.js';
+export * from './cookie-sealer.js';
 export * from './revocation-records.js';
 export * from './revocation-store.js';

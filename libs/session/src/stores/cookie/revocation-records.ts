@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { SessionStoreUnavailableError } from '../../session.errors.js';
-import { applyChanges } from '../session-log.js';
+import { applyChanges } from '../record-log.js';
 import { type SessionRecord, type SessionStore } from '../session-store.js';
 import { type RevocationStore } from './revocation-store.js';
 
@@ -9,13 +9,13 @@ const BATCH_SIZE = 1000;
 
 /**
  * Revocations as records of a store of sessions, which has all it takes: it expires them, clears them, and adds moments
- * to one record without losing any. No session key leads to these records.
+ * to one record without losing any. No session key opens these records.
  */
 export class RevocationRecords implements RevocationStore {
   constructor(private readonly store: SessionStore) {}
 
   async revokedBefore(subject: string): Promise<number | null> {
-    const record = await this.store.load(keyOf(subject));
+    const record = await this.store.load(idOf(subject));
     return record && latestOf(record);
   }
 
@@ -36,16 +36,16 @@ export class RevocationRecords implements RevocationStore {
 
   /** False: somebody else was faster, or an expired record was in the way. */
   private async note(subject: string, moment: number, keepUntil: number): Promise<boolean> {
-    const key = keyOf(subject);
-    if (await this.store.create(key, recordOf(subject, moment, keepUntil))) return true;
-    const current = await this.store.load(key);
+    const id = idOf(subject);
+    if (await this.store.create(id, recordOf(subject, moment, keepUntil))) return true;
+    const current = await this.store.load(id);
     if (!current) {
       await this.store.clearExpired(BATCH_SIZE);
       return false;
     }
     if (latestOf(current) >= moment) return true;
     const changes = { push: { moments: [moment] } };
-    return this.store.save(key, changes, {
+    return this.store.save(current.id, current.keyHash, changes, {
       ...current,
       data: applyChanges(current.data, changes),
       lastSeenAt: Date.now(),
@@ -57,7 +57,9 @@ export class RevocationRecords implements RevocationStore {
 function recordOf(subject: string, moment: number, keepUntil: number): SessionRecord {
   const now = Date.now();
   return {
-    id: digest(subject, 'base64url').slice(0, 22),
+    id: idOf(subject),
+    // No secret has this hash.
+    keyHash: 'revocation',
     userId: null,
     data: { moments: [moment] },
     expiry: null,
@@ -75,10 +77,6 @@ function latestOf({ data }: SessionRecord): number {
   return Array.isArray(moments) && moments.length > 0 ? Math.max(...moments.map(Number)) : Infinity;
 }
 
-function keyOf(subject: string): string {
-  return `v1-${digest(subject, 'hex')}`;
-}
-
-function digest(subject: string, encoding: 'hex' | 'base64url'): string {
-  return hash('sha256', `nest-sessions:revocation:${subject}`, encoding);
+function idOf(subject: string): string {
+  return hash('sha256', `nest-sessions:revocation:${subject}`, 'base64url').slice(0, 22);
 }

@@ -1,12 +1,7 @@
 import { SessionConfigError } from '../../session.errors.js';
-import { changedRecord } from '../changed-record.js';
 import { plainCodec } from '../record-codec.js';
-import {
-  type SessionChanges,
-  type SessionMoved,
-  type SessionRecord,
-  SessionStore,
-} from '../session-store.js';
+import { changedRecord, checkRecordSize } from '../record-log.js';
+import { type SessionChanges, type SessionRecord, SessionStore } from '../session-store.js';
 
 export interface MemoryStoreOptions {
   /**
@@ -25,11 +20,7 @@ export interface MemoryStoreOptions {
 /** Data and meta as text: no caller can change what is kept, and it went through JSON as in every other store. */
 type Kept = Omit<SessionRecord, 'data' | 'meta'> & { data: string; meta: string | null };
 
-type Move = SessionMoved & { until: number };
-
 const SWEEP_EVERY = 60_000;
-/** How long it is known where a session was moved to: longer than any request that may not know it yet. */
-const REMEMBERED_FOR = 120_000;
 
 /**
  * Keeps sessions in the memory of this process, for development and tests: they end with it, and no other process sees
@@ -38,12 +29,8 @@ const REMEMBERED_FOR = 120_000;
  * @throws SessionConfigError when an option is wrong
  */
 export class MemoryStore extends SessionStore {
-  override readonly remembersMoves = true;
-  /** By store key; those that were used last come last. */
+  /** By session id; those that were used last come last. */
   readonly #records = new Map<string, Kept>();
-  readonly #keysById = new Map<string, string>();
-  /** By the store key that was left; the oldest come first. Never more than there may be sessions. */
-  readonly #moves = new Map<string, Move>();
   readonly #maxSessions: number;
   readonly #clock: () => number;
   #sweptAt: number;
@@ -67,117 +54,83 @@ export class MemoryStore extends SessionStore {
     return this.#records.size;
   }
 
-  async load(key: string): Promise<SessionRecord | null> {
-    const kept = this.#live(key);
+  async load(id: string): Promise<SessionRecord | null> {
+    const kept = this.#live(id);
     return kept ? toRecord(kept) : null;
   }
 
-  async create(key: string, record: SessionRecord): Promise<boolean> {
-    if (this.#live(key)) return false;
-    this.#remove(key);
+  async create(id: string, record: SessionRecord): Promise<boolean> {
+    if (this.#live(id)) return false;
+    this.#records.delete(id);
     this.#makeRoom();
-    this.#put(key, toKept(record));
+    this.#put(toKept(record));
     return true;
   }
 
-  async save(key: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
-    return this.#write(key, key, changes, record);
+  async save(id: string, keyHash: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
+    const kept = this.#live(id);
+    if (kept?.keyHash !== keyHash) return false;
+    const changed = changedRecord(toRecord(kept), changes, record, this.now());
+    const next = toKept(changed);
+    // What this request alone has written is within its own limits.
+    if (kept.version !== record.version) checkRecordSize(changed.data, this.limits, next.data.length);
+    this.#put(next);
+    return true;
   }
 
-  async delete(key: string, id?: string): Promise<boolean> {
-    return this.#remove(key) || (id !== undefined && this.#remove(this.#keysById.get(id)));
+  async delete(id: string): Promise<boolean> {
+    return this.#records.delete(id);
   }
 
-  override async touch(key: string, { version, expiresAt, lastSeenAt }: SessionRecord): Promise<boolean> {
-    const kept = this.#live(key);
+  override async take(id: string): Promise<SessionRecord | null> {
+    const kept = this.#live(id);
+    this.#records.delete(id);
+    return kept ? toRecord(kept) : null;
+  }
+
+  override async touch(id: string, { version, expiresAt, lastSeenAt }: SessionRecord): Promise<boolean> {
+    const kept = this.#live(id);
     if (kept?.version !== version || kept.expiresAt >= expiresAt) return false;
-    this.#remove(key);
-    this.#put(key, { ...kept, expiresAt, lastSeenAt });
+    this.#put({ ...kept, expiresAt, lastSeenAt });
     return true;
-  }
-
-  override async rename(
-    key: string,
-    newKey: string,
-    changes: SessionChanges,
-    record: SessionRecord,
-  ): Promise<boolean> {
-    if (this.#live(newKey) || !this.#write(key, newKey, changes, record)) return false;
-    this.#remember(key, newKey);
-    return true;
-  }
-
-  override async find(key: string): Promise<SessionRecord | SessionMoved | null> {
-    const record = await this.load(key);
-    if (record) return record;
-    const move = this.#moves.get(key);
-    return move && move.until > this.now() ? { movedTo: move.movedTo } : null;
   }
 
   override async clearExpired(batchSize: number): Promise<number> {
-    const expired = this.#all(isExpiredAt(this.now())).slice(0, batchSize);
-    for (const [key] of expired) this.#remove(key);
+    const now = this.now();
+    const expired = this.#all(({ expiresAt }) => expiresAt <= now).slice(0, batchSize);
+    for (const { id } of expired) this.#records.delete(id);
     return expired.length;
   }
 
   override async listByUser(userId: string): Promise<SessionRecord[]> {
-    return this.#ofUser(userId).map(([, kept]) => toRecord(kept));
+    return this.#ofUser(userId).map(toRecord);
   }
 
   override async deleteByUser(userId: string, exceptIds: readonly string[] = []): Promise<number> {
-    const ending = this.#ofUser(userId).filter(([, { id }]) => !exceptIds.includes(id));
-    for (const [key] of ending) this.#remove(key);
+    const ending = this.#ofUser(userId).filter(({ id }) => !exceptIds.includes(id));
+    for (const { id } of ending) this.#records.delete(id);
     return ending.length;
   }
 
-  override async deleteById(id: string, userId?: string): Promise<boolean> {
-    const key = this.#keysById.get(id);
-    const kept = key === undefined ? undefined : this.#live(key);
-    return kept !== undefined && (userId === undefined || kept.userId === userId) && this.#remove(key);
+  #live(id: string): Kept | undefined {
+    const kept = this.#records.get(id);
+    return kept && kept.expiresAt > this.now() ? kept : undefined;
   }
 
-  #write(key: string, newKey: string, changes: SessionChanges, record: SessionRecord): boolean {
-    const kept = this.#live(key);
-    if (!kept) return false;
-    this.#remove(key);
-    this.#put(newKey, toKept(changedRecord(toRecord(kept), changes, record, this.now())));
-    return true;
-  }
-
-  #live(key: string): Kept | undefined {
-    const kept = this.#records.get(key);
-    return kept && !isExpiredAt(this.now())(kept) ? kept : undefined;
-  }
-
-  #ofUser(userId: string): [key: string, kept: Kept][] {
-    const isExpired = isExpiredAt(this.now());
-    return this.#all((kept) => kept.userId === userId && !isExpired(kept));
-  }
-
-  #all(matches: (kept: Kept) => boolean): [key: string, kept: Kept][] {
-    return [...this.#records].filter(([, kept]) => matches(kept));
-  }
-
-  #put(key: string, kept: Kept): void {
-    this.#firstDeadline = Math.min(this.#firstDeadline, kept.expiresAt);
-    this.#records.set(key, kept);
-    this.#keysById.set(kept.id, key);
-  }
-
-  #remove(key: string | undefined): boolean {
-    const kept = key === undefined ? undefined : this.#records.get(key);
-    if (key === undefined || !kept) return false;
-    this.#keysById.delete(kept.id);
-    return this.#records.delete(key);
-  }
-
-  #remember(key: string, movedTo: string): void {
+  #ofUser(userId: string): Kept[] {
     const now = this.now();
-    this.#moves.set(key, { movedTo, until: now + REMEMBERED_FOR });
-    for (const [oldest, { until }] of this.#moves) {
-      if (until > now && this.#moves.size <= this.#maxSessions) break;
-      this.#moves.delete(oldest);
-    }
+    return this.#all((kept) => kept.userId === userId && kept.expiresAt > now);
+  }
+
+  #all(matches: (kept: Kept) => boolean): Kept[] {
+    return [...this.#records.values()].filter(matches);
+  }
+
+  /** The last one in the order of use. */
+  #put(kept: Kept): void {
+    this.#firstDeadline = Math.min(this.#firstDeadline, kept.expiresAt);
+    this.#records.delete(kept.id);
+    this.#records.set(kept.id, kept);
   }
 
   #makeRoom(): void {
@@ -189,20 +142,20 @@ export class MemoryStore extends SessionStore {
     }
     if (this.#records.size < this.#maxSessions) return;
     const [oldest] = this.#records.keys();
-    this.#remove(this.#oldestWithoutUser() ?? oldest);
+    this.#records.delete(this.#oldestWithoutUser() ?? (oldest as string));
   }
 
   #sweep(now: number): void {
     if (now < this.#firstDeadline) return;
     this.#firstDeadline = Infinity;
-    for (const [key, { expiresAt }] of this.#records) {
-      if (expiresAt <= now) this.#remove(key);
+    for (const [id, { expiresAt }] of this.#records) {
+      if (expiresAt <= now) this.#records.delete(id);
       else this.#firstDeadline = Math.min(this.#firstDeadline, expiresAt);
     }
   }
 
   #oldestWithoutUser(): string | undefined {
-    for (const [key, { userId }] of this.#records) if (userId === null) return key;
+    for (const [id, { userId }] of this.#records) if (userId === null) return id;
     return undefined;
   }
 }
@@ -211,10 +164,6 @@ export class MemoryStore extends SessionStore {
 export function checkMaxSessions(maxSessions: number): void {
   if (Number.isSafeInteger(maxSessions) && maxSessions > 0) return;
   throw new SessionConfigError('engine.maxSessions', `is ${maxSessions}. Use a whole number from 1 on.`);
-}
-
-function isExpiredAt(now: number): (kept: Kept) => boolean {
-  return ({ expiresAt }) => expiresAt <= now;
 }
 
 function toKept({ data, meta, ...rest }: SessionRecord): Kept {

@@ -1,15 +1,15 @@
 import { SessionKeyError, SessionLimitError, SessionValueError } from '../session.errors.js';
-import { applyChanges } from '../stores/session-log.js';
+import { applyChanges } from '../stores/record-log.js';
 import { type JsonObject, type JsonValue } from '../stores/session-store.js';
-import { Dictionary } from './dictionary.js';
+import { TrackedData } from './tracked-data.js';
 
-const limits = { size: 10_000, keyLength: 64, depth: 8 };
-const dictionary = (data: JsonObject = {}) => new Dictionary(data, limits);
+const limits = { size: 10_000, keys: 100, keyLength: 64, depth: 8 };
+const dictionary = (data: JsonObject = {}) => new TrackedData(data, limits);
 
 describe('flags, as in Django', () => {
-  it.each<[string, (d: Dictionary) => unknown, boolean, boolean]>([
+  it.each<[string, (d: TrackedData) => unknown, boolean, boolean]>([
     ['size', (d) => d.size, false, false],
-    ['changes and snapshot', (d) => [d.changes(), d.snapshot()], false, false],
+    ['changes and snapshot', (d) => [d.delta().changes, d.delta().snapshot], false, false],
     ['get', (d) => d.get('a'), true, false],
     ['get of a missing key', (d) => d.get('none'), true, false],
     ['has', (d) => d.has('none'), true, false],
@@ -49,7 +49,7 @@ describe('flags, as in Django', () => {
     expect(subject.forced).toBe(false);
     subject.modified = true;
     expect(subject.forced).toBe(true);
-    subject.saved(subject.snapshot());
+    subject.saved(subject.delta());
     expect(subject.forced).toBe(false);
     expect(subject.modified).toBe(true); // as in Django
     subject.set('a', 1);
@@ -58,7 +58,7 @@ describe('flags, as in Django', () => {
 });
 
 describe('changes', () => {
-  it.each<[string, (d: Dictionary) => unknown, object]>([
+  it.each<[string, (d: TrackedData) => unknown, object]>([
     ['nothing', () => {}, {}],
     ['reads', (d) => d.entries(), {}],
     ['an equal value', (d) => d.set('cart', { items: [1] }), {}],
@@ -121,8 +121,8 @@ describe('changes', () => {
   ])('%s', (_, action, changes) => {
     const subject = dictionary({ n: 5, list: [1], cart: { items: [1] } });
     action(subject);
-    expect(subject.changes()).toEqual(changes);
-    expect(subject.changes()).toEqual(changes); // asking changes nothing
+    expect(subject.delta().changes).toEqual(changes);
+    expect(subject.delta().changes).toEqual(changes); // asking changes nothing
   });
 
   it('keeps no minus zero', () => {
@@ -136,14 +136,14 @@ describe('changes', () => {
     const cart = { items: [1] };
     subject.set('cart', cart);
     cart.items.push(2);
-    expect(subject.changes()).toEqual({ set: { cart: { items: [1, 2] } } });
+    expect(subject.delta().changes).toEqual({ set: { cart: { items: [1, 2] } } });
   });
 
   it('gives copies, so that a save on its way is not changed', () => {
     const subject = dictionary({ list: [1] });
     const handed = list(subject, 'list');
     handed.push(2);
-    const [changes, snapshot] = [subject.changes(), subject.snapshot()];
+    const { changes, snapshot } = subject.delta();
     handed.push(3);
     expect(changes.set).toEqual({ list: [1, 2] });
     expect(snapshot).toEqual({ list: [1, 2] });
@@ -153,14 +153,14 @@ describe('changes', () => {
     const subject = dictionary({ cart: { items: [] } });
     const cart = subject.get('cart') as { items: unknown[] };
     cart.items.push({ addedAt: new Date() });
-    expect(() => subject.changes()).toThrow('cart.items[0].addedAt');
-    expect(() => subject.snapshot()).toThrow(SessionValueError);
+    expect(() => subject.delta()).toThrow('cart.items[0].addedAt');
+    expect(() => subject.delta()).toThrow(SessionValueError);
     cart.items = [1n];
-    expect(() => subject.changes()).toThrow('cart.items[0]');
+    expect(() => subject.delta().changes).toThrow('cart.items[0]');
     cart.items = [cart];
-    expect(() => subject.changes()).toThrow('cart.items[0]');
+    expect(() => subject.delta().changes).toThrow('cart.items[0]');
     cart.items = [1];
-    expect(subject.changes()).toEqual({ set: { cart: { items: [1] } } });
+    expect(subject.delta().changes).toEqual({ set: { cart: { items: [1] } } });
   });
 });
 
@@ -170,15 +170,19 @@ describe('saved', () => {
     subject.increment('n');
     subject.push('list', 'a');
     subject.set('a', { b: 1 });
-    subject.saved(subject.snapshot());
-    expect(subject.changes()).toEqual({});
+    subject.saved(subject.delta());
+    expect(subject.delta().changes).toEqual({});
     subject.increment('n');
     subject.push('list', 'b');
     (subject.get('a') as JsonObject)['b'] = 2;
-    expect(subject.changes()).toEqual({ set: { a: { b: 2 } }, increment: { n: 1 }, push: { list: ['b'] } });
+    expect(subject.delta().changes).toEqual({
+      set: { a: { b: 2 } },
+      increment: { n: 1 },
+      push: { list: ['b'] },
+    });
   });
 
-  it.each<[string, (d: Dictionary) => unknown, object]>([
+  it.each<[string, (d: TrackedData) => unknown, object]>([
     ['nothing', () => {}, {}],
     ['set', (d) => d.set('a', 2), { set: { a: 2 } }],
     ['set back to what the store had', (d) => d.set('n', 1), { set: { n: 1 } }],
@@ -187,42 +191,44 @@ describe('saved', () => {
     ['delete', (d) => d.delete('n'), { unset: ['n'] }],
     ['clear', (d) => d.clear(), { clear: true }],
     ['change inside', (d) => list(d, 'list').pop(), { set: { list: [] } }],
-    ['looking on', (d) => [d.changes(), d.snapshot(), d.entries()], {}],
+    ['looking on', (d) => [d.delta().changes, d.delta().snapshot, d.entries()], {}],
   ])('still tells what happened while the save was on its way: %s', (_, action, changes) => {
     const subject = dictionary({ n: 1 });
     subject.increment('n', 2);
     subject.push('list', 'a');
-    const snapshot = subject.snapshot();
+    const delta = subject.delta();
     action(subject);
-    subject.saved(snapshot);
-    expect(subject.changes()).toEqual(changes);
+    subject.saved(delta);
+    expect(subject.delta().changes).toEqual(changes);
   });
 
   it('counts a key as set when the save on its way has moved it under an increment', () => {
     const subject = dictionary({ n: 5 });
     subject.set('n', 6);
-    const snapshot = subject.snapshot();
+    const delta = subject.delta();
     subject.set('n', 5);
     subject.increment('n', 2);
-    subject.saved(snapshot);
-    expect(subject.changes()).toEqual({ set: { n: 7 } });
+    subject.saved(delta);
+    expect(subject.delta().changes).toEqual({ set: { n: 7 } });
   });
 
   it('tells everything again after a save that failed', () => {
     const subject = dictionary();
     subject.increment('n');
-    subject.snapshot();
+    subject.delta();
     subject.increment('n');
-    expect(subject.changes()).toEqual({ increment: { n: 2 } });
+    expect(subject.delta().changes).toEqual({ increment: { n: 2 } });
   });
 
-  it('ignores a snapshot of something else', () => {
+  it('ignores the delta of another session', () => {
     const subject = dictionary();
     subject.set('a', 1);
     subject.modified = true;
-    subject.saved({ a: 1 });
+    const other = dictionary();
+    other.set('b', 1);
+    subject.saved(other.delta());
     expect(subject.forced).toBe(true);
-    expect(subject.changes()).toEqual({ set: { a: 1 } });
+    expect(subject.delta().changes).toEqual({ set: { a: 1 } });
   });
 });
 
@@ -235,7 +241,7 @@ describe('increment and push', () => {
       subject.increment('fresh');
       subject.push('list', 'b');
     }
-    const result = applyChanges(applyChanges(stored, one.changes()), two.changes());
+    const result = applyChanges(applyChanges(stored, one.delta().changes), two.delta().changes);
     expect(result).toEqual({ n: 5, fresh: 2, list: ['a', 'b', 'b'] });
   });
 
@@ -260,10 +266,10 @@ describe('increment and push', () => {
     const subject = dictionary({ n: 0.1 });
     subject.increment('n', 0.2);
     subject.increment('n', 0.3);
-    expect(applyChanges({ n: 0.1 }, subject.changes())).toEqual(subject.snapshot());
+    expect(applyChanges({ n: 0.1 }, subject.delta().changes)).toEqual(subject.delta().snapshot);
   });
 
-  it.each<[string, (d: Dictionary) => unknown, string]>([
+  it.each<[string, (d: TrackedData) => unknown, string]>([
     ['a string', (d) => d.increment('s'), 's'],
     ['null', (d) => d.increment('null'), 'null'],
     ['by NaN', (d) => d.increment('n', Number.NaN), 'n'],
@@ -277,7 +283,7 @@ describe('increment and push', () => {
     const data = { s: '1', n: 1, list: [0], null: null };
     const subject = dictionary(structuredClone(data));
     expect(() => action(subject)).toThrow(expect.objectContaining({ path }));
-    expect({ ...subject.snapshot(), n: 1 }).toEqual(data);
+    expect({ ...subject.delta().snapshot, n: 1 }).toEqual(data);
   });
 });
 
@@ -291,7 +297,7 @@ describe('keys', () => {
       subject.set(key, 1);
       subject.increment(key);
       expect(subject.keys()).toEqual([key]);
-      expect(applyChanges({}, subject.changes())).toEqual(subject.snapshot());
+      expect(applyChanges({}, subject.delta().changes)).toEqual(subject.delta().snapshot);
       expect(subject.delete(key)).toBe(true);
       expect(subject.size).toBe(0);
     },
@@ -310,7 +316,7 @@ describe('keys', () => {
     const subject = dictionary(JSON.parse('{"__proto__":{"admin":true}}') as JsonObject);
     expect(subject.get('__proto__')).toEqual({ admin: true });
     expect(subject.delete('__proto__')).toBe(true);
-    expect(subject.changes()).toEqual({ unset: ['__proto__'] });
+    expect(subject.delta().changes).toEqual({ unset: ['__proto__'] });
   });
 });
 
@@ -319,12 +325,12 @@ describe('limits', () => {
   const full = { a: 'x'.repeat(14), b: 'x'.repeat(10) };
 
   it('S65: counts the text of the whole session', () => {
-    const subject = new Dictionary({ ...full }, tight);
+    const subject = new TrackedData({ ...full }, tight);
     expect(JSON.stringify(full)).toHaveLength(39);
     subject.set('b', 'x'.repeat(11));
     const refused = () => subject.set('b', 'x'.repeat(12));
     expect(refused).toThrow(expect.objectContaining({ limit: 'size', allowed: 40, actual: 41 }));
-    expect(subject.snapshot()).toEqual({ ...full, b: 'x'.repeat(11) });
+    expect(subject.delta().snapshot).toEqual({ ...full, b: 'x'.repeat(11) });
     subject.delete('a');
     subject.set('b', 'x'.repeat(32));
     expect(() => subject.set('b', 'x'.repeat(33))).toThrow(SessionLimitError);
@@ -332,7 +338,7 @@ describe('limits', () => {
     subject.set('a', 'x'.repeat(32));
   });
 
-  it.each<[string, (d: Dictionary) => unknown]>([
+  it.each<[string, (d: TrackedData) => unknown]>([
     ['a new key', (d) => d.set('c', 1)],
     ['increment', (d) => d.increment('c')],
     ['push', (d) => d.push('c', 1)],
@@ -340,20 +346,20 @@ describe('limits', () => {
     ['depth', (d) => d.set('a', [[[]]])],
     ['depth by push', (d) => (d.set('a', []), d.push('a', [[]]))],
   ])('S65: holds for %s', (_, action) => {
-    const subject = new Dictionary({ ...full }, tight);
+    const subject = new TrackedData({ ...full }, tight);
     expect(() => action(subject)).toThrow(SessionLimitError);
     expect(subject.has('c')).toBe(false);
   });
 
   it('counts what pushes and increments add to the character', () => {
-    const subject = new Dictionary({ n: 9 }, limits);
+    const subject = new TrackedData({ n: 9 }, limits);
     subject.increment('n');
     subject.push('l');
     subject.push('l', 1);
     subject.push('l', 'ü', {});
-    const { length } = JSON.stringify(subject.snapshot());
+    const { length } = JSON.stringify(subject.delta().snapshot);
     const again = (size: number) => {
-      const other = new Dictionary({ n: 9 }, { ...limits, size });
+      const other = new TrackedData({ n: 9 }, { ...limits, size });
       other.increment('n');
       other.push('l', 1);
       return other.push('l', 'ü', {});
@@ -363,34 +369,34 @@ describe('limits', () => {
   });
 
   it('is checked again for what has grown inside', () => {
-    const subject = new Dictionary({ list: [], other: 1 }, tight);
+    const subject = new TrackedData({ list: [], other: 1 }, tight);
     list(subject, 'list').push('x'.repeat(40));
-    expect(() => subject.changes()).toThrow('"list"');
-    expect(() => subject.changes()).toThrow(SessionLimitError);
+    expect(() => subject.delta().changes).toThrow('"list"');
+    expect(() => subject.delta().changes).toThrow(SessionLimitError);
     list(subject, 'list').pop();
-    expect(subject.changes()).toEqual({});
+    expect(subject.delta().changes).toEqual({});
   });
 
   it('goes on from what has grown inside', () => {
-    const subject = new Dictionary({ list: [] }, tight);
+    const subject = new TrackedData({ list: [] }, tight);
     list(subject, 'list').push('x'.repeat(20)); // {"list":["20 times x"]} has 33 characters
-    subject.changes();
+    subject.delta().changes;
     expect(() => subject.set('b', 123)).toThrow(expect.objectContaining({ actual: 41 }));
     subject.set('b', 12);
   });
 
   it('lets a session that is too large already be read, made smaller and rewritten', () => {
     const large = { a: 'x'.repeat(100), deep: [[[1]]] };
-    const subject = new Dictionary(structuredClone(large), tight);
+    const subject = new TrackedData(structuredClone(large), tight);
     subject.entries();
-    expect(subject.changes()).toEqual({});
-    expect(subject.snapshot()).toEqual(large);
+    expect(subject.delta().changes).toEqual({});
+    expect(subject.delta().snapshot).toEqual(large);
     subject.set('a', 'y'.repeat(100));
     subject.set('a', 'y'.repeat(50));
     expect(() => subject.set('a', 'y'.repeat(51))).toThrow(SessionLimitError);
   });
 });
 
-function list(subject: Dictionary, key: string): JsonValue[] {
+function list(subject: TrackedData, key: string): JsonValue[] {
   return subject.get(key) as JsonValue[];
 }

@@ -1,10 +1,10 @@
 import { inspect } from 'node:util';
 import { SessionGoneError, SessionKeyError } from '../session.errors.js';
-import { DictionaryApi, read, STATE } from './dictionary-api.js';
+import { DictionaryMethods, read, LIVE } from './dictionary-methods.js';
 import { type ExpiryInput, expiresAtBrowserClose, expiryAge, expiryDate, parseExpiry } from './expiry.js';
 import { SessionCookie } from './session-cookie.js';
-import { type LoginOptions } from './session-draft.js';
-import { type SessionState } from './session-state.js';
+import { type LoginOptions } from './login.js';
+import { type LiveSession } from './live-session.js';
 
 export interface LogoutOptions {
   clearSiteData?: boolean | readonly ('cache' | 'cookies' | 'storage' | 'executionContexts')[];
@@ -18,13 +18,13 @@ export type SessionCallback = (error?: unknown) => void;
  * `reload`, `regenerate` and `destroy`, which reach the store at once; a handler needs none of these, because what it
  * did is committed before the response leaves.
  */
-export class SessionApi<Data extends object> extends DictionaryApi<Data> {
+export class SessionMethods<Data extends object> extends DictionaryMethods<Data> {
   // --- Identity ---
 
   /** The session id: public, the same after `cycleKey`, and no help to anybody who wants in. */
   get id(): string {
     read(this).accessed = true;
-    return this[STATE].id;
+    return this[LIVE].id;
   }
 
   /**
@@ -32,19 +32,19 @@ export class SessionApi<Data extends object> extends DictionaryApi<Data> {
    * code outside of requests that hands it to a client; never log it.
    */
   get sessionKey(): string | null {
-    this[STATE].assertLoaded();
-    this[STATE].observed = true;
-    return this[STATE].sessionKey;
+    this[LIVE].assertLoaded();
+    this[LIVE].observed = true;
+    return this[LIVE].token;
   }
 
   /** Ends the session: the record and the cookie go. What is written afterwards starts a new one. */
   flush(): void {
-    this[STATE].end();
+    this[LIVE].end();
   }
 
   /** A new session key for the same session; the old one opens nothing any more. Do it when rights change. */
   cycleKey(): void {
-    this[STATE].rotate();
+    this[LIVE].rotate();
   }
 
   /**
@@ -58,15 +58,15 @@ export class SessionApi<Data extends object> extends DictionaryApi<Data> {
    * ```
    */
   login(userId: string | number, options: LoginOptions = {}): void {
-    const state = this[STATE];
-    state.assertWritable();
+    const live = this[LIVE];
+    live.assertWritable();
     if ((typeof userId !== 'string' && typeof userId !== 'number') || userId === '' || Number.isNaN(userId)) {
       throw new SessionKeyError(
         'userId',
         'must be bound to the id of a user. Pass login() a string or a number.',
       );
     }
-    state.bindUser(String(userId), options);
+    live.login(String(userId), options);
   }
 
   /**
@@ -75,29 +75,29 @@ export class SessionApi<Data extends object> extends DictionaryApi<Data> {
    * everything (true), or the types named, such as `['cache', 'storage']`. Browsers heed it over TLS only.
    */
   logout({ clearSiteData = false }: LogoutOptions = {}): void {
-    const state = this[STATE];
-    state.end();
+    const live = this[LIVE];
+    live.end();
     if (clearSiteData === false) return;
     const types = clearSiteData === true ? ['*'] : clearSiteData;
-    state.slot.clearSiteData = types.map((type) => JSON.stringify(type)).join(', ');
+    live.slot.clearSiteData = types.map((type) => JSON.stringify(type)).join(', ');
   }
 
   /** The user bound by `login`, or null. */
   get userId(): string | null {
     read(this).accessed = true;
-    return this[STATE].userId;
+    return this[LIVE].userId;
   }
 
   /** When the user last logged in, with `login`; null without a user. */
   get authenticatedAt(): Date | null {
     read(this).accessed = true;
-    const { authenticatedAt } = this[STATE];
+    const { authenticatedAt } = this[LIVE];
     return authenticatedAt === null ? null : new Date(authenticatedAt);
   }
 
   /** Seconds since that login; null without a user. By the same clock, which tests can move. */
   get authenticationAge(): number | null {
-    const { authenticatedAt, environment } = this[STATE];
+    const { authenticatedAt, environment } = this[LIVE];
     read(this).accessed = true;
     return authenticatedAt === null ? null : (environment.now() - authenticatedAt) / 1000;
   }
@@ -110,7 +110,7 @@ export class SessionApi<Data extends object> extends DictionaryApi<Data> {
    * @throws SessionValueError for anything else
    */
   setExpiry(expiry: ExpiryInput): void {
-    this[STATE].expiry = parseExpiry(expiry);
+    this[LIVE].expiry = parseExpiry(expiry);
   }
 
   /**
@@ -129,7 +129,7 @@ export class SessionApi<Data extends object> extends DictionaryApi<Data> {
   /** Will the session end when the browser is closed? */
   getExpireAtBrowserClose(): boolean {
     read(this).accessed = true;
-    return expiresAtBrowserClose(this[STATE].expiry, this[STATE].policy);
+    return expiresAtBrowserClose(this[LIVE].expiry, this[LIVE].policy);
   }
 
   /** When the session was first saved; null before. */
@@ -151,12 +151,12 @@ export class SessionApi<Data extends object> extends DictionaryApi<Data> {
 
   /** Has the session been loaded? Handlers that take `@Session()` need not ask. */
   get loaded(): boolean {
-    return this[STATE].loaded;
+    return this[LIVE].loaded;
   }
 
   /** Loads the session, once. For middleware, and for handlers that do not take `@Session()`. */
   async load(): Promise<this> {
-    await this[STATE].load();
+    await this[LIVE].load();
     return this;
   }
 
@@ -169,16 +169,16 @@ export class SessionApi<Data extends object> extends DictionaryApi<Data> {
   save(callback: SessionCallback): this;
   save(...[callback]: [SessionCallback?]): Promise<void> | this;
   save(callback?: SessionCallback): Promise<void> | this {
-    this[STATE].assertLoaded();
-    return settle(this[STATE].save(), callback, this);
+    this[LIVE].assertLoaded();
+    return settle(this[LIVE].save(), callback, this);
   }
 
   /** Reads the session again and forgets what was not saved. */
   reload(): Promise<void>;
   reload(callback: SessionCallback): this;
   reload(callback?: SessionCallback): Promise<void> | this {
-    this[STATE].assertLoaded();
-    const reloaded = this[STATE].reload().then((found) => {
+    this[LIVE].assertLoaded();
+    const reloaded = this[LIVE].reload().then((found) => {
       if (!found)
         throw new SessionGoneError('failed to load session: it ended meanwhile, or was never saved.');
     });
@@ -194,9 +194,9 @@ export class SessionApi<Data extends object> extends DictionaryApi<Data> {
   regenerate(callback: SessionCallback): this;
   regenerate(given?: SessionCallback | string[]): Promise<void> | this {
     const dictionary = read(this);
-    const successor = this[STATE].replace();
+    const successor = this[LIVE].replace();
     for (const key of Array.isArray(given) ? given : []) {
-      if (dictionary.has(key)) successor.dictionary.set(key, dictionary.get(key));
+      if (dictionary.has(key)) successor.data.set(key, dictionary.get(key));
     }
     return settle(Promise.resolve(), typeof given === 'function' ? given : undefined, this);
   }
@@ -205,15 +205,15 @@ export class SessionApi<Data extends object> extends DictionaryApi<Data> {
   destroy(): Promise<void>;
   destroy(callback: SessionCallback): this;
   destroy(callback?: SessionCallback): Promise<void> | this {
-    const state = this[STATE];
-    state.end();
-    state.slot.vacated = true;
-    return settle(state.persist(), callback, this);
+    const live = this[LIVE];
+    live.end();
+    live.slot.vacated = true;
+    return settle(live.persist(), callback, this);
   }
 
   /** Restarts the idle clock, even if no touch is due. */
   touch(): this {
-    this[STATE].renew();
+    this[LIVE].renew();
     return this;
   }
 
@@ -225,41 +225,41 @@ export class SessionApi<Data extends object> extends DictionaryApi<Data> {
   /** The cookie in express-session's terms: times are milliseconds. Assigning another one copies its lifetime. */
   get cookie(): SessionCookie {
     read(this).accessed = true;
-    return new SessionCookie(this[STATE]);
+    return new SessionCookie(this[LIVE]);
   }
 
   set cookie(given: Pick<SessionCookie, 'originalMaxAge'>) {
-    const cookie = new SessionCookie(this[STATE]);
+    const cookie = new SessionCookie(this[LIVE]);
     if (given.originalMaxAge !== cookie.originalMaxAge) cookie.originalMaxAge = given.originalMaxAge;
   }
 
   [inspect.custom](): unknown {
-    const state = this[STATE];
-    if (!state.loaded) return 'Session (not loaded)';
-    const { accessed } = state.dictionary;
-    const data = Object.fromEntries(state.dictionary.entries());
-    state.dictionary.accessed = accessed;
-    return { id: state.id, userId: state.userId, ...data };
+    const live = this[LIVE];
+    if (!live.loaded) return 'Session (not loaded)';
+    const { accessed } = live.data;
+    const data = Object.fromEntries(live.data.entries());
+    live.data.accessed = accessed;
+    return { id: live.id, userId: live.userId, ...data };
   }
 }
 
 function expiryArguments(
-  session: { [STATE]: SessionState },
+  session: { [LIVE]: LiveSession },
   given: { modification?: Date; expiry?: ExpiryInput },
 ) {
-  const state = session[STATE];
+  const live = session[LIVE];
   read(session).accessed = true;
-  const expiry = given.expiry === undefined ? state.expiry : parseExpiry(given.expiry);
-  const now = state.environment.now();
-  return [expiry, state.policy, { now, modification: given.modification?.getTime() ?? now }] as const;
+  const expiry = given.expiry === undefined ? live.expiry : parseExpiry(given.expiry);
+  const now = live.environment.now();
+  return [expiry, live.policy, { now, modification: given.modification?.getTime() ?? now }] as const;
 }
 
 function moment(
-  session: { [STATE]: SessionState },
+  session: { [LIVE]: LiveSession },
   name: 'createdAt' | 'lastSeenAt' | 'expiresAt',
 ): Date | null {
   read(session).accessed = true;
-  const { record } = session[STATE];
+  const { record } = session[LIVE];
   return record && new Date(record[name]);
 }
 

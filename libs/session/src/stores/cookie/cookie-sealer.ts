@@ -1,13 +1,12 @@
 import { SessionUnsupportedError, SessionValueError } from '../../session.errors.js';
-import { type SealedRecord, SealingStore } from '../sealing-store.js';
+import { type Protection, TokenFormat } from '../sealing.js';
+import { checkSecrets, KeyRing } from '../secrets.js';
+import { SessionSealer } from '../session-sealer.js';
+import { type SessionRecord } from '../session-store.js';
 import { decodeContent, encodeContent } from './content.js';
-import { KeyRing } from '../key-ring.js';
 import { type RevocationStore } from './revocation-store.js';
-import { checkSecrets } from '../secrets.js';
-import { type Protection } from '../seal.js';
-import { TokenFormat } from '../token.js';
 
-export interface CookieStoreOptions {
+export interface CookieSealerOptions {
   /**
    * What the cookies are sealed with: 32 random bytes or more, as text. Of a list the first one seals and all of them
    * open, so put a new one in front, and remove the old one when its cookies have expired.
@@ -37,12 +36,12 @@ const LONGEST_LIFE = 400 * DAY;
  *
  * @throws SessionConfigError when a secret is short, or well known
  */
-export class CookieStore extends SealingStore {
+export class CookieSealer extends SessionSealer {
   private readonly tokens: TokenFormat;
   private readonly compress: boolean;
   private readonly revocations: RevocationStore | undefined;
 
-  constructor({ secrets, signedOnly = false, compress = false, revocations }: CookieStoreOptions) {
+  constructor({ secrets, signedOnly = false, compress = false, revocations }: CookieSealerOptions) {
     super();
     const use: Protection = signedOnly ? 'sign' : 'encrypt';
     this.tokens = new TokenFormat(new KeyRing(checkSecrets(secrets), use, 'cookie'), use);
@@ -54,14 +53,14 @@ export class CookieStore extends SealingStore {
     return this.tokens.isToken(text);
   }
 
-  seal(record: SealedRecord, purpose: string): string {
+  seal(record: SessionRecord, purpose: string): string {
     // Notes of ended sessions can be forgotten because of this.
     const latest = this.revocations ? record.lastSeenAt + LONGEST_LIFE : Infinity;
     const expiresAt = Math.min(record.expiresAt, latest);
     return this.tokens.seal(encodeContent({ ...record, expiresAt }, this.compress), purpose);
   }
 
-  open(token: string, purpose: string): SealedRecord | null {
+  open(token: string, purpose: string): SessionRecord | null {
     const content = this.tokens.open(token, purpose);
     return content && decodeContent(content);
   }
@@ -84,16 +83,16 @@ export class CookieStore extends SealingStore {
     await this.revocations.revokeBefore(userSubject(userId), before, this.keepUntil());
   }
 
-  override async isRevoked({ id, userId, userSince }: SealedRecord): Promise<boolean> {
+  override async isRevoked({ id, userId, createdAt }: SessionRecord): Promise<boolean> {
     if (!this.revocations) return false;
     const [ended, revokedBefore] = await Promise.all([
       this.revocations.revokedBefore(sessionSubject(id)),
       userId === null ? null : this.revocations.revokedBefore(userSubject(userId)),
     ]);
-    return ended !== null || (revokedBefore !== null && (userSince ?? 0) < revokedBefore);
+    return ended !== null || (revokedBefore !== null && createdAt < revokedBefore);
   }
 
-  override async revoke({ id }: SealedRecord): Promise<void> {
+  override async revoke({ id }: SessionRecord): Promise<void> {
     await this.revocations?.revokeBefore(sessionSubject(id), this.now(), this.keepUntil());
   }
 

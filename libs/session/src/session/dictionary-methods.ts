@@ -1,11 +1,11 @@
 import { SessionKeyError } from '../session.errors.js';
 import { type JsonObject } from '../stores/session-store.js';
-import { type Dictionary } from './dictionary.js';
+import { type TrackedData } from './tracked-data.js';
 import { createSessionId } from './session-key.js';
-import { type SessionState } from './session-state.js';
+import { type LiveSession } from './live-session.js';
 
 /** Reaches the state behind a session object; a symbol, so that no data can stand in its way. */
-export const STATE = Symbol('nest-sessions:state');
+export const LIVE = Symbol('nest-sessions:live-session');
 
 export interface FlashMessage {
   type: string;
@@ -33,8 +33,8 @@ const TEST_COOKIE = { key: 'testcookie', value: 'worked' };
 const FLASH = '_flash:';
 
 /** What a session can do as a dictionary: Django's methods, and those that stay exact under concurrency. */
-export abstract class DictionaryApi<Data extends object> {
-  declare readonly [STATE]: SessionState;
+export abstract class DictionaryMethods<Data extends object> {
+  declare readonly [LIVE]: LiveSession;
 
   // --- The dictionary ---
 
@@ -120,7 +120,7 @@ export abstract class DictionaryApi<Data extends object> {
   /** Removes all data, and the expiry set by `setExpiry`; the session itself stays. See `flush`. */
   clear(): void {
     write(this).clear();
-    this[STATE].expiry = null;
+    this[LIVE].expiry = null;
   }
 
   keys(): KeyOf<Data>[] {
@@ -154,29 +154,29 @@ export abstract class DictionaryApi<Data extends object> {
 
   /** True when there is neither a stored session nor data. Asking is not access, but the answer varies by cookie. */
   isEmpty(): boolean {
-    const state = this[STATE];
-    state.assertLoaded();
-    state.observed = true;
-    return state.record === null && state.empty;
+    const live = this[LIVE];
+    live.assertLoaded();
+    live.observed = true;
+    return live.record === null && live.empty;
   }
 
   /** Did the application touch the data? Loading them ahead of it does not count. */
   get accessed(): boolean {
-    return this[STATE].dictionary.accessed;
+    return this[LIVE].data.accessed;
   }
 
   set accessed(accessed: boolean) {
-    this[STATE].dictionary.accessed = accessed;
+    this[LIVE].data.accessed = accessed;
   }
 
   /** Did the application change the data? Set it to true to have the session saved anew, its deadline included. */
   get modified(): boolean {
-    return this[STATE].dictionary.modified || this[STATE].metadataChanged;
+    return this[LIVE].data.modified || this[LIVE].metadataChanged;
   }
 
   set modified(modified: boolean) {
-    this[STATE].assertWritable();
-    this[STATE].dictionary.modified = modified;
+    this[LIVE].assertWritable();
+    this[LIVE].data.modified = modified;
   }
 
   // --- Test cookie ---
@@ -216,14 +216,14 @@ export abstract class DictionaryApi<Data extends object> {
   }
 }
 
-export function read(session: { [STATE]: SessionState }): Dictionary {
-  session[STATE].assertLoaded();
-  return session[STATE].dictionary;
+export function read(session: { [LIVE]: LiveSession }): TrackedData {
+  session[LIVE].assertLoaded();
+  return session[LIVE].data;
 }
 
-export function write(session: { [STATE]: SessionState }): Dictionary {
-  session[STATE].assertWritable();
-  return session[STATE].dictionary;
+export function write(session: { [LIVE]: LiveSession }): TrackedData {
+  session[LIVE].assertWritable();
+  return session[LIVE].data;
 }
 
 function missing(key: string): SessionKeyError {

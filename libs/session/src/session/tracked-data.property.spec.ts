@@ -1,15 +1,15 @@
 import { isDeepStrictEqual } from 'node:util';
 import * as fc from 'fast-check';
 import { SessionValueError } from '../session.errors.js';
-import { applyChanges } from '../stores/session-log.js';
+import { applyChanges } from '../stores/record-log.js';
 import { type JsonObject, type JsonValue } from '../stores/session-store.js';
-import { Dictionary } from './dictionary.js';
+import { type Delta, TrackedData } from './tracked-data.js';
 
 /**
  * The dictionary is held against a plain object: whatever is done, the store holds in the end what the handler saw.
  */
 
-const limits = { size: Infinity, keyLength: 64, depth: 64 };
+const limits = { size: Infinity, keys: Infinity, keyLength: 64, depth: 64 };
 
 type Step =
   | { do: 'set'; key: string; value: JsonValue }
@@ -46,13 +46,13 @@ const base = (among: string[]) => fc.dictionary(fc.constantFrom(...among), value
 /** A dictionary, the store it is saved to, and a plain object to which the same is done. */
 class Scene {
   stored: JsonObject;
-  readonly dictionary: Dictionary;
+  readonly dictionary: TrackedData;
   readonly model: Map<string, JsonValue>;
-  #saving: JsonObject | undefined;
+  #saving: Delta | undefined;
 
   constructor(data: JsonObject) {
     this.stored = copy(data);
-    this.dictionary = new Dictionary(copy(data), limits);
+    this.dictionary = new TrackedData(copy(data), limits);
     this.model = new Map(Object.entries(copy(data)));
   }
 
@@ -101,14 +101,13 @@ class Scene {
         model.clear();
         break;
       case 'look':
-        dictionary.changes();
-        dictionary.snapshot();
+        dictionary.delta();
         dictionary.entries();
         break;
       case 'begin save':
         this.endSave();
-        this.#saving = dictionary.snapshot();
-        this.stored = applyChanges(this.stored, copy(dictionary.changes()));
+        this.#saving = dictionary.delta();
+        this.stored = applyChanges(this.stored, copy(this.#saving.changes));
         break;
       case 'end save':
         this.endSave();
@@ -134,7 +133,7 @@ class Scene {
   /** What the store holds when everything is saved. */
   finish(): JsonObject {
     this.endSave();
-    this.stored = applyChanges(this.stored, copy(this.dictionary.changes()));
+    this.stored = applyChanges(this.stored, copy(this.dictionary.delta().changes));
     return this.stored;
   }
 }
@@ -160,7 +159,7 @@ it('tells the store what the handler saw, whatever it did and whenever it saved'
       const scene = new Scene(data);
       expect(scene.runAll(steps)).toBeUndefined();
       const stored = scene.finish();
-      expect(stored).toEqual(scene.dictionary.snapshot());
+      expect(stored).toEqual(scene.dictionary.delta().snapshot);
       expect(stored).toEqual(Object.fromEntries(scene.model));
     }),
     { numRuns: 2000 },
@@ -173,7 +172,7 @@ it('tells the store what the handler saw, to the last digit of a fraction', () =
     fc.property(base(['n']), stepsOn(['n'], fractions), (data, steps) => {
       const scene = new Scene(data);
       expect(scene.runAll(steps)).toBeUndefined();
-      expect(scene.finish()).toEqual(scene.dictionary.snapshot());
+      expect(scene.finish()).toEqual(scene.dictionary.delta().snapshot);
     }),
     { numRuns: 1000 },
   );
@@ -192,7 +191,10 @@ it('keeps both writes when two requests touch different keys', () => {
     fc.property(base([...mine, ...yours]), stepsWithin(mine), stepsWithin(yours), (data, first, second) => {
       const [one, two] = [new Scene(data), new Scene(data)];
       expect([one.runAll(first), two.runAll(second)]).toEqual([undefined, undefined]);
-      const result = applyChanges(applyChanges(data, one.dictionary.changes()), two.dictionary.changes());
+      const result = applyChanges(
+        applyChanges(data, one.dictionary.delta().changes),
+        two.dictionary.delta().changes,
+      );
       for (const key of mine) expect(result[key]).toEqual(one.model.get(key));
       for (const key of yours) expect(result[key]).toEqual(two.model.get(key));
     }),
@@ -205,12 +207,12 @@ it('counts every increment and keeps every item when two requests do it to the s
     fc.property(fc.option(fc.integer(), { nil: undefined }), numbers, numbers, (start, first, second) => {
       const data: JsonObject = start === undefined ? {} : { n: start, list: [start] };
       const changes = [first, second].map((all) => {
-        const dictionary = new Dictionary(copy(data), limits);
+        const dictionary = new TrackedData(copy(data), limits);
         for (const number of all) {
           dictionary.increment('n', number);
           dictionary.push('list', number);
         }
-        return dictionary.changes();
+        return dictionary.delta().changes;
       });
       const all = [...first, ...second];
       expect(changes.reduce(applyChanges, data)).toEqual({

@@ -1,0 +1,741 @@
+import {
+  SessionCommittedError,
+  SessionGoneError,
+  SessionNotLoadedError,
+  SessionRecordCorruptError,
+  SessionsPerUserError,
+} from '../session.errors.js';
+import { applyChanges, encodeSnapshot } from '../stores/record-log.js';
+import {
+  type SessionChanges,
+  type SessionDevice,
+  type SessionExpiry,
+  type SessionMeta,
+  type SessionRecord,
+} from '../stores/session-store.js';
+import { type CommitFacts, type CookieFacts, planStore, type StoreStep } from './commit-plan.js';
+import {
+  deadlineOf,
+  expiresAtBrowserClose,
+  type ExpiryPolicy,
+  isExpired,
+  policyOf,
+  renewalDue,
+  touchDue,
+} from './expiry.js';
+import {
+  dropAtLogin,
+  hashStamp,
+  isStampOf,
+  type Keeps,
+  keepsAtLogin,
+  loginAdvice,
+  type LoginOptions,
+} from './login.js';
+import { safeMessage } from './safe-message.js';
+import { type Delta, TrackedData } from './tracked-data.js';
+import { type SessionEnvironment } from './session-environment.js';
+import { type EndReason } from './session-events.js';
+import { createSessionId } from './session-key.js';
+import { type Held } from './token-store.js';
+
+/** Where a session stands for its surroundings (a request), which learn here that another one has taken its place. */
+export interface SessionSlot {
+  session: LiveSession;
+  /** The application destroyed the session or took it off the request. */
+  vacated: boolean;
+  /** Where the request comes from, if that is to be kept. */
+  describeDevice?: () => SessionDevice | undefined;
+  /** What the browser is asked to forget with the session: the value of a Clear-Site-Data header. */
+  clearSiteData?: string;
+}
+
+/** What the application asked for besides changes. Another object after every request. */
+interface Requests {
+  /** A new secret, by `cycleKey`. */
+  readonly rotated?: true;
+  readonly loggedIn?: true;
+  /** The idle clock is to be restarted, whether that is due or not. */
+  readonly renewed?: true;
+}
+
+const NO_REQUESTS: Requests = {};
+
+/** The session that a login takes the place of. */
+interface Predecessor {
+  held: Held;
+  reason: EndReason;
+  /** What is taken over from it; null: nothing. */
+  keeps: Keeps | null;
+}
+
+/** What one look at the session has found, for the write that follows from it. */
+interface Plan {
+  step: StoreStep;
+  facts: CommitFacts;
+  delta: Delta | null;
+}
+
+/**
+ * What stands behind one session object: the session as the application sees and changes it, and the record that it
+ * came from. Nothing here reaches the store before a commit.
+ */
+export class LiveSession {
+  readonly slot: SessionSlot;
+  /** Was `load` done? Without a token to ask for there is nothing to wait for, yet the application must have asked. */
+  loaded = false;
+  /** The application was told something that depends on the cookie, though Django does not call that access. */
+  observed = false;
+
+  // What the application sees.
+  #data: TrackedData | undefined;
+  #userId: string | null = null;
+  #expiry: SessionExpiry = null;
+  #meta: SessionMeta = {};
+  #requests = NO_REQUESTS;
+  #freshId: string | null = null;
+
+  // What is known of the record.
+  /** Well-formed tokens that the request came with, in the order of the header. */
+  readonly #presented: readonly string[];
+  readonly #cookies: readonly string[];
+  #held: Held | null = null;
+  /** The token that opened the session. */
+  #admitted: string | null = null;
+  /** What the browser knows of the record. */
+  #known: { expiresAt: number; browserLength: boolean } | null = null;
+  #ended = false;
+  #gone = false;
+  /** Id of a session that is gone, until the event is emitted. */
+  #unreportedLoss: string | null = null;
+  /** The record that went away while this session worked on it. */
+  #lost: Held | null = null;
+  #predecessor: Predecessor | null = null;
+  /** Records that the next commit deletes. */
+  #toEnd: { held: Held; reason: EndReason }[] = [];
+  /** Raised when the session object starts to stand for another session. */
+  #generation = 0;
+
+  // What is on its way.
+  #loading: Promise<void> | null = null;
+  #work: Promise<void> | null = null;
+  /** Why nothing may be changed here any more; null: it may. */
+  #closed: string | null = null;
+  /** The response has begun: no cookie can follow a session that gets another token. */
+  #responseLeft = false;
+
+  /** @param cookies what the request came with under the name of the cookie, the likeliest first */
+  constructor(
+    readonly environment: SessionEnvironment,
+    cookies: readonly string[] = [],
+    slot?: SessionSlot,
+  ) {
+    this.slot = slot ?? { session: this, vacated: false };
+    this.#presented = cookies.filter(environment.tokens.isToken).slice(0, MOST_CANDIDATES);
+    this.#cookies = cookies;
+  }
+
+  // --- Loading ---
+
+  /** Reads the record, once however often it is called. Without a well-formed token the store is not asked. */
+  load(): void | Promise<void> {
+    if (this.loaded) return;
+    if (this.#presented.length === 0) {
+      this.loaded = true;
+      return;
+    }
+    this.#loading ??= this.#read().finally(() => {
+      this.#loading = null;
+    });
+    return this.#loading;
+  }
+
+  /** Forgets every unsaved change and reads the record again. False: it is gone. */
+  async reload(): Promise<boolean> {
+    const found = this.#held && (await this.#lookUp(this.#held.token));
+    if (found?.standing !== 'live') return false;
+    this.#hold(found);
+    this.#adopt(found.record);
+    if (this.#closed === RESPONSE_LEFT) this.#closed = null;
+    return true;
+  }
+
+  async #read(): Promise<void> {
+    let replacedId: string | null = null;
+    for (const token of this.#presented) {
+      const found = await this.#lookUp(token);
+      if (found?.standing === 'live') {
+        this.#hold(found);
+        this.#admitted = token;
+        this.#adopt(found.record);
+        this.#known = { expiresAt: found.record.expiresAt, browserLength: this.#browserLength };
+        this.environment.emit({ type: 'loaded', ...idsOf(found.record) });
+        break;
+      }
+      if (found) replacedId ??= found.sessionId;
+    }
+    this.loaded = true;
+    if (this.#held || replacedId === null) return;
+    // The response that has replaced the token brings the cookie that counts, whatever this request does.
+    this.#gone = true;
+    this.#unreportedLoss = replacedId;
+  }
+
+  /**
+   * What a token leads to, when everything agrees that the session goes on: the store, the options of today, the user's
+   * credential. What ends or is refused here is told as an event.
+   */
+  async #lookUp(
+    token: string,
+  ): Promise<({ standing: 'live' } & Held) | { standing: 'replaced'; sessionId: string } | null> {
+    const { tokens, replacedTokens, emit, now } = this.environment;
+    if (replacedTokens.has(token)) return { standing: 'replaced', sessionId: this.id };
+    const found = await nullIfCorrupt(tokens.load(token), this.environment);
+    if (found === null || found.standing === 'replaced') return found;
+    const { record } = found;
+    if (found.standing === 'reused') {
+      emit({ type: 'reuse', ...idsOf(record) });
+      if (this.environment.onReuse === 'revoke') await this.#endForeign(found, 'reuse');
+      return null;
+    }
+    if (isExpired(record, now(), policyOf(record, this.environment))) {
+      emit({ type: 'expired', ...idsOf(record) });
+      return null;
+    }
+    const { currentStamp } = this.environment;
+    if (currentStamp && record.userId !== null) {
+      if (!isStampOf(record.meta.stamp, await currentStamp(record.userId))) {
+        await this.#endForeign(found, 'stamp');
+        return null;
+      }
+    }
+    return { standing: 'live', token: found.token, record };
+  }
+
+  async #endForeign(held: Held, reason: EndReason): Promise<void> {
+    const { tokens, emit } = this.environment;
+    if (await tokens.end(held)) emit({ type: 'ended', reason, ...idsOf(held.record) });
+  }
+
+  #adopt(record: SessionRecord): void {
+    this.#userId = record.userId;
+    this.#expiry = record.expiry;
+    this.#meta = record.meta;
+    const accessed = this.#data?.accessed ?? false;
+    this.#data = new TrackedData(record.data, this.environment.limits);
+    this.#data.accessed = accessed;
+    this.#requests = NO_REQUESTS;
+  }
+
+  // --- What a handler sees and asks for ---
+
+  get data(): TrackedData {
+    return (this.#data ??= new TrackedData({}, this.environment.limits));
+  }
+
+  get record(): Readonly<SessionRecord> | null {
+    return this.#held?.record ?? null;
+  }
+
+  /** What the cookie holds, or will hold; null before the first save. */
+  get token(): string | null {
+    return this.#held?.token ?? null;
+  }
+
+  get id(): string {
+    return this.record?.id ?? (this.#freshId ??= createSessionId());
+  }
+
+  get userId(): string | null {
+    return this.#userId;
+  }
+
+  /** When the user logged in, in epoch milliseconds. */
+  get authenticatedAt(): number | null {
+    return this.#userId === null ? null : this.#createdAt;
+  }
+
+  get expiry(): SessionExpiry {
+    return this.#expiry;
+  }
+
+  set expiry(expiry: SessionExpiry) {
+    this.assertWritable();
+    if (expiry === this.#expiry) return;
+    this.#expiry = expiry;
+    this.data.accessed = true;
+  }
+
+  /** The timeouts that apply to this session. */
+  get policy(): ExpiryPolicy {
+    return policyOf({ meta: this.#meta }, this.environment);
+  }
+
+  /** Does anything but the data differ from the record? */
+  get metadataChanged(): boolean {
+    const { record } = this;
+    return this.#userId !== (record?.userId ?? null) || this.#expiry !== (record?.expiry ?? null);
+  }
+
+  get empty(): boolean {
+    return this.data.size === 0 && this.#expiry === null && this.#userId === null;
+  }
+
+  assertLoaded(): void {
+    if (this.loaded) return;
+    throw new SessionNotLoadedError(
+      'The session was touched before it was loaded. Take it with @Session() in the handler, call ' +
+        "`await session.load()` first, or set the option `loading: 'eager'` for middleware that reads req.session.",
+    );
+  }
+
+  assertWritable(): void {
+    this.assertLoaded();
+    if (this.#closed !== null) throw new SessionCommittedError(this.#closed);
+  }
+
+  /** From here on changes are refused, because they could not reach the browser any more. */
+  close(): void {
+    this.#responseLeft = true;
+    this.#closed ??= RESPONSE_LEFT;
+  }
+
+  /** Ends the session: what is written next starts another one. */
+  end(reason: EndReason = 'logout'): void {
+    this.assertWritable();
+    this.#leaveRecord(reason);
+    this.#data = undefined;
+    this.data.markWritten();
+    this.#userId = this.#expiry = null;
+    this.#meta = {};
+    this.#requests = NO_REQUESTS;
+  }
+
+  /** Asks for a new secret. */
+  rotate(): void {
+    this.#assertRotatable();
+    this.data.markWritten();
+    for (const key of this.environment.login.secrets) this.data.delete(key);
+    this.#request('rotated');
+  }
+
+  /** Starts a new session for this user. The one that was there ends with the commit that saves this one. */
+  login(userId: string, options: LoginOptions): void {
+    this.#assertRotatable();
+    const { login } = this.environment;
+    const [former, same] = [this.#userId, this.#userId === userId];
+    const dropped = former === null ? [...login.neverKeep, ...login.secrets] : login.secrets;
+    const keeps = former === null || same ? keepsAtLogin(same || (options.keep ?? true), dropped) : null;
+    const { remember = same && this.#meta.remembered === true, stamp } = options;
+    if (this.#held) {
+      const reason = keeps ? 'login' : 'user-changed';
+      this.#predecessor = { held: this.#held, reason, keeps };
+    } else if (this.#predecessor && !keeps) {
+      this.#predecessor.keeps = null;
+    }
+    this.#startAnew();
+    if (keeps) {
+      for (const key of this.data.keys()) if (!keeps(key)) this.data.delete(key);
+    } else {
+      this.data.clear();
+      this.#expiry = null;
+    }
+    this.data.markWritten();
+    this.#userId = userId;
+    const device = this.slot.describeDevice?.();
+    this.#meta = {
+      ...(remember && { remembered: true }),
+      ...(stamp !== undefined && { stamp: hashStamp(stamp) }),
+      ...(device && { device }),
+    };
+    this.#requests = { loggedIn: true };
+  }
+
+  renew(): void {
+    this.assertWritable();
+    this.#request('renewed');
+  }
+
+  /** A new, empty session takes the place of this one, which ends and stays readable. */
+  replace(): LiveSession {
+    this.#assertRotatable();
+    const successor = new LiveSession(this.environment, this.#cookies, this.slot);
+    this.#leaveRecord('logout');
+    successor.loaded = successor.#ended = true;
+    successor.#toEnd = this.#toEnd;
+    successor.#work = this.#work;
+    successor.data.markWritten();
+    this.#toEnd = [];
+    this.#closed = 'This session was replaced by regenerate(). Use the new one, `request.session`.';
+    this.slot.session = successor;
+    return successor;
+  }
+
+  // --- Reaching the store ---
+
+  /** What a commit does, or undefined when there is nothing to tell the store and nothing on its way to it. */
+  commit(failed: boolean): void | Promise<void> {
+    if (this.#work !== null || this.#toEnd.length > 0 || this.#expiresAtOnce()) return this.persist(failed);
+    const plan = this.#plan(failed);
+    if (plan.step === 'nothing' && !(this.#unreportedLoss !== null && plan.facts.changed)) return undefined;
+    return this.#enqueue(() => this.#perform(failed, plan));
+  }
+
+  /**
+   * Brings the store up to date: ended records are deleted, and one write does the rest. Calls queue up. After an
+   * error the changes are still there, so that the next call tries again.
+   * @param failed the response is a server error: only ends reach the store
+   */
+  persist(failed = false): Promise<void> {
+    return this.#enqueue(() => this.#perform(failed));
+  }
+
+  /** Like `persist`, for a caller who must know that the session could not be kept. */
+  async save(): Promise<void> {
+    await this.persist();
+    if (!this.#gone) return;
+    throw new SessionGoneError(
+      'The session ended elsewhere while this code worked on it, so its changes were dropped. Treat the visitor as logged out.',
+    );
+  }
+
+  /** Makes a record at once, even of an empty session. */
+  createRecord(): Promise<void> {
+    return this.#write('create', this.data.delta());
+  }
+
+  /** What the browser has to be told, when the store has done its part. */
+  cookieFacts(failed: boolean): CookieFacts {
+    return {
+      presented: this.#cookies.length > 0,
+      live: this.#held !== null,
+      ended: this.#ended,
+      tokenChanged: this.token !== this.#admitted,
+      deadlineMoved: (this.environment.saveEveryRequest && !failed) || this.#deadlineMoved(),
+    };
+  }
+
+  #enqueue(task: () => Promise<void>): Promise<void> {
+    const run = this.#work === null ? task() : this.#work.then(task, task);
+    const done = (): void => {
+      if (this.#work === run) this.#work = null;
+    };
+    this.#work = run;
+    // A forgotten save must not bring the process down; the commit meets the same error again.
+    run.then(done, done);
+    return run;
+  }
+
+  #plan(failed: boolean): Plan {
+    const { environment, record } = this;
+    const now = environment.now();
+    const delta = failed || !this.#data ? null : this.#data.delta();
+    const facts: CommitFacts = {
+      live: record !== null,
+      gone: this.#gone,
+      accessed: this.#data?.accessed ?? false,
+      failed,
+      rotated: this.#requests.rotated === true,
+      changed: !failed && (this.metadataChanged || (delta !== null && this.data.isChangedBy(delta))),
+      renewed: this.#requests.renewed === true || this.#data?.forced === true || environment.saveEveryRequest,
+      empty: this.empty,
+      touchDue: record !== null && now >= environment.touchesRestUntil && touchDue(record, now, this.policy),
+      renewalDue: record !== null && !this.#responseLeft && renewalDue(record, now, environment.renewAfter),
+    };
+    return { step: planStore(facts), facts, delta };
+  }
+
+  async #perform(failed: boolean, planned?: Plan): Promise<void> {
+    if (!planned && !failed && this.#expiresAtOnce()) this.end('expiry');
+    if (this.#toEnd.length > 0) await this.#endLeftRecords();
+    const { step, facts, delta } = planned ?? this.#plan(failed);
+    if (step === 'nothing') {
+      if (facts.changed) this.#reportLoss();
+      return;
+    }
+    if (step === 'touch') await this.#touch(delta, facts.renewed);
+    else await this.#write(step, delta ?? this.data.delta());
+  }
+
+  async #endLeftRecords(): Promise<void> {
+    const { tokens, emit } = this.environment;
+    for (let left = this.#toEnd[0]; left; left = this.#toEnd[0]) {
+      const ended = await tokens.end(left.held);
+      this.#toEnd.shift();
+      // Else a concurrent request has ended it, and has told so.
+      if (ended) emit({ type: 'ended', reason: left.reason, ...idsOf(left.held.record) });
+    }
+  }
+
+  async #write(step: Exclude<StoreStep, 'nothing' | 'touch'>, delta: Delta): Promise<void> {
+    const { tokens, emit, advise } = this.environment;
+    this.#assertDeliverable(step);
+    const [before, generation, served] = [this.#held, this.#generation, this.#requests];
+    let after: Held | null;
+    if (before === null || step === 'create') {
+      after = await this.#create(delta);
+    } else {
+      const next = this.#nextRecord(delta.snapshot);
+      const changes = this.#changesWith(delta);
+      const advice = advise && loginAdvice(changes, next.userId);
+      if (advice) advise(advice);
+      after =
+        step === 'save'
+          ? await tokens.save(before, changes, next)
+          : await tokens.rotate(before, changes, next, { overlap: step === 'renew' });
+      if (after && step !== 'save') {
+        if (step === 'rotate') this.environment.replacedTokens.add(before.token);
+        emit({ type: 'rotated', reason: step === 'renew' ? 'renewal' : 'cycle', ...idsOf(next) });
+      }
+    }
+    if (after) this.#saved({ before, after, delta, served, generation });
+    else if (generation === this.#generation) this.#lose();
+  }
+
+  /** Null: a login or a rotation of another request has just brought the cookie that counts. */
+  async #create(delta: Delta): Promise<Held | null> {
+    const { tokens, replacedTokens, emit, advise } = this.environment;
+    if (!this.#requests.loggedIn) {
+      if (this.#presented.some((token) => replacedTokens.has(token))) return null;
+      const record = this.#nextRecord(delta.snapshot);
+      const advice = advise && loginAdvice({ set: record.data }, record.userId);
+      if (advice) advise(advice);
+      const created = await tokens.create(record);
+      emit({ type: 'created', ...idsOf(created.record) });
+      return created;
+    }
+    await this.#addStamp();
+    const predecessor = this.#predecessor;
+    let created = await tokens.create(this.#nextRecord(delta.snapshot));
+    try {
+      await this.environment.afterLogin?.(created.record, predecessor?.held.record.id);
+      if (predecessor) created = await this.#takeOver(predecessor, created, delta);
+    } catch (error) {
+      // The login failed, so nothing of it may stay. The session from before is still there.
+      await tokens.end(created).catch(() => {});
+      if (error instanceof SessionsPerUserError) {
+        this.#gone = true;
+        this.#predecessor = null;
+      }
+      throw error;
+    }
+    if (this.#predecessor === predecessor) this.#predecessor = null;
+    for (const token of this.#presented) replacedTokens.add(token);
+    emit({ type: 'created', ...idsOf(created.record) });
+    emit({ type: 'login', ...idsOf(created.record) });
+    return created;
+  }
+
+  /** Ends the session from before a login, and carries over what others have written to it since it was loaded. */
+  async #takeOver({ held, reason, keeps }: Predecessor, created: Held, delta: Delta): Promise<Held> {
+    const { tokens, emit } = this.environment;
+    const taken = await nullIfCorrupt(tokens.take(held), this.environment);
+    if (taken) emit({ type: 'ended', reason, ...idsOf(taken) });
+    if (!keeps || taken?.version === held.record.version) return created;
+    // What was carried over from a session that somebody else has ended has ended with it.
+    const data = applyChanges(
+      taken ? dropAtLogin(taken.data, keeps) : (Object.create(null) as SessionRecord['data']),
+      delta.changes,
+    );
+    if (encodeSnapshot(data) === encodeSnapshot(created.record.data)) return created;
+    return (await tokens.save(created, { clear: true, set: data }, { ...created.record, data })) ?? created;
+  }
+
+  /** Without a stamp of its own, a login is bound to the credential that the user has now. */
+  async #addStamp(): Promise<void> {
+    const { currentStamp } = this.environment;
+    if (!currentStamp || this.#userId === null || this.#meta.stamp !== undefined) return;
+    const stamp = await currentStamp(this.#userId);
+    if (stamp !== null) this.#meta = { ...this.#meta, stamp: hashStamp(stamp) };
+  }
+
+  /** @param asked did the application ask for it? If not, the answer is good without it. */
+  async #touch(delta: Delta | null, asked: boolean): Promise<void> {
+    const { emit, now } = this.environment;
+    try {
+      await this.#moveDeadline(delta);
+    } catch (error) {
+      if (asked) throw error;
+      this.environment.touchesRestUntil = now() + TOUCHES_REST_FOR;
+      emit({ type: 'touch-failed', sessionId: this.id, userId: this.userId, problem: safeMessage(error) });
+    }
+  }
+
+  async #moveDeadline(delta: Delta | null): Promise<void> {
+    this.#assertDeliverable('touch');
+    const { tokens } = this.environment;
+    const [before, generation, served] = [this.#held as Held, this.#generation, this.#requests];
+    const next = this.#nextRecord(delta?.snapshot ?? before.record.data);
+    // A touch only moves a deadline forward. Shorter options move it back, which takes a save.
+    const forward = next.expiresAt >= before.record.expiresAt;
+    const after = await (forward ? tokens.touch(before, next) : tokens.save(before, {}, next));
+    if (after) this.#saved({ before, after, delta, served, generation });
+    else if (this.#requests === served) this.#requests = NO_REQUESTS;
+  }
+
+  /** The store holds this record now. What was asked for while it was on its way is still to do. */
+  #saved(write: {
+    before: Held | null;
+    after: Held;
+    delta: Delta | null;
+    served: Requests;
+    generation: number;
+  }): void {
+    const { before, after, delta, served, generation } = write;
+    if (delta) this.#data?.saved(delta);
+    if (generation === this.#generation) {
+      this.#hold(after);
+      const { rotation } = after.record.meta;
+      if (this.#requests === served) {
+        this.#meta = after.record.meta;
+        this.#requests = NO_REQUESTS;
+      } else if (rotation) {
+        this.#meta = { ...this.#meta, rotation };
+      }
+    } else if (before === null) {
+      // The session was left while its record was being made.
+      this.#toEnd.push({ held: after, reason: 'logout' });
+    } else if (this.#predecessor?.held === before) {
+      this.#predecessor.held = after;
+    }
+  }
+
+  #hold({ token, record }: Held): void {
+    this.#held = { token, record };
+  }
+
+  /** The record went away. */
+  #lose(): void {
+    this.#unreportedLoss = this.id;
+    this.#reportLoss();
+    this.#lost = this.#held;
+    this.#held = null;
+    this.#freshId = null;
+    this.#gone = true;
+    this.#requests = NO_REQUESTS;
+  }
+
+  /** Tells, once, that changes were dropped because the record went away. */
+  #reportLoss(): void {
+    if (this.#unreportedLoss === null) return;
+    this.environment.emit({ type: 'write-after-end', sessionId: this.#unreportedLoss });
+    this.#unreportedLoss = null;
+  }
+
+  /** Marks the record for deletion, and stands for another session from here on. */
+  #leaveRecord(reason: EndReason): void {
+    // A session that went away since it was loaded may only have got another secret.
+    for (const held of [this.#held ?? this.#lost, this.#predecessor?.held]) {
+      if (held) this.#toEnd.push({ held, reason });
+    }
+    this.#predecessor = null;
+    this.#ended = true;
+    this.#startAnew();
+  }
+
+  #startAnew(): void {
+    this.#held = this.#lost = null;
+    this.#freshId = this.#unreportedLoss = null;
+    this.#gone = false;
+    this.#generation += 1;
+  }
+
+  #request(request: keyof Requests): void {
+    this.#requests = { ...this.#requests, [request]: true };
+  }
+
+  #assertDeliverable(step: StoreStep): void {
+    if (this.#responseLeft && (step === 'create' || this.environment.tokens.everyWriteRenames))
+      throw new SessionCommittedError(NO_NEW_KEY);
+  }
+
+  #assertRotatable(): void {
+    this.assertWritable();
+    if (this.#responseLeft) throw new SessionCommittedError(NO_NEW_KEY);
+  }
+
+  /** What the store has to be told so that the record becomes like this. */
+  #changesWith(delta: Delta): SessionChanges {
+    const { record } = this;
+    return {
+      ...delta.changes,
+      ...(this.#expiry !== record?.expiry && { expiry: this.#expiry }),
+      ...(this.#meta !== record?.meta && { meta: this.#meta }),
+    };
+  }
+
+  #nextRecord(data: SessionRecord['data']): SessionRecord {
+    const { record } = this;
+    const now = this.environment.now();
+    return {
+      id: this.id,
+      keyHash: record?.keyHash ?? '',
+      userId: this.#userId,
+      data,
+      expiry: this.#expiry,
+      createdAt: record?.createdAt ?? now,
+      lastSeenAt: now,
+      expiresAt: this.#deadline(now),
+      version: record?.version ?? 1,
+      meta: this.#meta,
+    };
+  }
+
+  get #createdAt(): number {
+    return this.record?.createdAt ?? this.environment.now();
+  }
+
+  /** When the session ends unless it is used after `now`. */
+  #deadline(now: number): number {
+    return deadlineOf(this.#expiry, this.record?.createdAt ?? now, now, this.policy);
+  }
+
+  #expiresAtOnce(): boolean {
+    if (this.#expiry === null || this.#expiry === 0 || !this.metadataChanged) return false;
+    const now = this.environment.now();
+    return this.#deadline(now) <= now;
+  }
+
+  get #browserLength(): boolean {
+    return expiresAtBrowserClose(this.#expiry, this.policy);
+  }
+
+  #deadlineMoved(): boolean {
+    const { record } = this;
+    if (!record || !this.#known) return false;
+    if (this.#known.browserLength !== this.#browserLength) return true;
+    // A cookie knows whole seconds, and clocks of stores are converted to ours: less than a second is no move.
+    return !this.#browserLength && Math.abs(record.expiresAt - this.#known.expiresAt) >= 1000;
+  }
+}
+
+/** Of several cookies of the name, so many are tried. Each costs a look into the store. */
+const MOST_CANDIDATES = 3;
+
+/** Milliseconds. A store that cannot write now is not asked again by every request. */
+const TOUCHES_REST_FOR = 5000;
+
+const NO_NEW_KEY =
+  'The session needs a new key, but the response has begun and can carry no cookie any more. Do it before.';
+
+const RESPONSE_LEFT =
+  'The session was changed after the response had begun, when the change could reach neither the store nor the ' +
+  'cookie. Change it before, or call `await session.reload()` first and `await session.save()` afterwards.';
+
+function idsOf({ id, userId }: SessionRecord) {
+  return { sessionId: id, userId };
+}
+
+/** What cannot be read is absent for the visitor, and told as an event. */
+async function nullIfCorrupt<Result>(
+  answer: Promise<Result>,
+  { emit }: Pick<SessionEnvironment, 'emit'>,
+): Promise<Result | null> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (!(error instanceof SessionRecordCorruptError)) throw error;
+    emit({ type: 'corrupt', error });
+    return null;
+  }
+}

@@ -1,0 +1,116 @@
+import { SessionCookieTooLargeError } from '../session.errors.js';
+import { applyChanges } from '../stores/record-log.js';
+import { type SessionSealer } from '../stores/session-sealer.js';
+import { type SessionChanges, type SessionRecord } from '../stores/session-store.js';
+import { type TimeLimit } from './store-guard.js';
+import { createSessionId } from './session-key.js';
+import { type Found, type Held, type TokenStore } from './token-store.js';
+
+/** What browsers accept of one cookie, in bytes: name, value and attributes together. */
+const LARGEST_COOKIE = 4096;
+
+export interface SealedTokensOptions {
+  /** What the tokens are for: the name of the cookie. */
+  purpose: string;
+  /** Bytes of the Set-Cookie header without the token. */
+  overhead: number;
+  /** For the questions about revocations. */
+  timeLimit: TimeLimit;
+}
+
+/**
+ * Keeps every record in its token. What a write did to the old token's data gives a new token; the old one still opens,
+ * wherever it is kept, until it expires.
+ */
+export class SealedTokens implements TokenStore {
+  readonly everyWriteRenames = true;
+
+  constructor(
+    private readonly sealer: SessionSealer,
+    private readonly options: SealedTokensOptions,
+  ) {}
+
+  readonly isToken = (text: string): boolean => this.sealer.isToken(text);
+
+  async load(token: string): Promise<Found | null> {
+    const record = this.open(token);
+    if (!record || (await this.options.timeLimit.run('load', this.sealer.isRevoked(record)))) return null;
+    return { standing: 'live', token, record };
+  }
+
+  async create(record: SessionRecord): Promise<Held> {
+    return this.seal(record);
+  }
+
+  async save({ token }: Held, changes: SessionChanges, record: SessionRecord): Promise<Held | null> {
+    const current = this.open(token);
+    if (!current) return null;
+    return this.seal({
+      ...record,
+      data: applyChanges(current.data, changes),
+      version: current.version + 1,
+    });
+  }
+
+  /** Old tokens still open, so there is nothing to be known of a rotation. */
+  rotate(held: Held, changes: SessionChanges, record: SessionRecord): Promise<Held | null> {
+    return this.save(held, changes, record);
+  }
+
+  async touch({ token }: Held, { version, lastSeenAt, expiresAt }: SessionRecord): Promise<Held | null> {
+    const current = this.open(token);
+    if (!current || current.version !== version || current.expiresAt >= expiresAt) return null;
+    return this.seal({ ...current, lastSeenAt, expiresAt });
+  }
+
+  async take(held: Held): Promise<SessionRecord | null> {
+    const record = this.open(held.token);
+    if (record) await this.end(held);
+    return record;
+  }
+
+  async end({ token }: Held): Promise<boolean> {
+    const record = this.sealer.open(token, this.options.purpose);
+    if (record) await this.options.timeLimit.run('delete', this.sealer.revoke(record));
+    return record !== null;
+  }
+
+  watch(token: string): () => Promise<SessionRecord | null> {
+    return async () => {
+      const found = this.isToken(token) ? await this.load(token) : null;
+      return found?.standing === 'live' ? found.record : null;
+    };
+  }
+
+  /** There are no records to ask for, but there may be a place where ended sessions are noted. */
+  async ping(): Promise<void> {
+    await this.options.timeLimit.run('load', this.sealer.isRevoked(nobody()));
+  }
+
+  private open(token: string): SessionRecord | null {
+    const record = this.sealer.open(token, this.options.purpose);
+    return record && this.sealer.now() < record.expiresAt ? record : null;
+  }
+
+  private seal(record: SessionRecord): Held {
+    const token = this.sealer.seal(record, this.options.purpose);
+    const size = this.options.overhead + token.length;
+    if (size > LARGEST_COOKIE) throw new SessionCookieTooLargeError(LARGEST_COOKIE, size);
+    return { token, record };
+  }
+}
+
+function nobody(): SessionRecord {
+  return {
+    id: createSessionId(),
+    keyHash: '',
+    userId: null,
+    data: {},
+    expiry: null,
+    createdAt: 0,
+    lastSeenAt: 0,
+    expiresAt: 0,
+    version: 1,
+    meta: {},
+  };
+}

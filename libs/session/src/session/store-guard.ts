@@ -1,0 +1,118 @@
+import { SessionStoreUnavailableError } from '../session.errors.js';
+import { type SessionChanges, type SessionRecord, type SessionStore } from '../stores/session-store.js';
+
+export type StoreOutcome = 'ok' | 'error' | 'timeout';
+
+/** Is told of every call of the store how it went, and how long it took, in milliseconds. */
+export type StoreObserver = (operation: string, outcome: StoreOutcome, duration: number) => void;
+
+/** A call that has not been answered yet. */
+interface Pending {
+  operation: string;
+  startedAt: number;
+  refuse: (error: unknown) => void;
+}
+
+/**
+ * Limits how long an answer of the store is waited for, and measures it. One sweep serves all calls, so a call costs
+ * neither a timer nor a race; its limit may be up to a tenth late.
+ */
+export class TimeLimit {
+  /** In the order in which they came, which is the one in which they run out of time. */
+  private readonly pending = new Set<Pending>();
+  private sweep: NodeJS.Timeout | undefined;
+
+  /** @param limit milliseconds */
+  constructor(
+    private readonly limit: number,
+    private readonly observe?: StoreObserver,
+  ) {}
+
+  /**
+   * The store's answer, or an error when the limit has passed; a late answer is ignored.
+   * @throws SessionStoreUnavailableError
+   */
+  run<Result>(operation: string, answer: Promise<Result>): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      const call: Pending = { operation, startedAt: performance.now(), refuse: reject };
+      this.pending.add(call);
+      this.sweep ??= setInterval(() => this.refuseLate(), this.limit / 10).unref();
+      answer.then(
+        (result) => {
+          this.settle(call, 'ok');
+          resolve(result);
+        },
+        (error: unknown) => {
+          this.settle(call, 'error');
+          reject(error as Error);
+        },
+      );
+    });
+  }
+
+  private settle(call: Pending, outcome: StoreOutcome): void {
+    if (!this.pending.delete(call)) return;
+    this.observe?.(call.operation, outcome, performance.now() - call.startedAt);
+  }
+
+  private refuseLate(): void {
+    const before = performance.now() - this.limit;
+    for (const call of this.pending) {
+      if (call.startedAt > before) return;
+      this.settle(call, 'timeout');
+      call.refuse(
+        new SessionStoreUnavailableError(
+          call.operation,
+          `it did not answer within ${this.limit} ms. Check the store, or raise the option "storeTimeout".`,
+        ),
+      );
+    }
+    if (this.pending.size > 0) return;
+    clearInterval(this.sweep);
+    this.sweep = undefined;
+  }
+}
+
+/** The store as the rest of the library sees it: the same operations, each limited and measured. */
+export class StoreGuard {
+  private readonly timeLimit: TimeLimit;
+
+  constructor(
+    readonly store: SessionStore,
+    { timeLimit, observe }: { timeLimit: number; observe?: StoreObserver | undefined },
+  ) {
+    this.timeLimit = new TimeLimit(timeLimit, observe);
+  }
+
+  load(id: string): Promise<SessionRecord | null> {
+    return this.timeLimit.run('load', this.store.load(id));
+  }
+
+  create(id: string, record: SessionRecord): Promise<boolean> {
+    return this.timeLimit.run('create', this.store.create(id, record));
+  }
+
+  save(id: string, keyHash: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
+    return this.timeLimit.run('save', this.store.save(id, keyHash, changes, record));
+  }
+
+  touch(id: string, record: SessionRecord): Promise<boolean> {
+    return this.timeLimit.run('touch', this.store.touch(id, record));
+  }
+
+  take(id: string): Promise<SessionRecord | null> {
+    return this.timeLimit.run('take', this.store.take(id));
+  }
+
+  delete(id: string): Promise<boolean> {
+    return this.timeLimit.run('delete', this.store.delete(id));
+  }
+
+  listByUser(userId: string): Promise<SessionRecord[]> {
+    return this.timeLimit.run('listByUser', this.store.listByUser(userId));
+  }
+
+  deleteByUser(userId: string, exceptIds?: readonly string[]): Promise<number> {
+    return this.timeLimit.run('deleteByUser', this.store.deleteByUser(userId, exceptIds));
+  }
+}

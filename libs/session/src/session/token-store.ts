@@ -1,0 +1,247 @@
+import { type SessionChanges, type SessionRecord } from '../stores/session-store.js';
+import {
+  createSecret,
+  createSessionId,
+  formatSessionKey,
+  isSessionKey,
+  type KeyHasher,
+  openSuccessor,
+  parseSessionKey,
+  sealSuccessor,
+  type SessionKey,
+} from './session-key.js';
+import { type StoreGuard } from './store-guard.js';
+
+/** Where a record is, by the token that leads to it. */
+export interface Held {
+  token: string;
+  record: SessionRecord;
+}
+
+/** What a token leads to. */
+export type Found =
+  /** A live record. `token` is the one that it has now: after a renewal perhaps another than was asked for. */
+  | ({ standing: 'live' } & Held)
+  /** A moment ago the session got another token, and the client was told of it. */
+  | { standing: 'replaced'; sessionId: string }
+  /** A renewal has replaced the token, so long ago that nobody should have it any more. */
+  | ({ standing: 'reused' } & Held);
+
+/**
+ * Where sessions are kept, by their **tokens**: what the cookie holds. For stores on the server a token is a session key,
+ * for the cookie engine it is the sealed record itself. This is the one place where the two differ.
+ *
+ * A write resolves with the record as it is then, under the token that it has then. If that is another token, the client
+ * has to be told.
+ */
+export interface TokenStore {
+  /** Could this text be a token? Anything else is never looked up. */
+  readonly isToken: (text: string) => boolean;
+  /** Does a write that is not a rotation make a new token, too, so that only a response can deliver it? */
+  readonly everyWriteRenames: boolean;
+  /** Null: there is no live record. */
+  load(token: string): Promise<Found | null>;
+  /** The record may get another id, when its own is taken. */
+  create(record: SessionRecord): Promise<Held>;
+  /** Null: the record is gone, or the token was replaced. */
+  save(held: Held, changes: SessionChanges, record: SessionRecord): Promise<Held | null>;
+  /**
+   * A save with a new token.
+   * @param overlap does the old token go on to lead to the record for a while? That is a renewal; else it is dead at once
+   */
+  rotate(
+    held: Held,
+    changes: SessionChanges,
+    record: SessionRecord,
+    options: { overlap: boolean },
+  ): Promise<Held | null>;
+  /** Restarts the idle clock. Null: it was not moved. */
+  touch(held: Held, record: SessionRecord): Promise<Held | null>;
+  /** Ends the session and returns what it was; null when somebody else has ended it. */
+  take(held: Held): Promise<SessionRecord | null>;
+  /** False: there was no such record any more. */
+  end(held: Held): Promise<boolean>;
+  /**
+   * Asks whether the session that this token leads to is still there, as often as it is called, through all rotations. To
+   * ask is no use of the session. Null: it has ended.
+   */
+  watch(token: string): () => Promise<SessionRecord | null>;
+  /** Asks for a session that does not exist, to see whether there is an answer. */
+  ping(): Promise<void>;
+}
+
+/** For so long after a renewal the former secret still opens the session. Milliseconds. */
+const OVERLAP = 60_000;
+/** Once the client has shown the new secret, requests with the former one can only be some that were on their way. */
+const OVERLAP_AFTER_USE = 10_000;
+
+/** New ids that are taken, one after the other, are no chance but a fault of the store or of the random numbers. */
+const ATTEMPTS = 3;
+
+/** Keeps records in a store, each under its session id, to be opened with its secret. */
+export class StoredTokens implements TokenStore {
+  readonly isToken = isSessionKey;
+  readonly everyWriteRenames = false;
+
+  constructor(
+    private readonly store: StoreGuard,
+    private readonly hasher: KeyHasher,
+    private readonly now: () => number,
+  ) {}
+
+  async load(token: string): Promise<Found | null> {
+    const key = parseSessionKey(token);
+    const record = await this.store.load(key.id);
+    const found = record && this.admit(key, record);
+    return found?.standing === 'live' ? this.settle(token, found) : found;
+  }
+
+  async create(record: SessionRecord): Promise<Held> {
+    const secret = createSecret();
+    for (let id = record.id, attempt = 0; attempt < ATTEMPTS; id = createSessionId(), attempt += 1) {
+      const created = { ...record, id, keyHash: this.hasher.hash({ id, secret, userId: record.userId }) };
+      if (await this.store.create(id, created)) {
+        return { token: formatSessionKey({ id, secret }), record: created };
+      }
+    }
+    throw new Error('The session could not be created: the store says of every new id that it is taken.');
+  }
+
+  async save(held: Held, changes: SessionChanges, record: SessionRecord): Promise<Held | null> {
+    const { id, keyHash, version } = held.record;
+    if (await this.store.save(id, keyHash, changes, record)) {
+      return { token: held.token, record: { ...record, version: version + 1 } };
+    }
+    const present = await this.admitAgain(held.token);
+    if (present === null) return null;
+    const { keyHash: presentHash, meta } = present.record;
+    const saved = await this.store.save(id, presentHash, changes, { ...record, keyHash: presentHash, meta });
+    if (!saved) return null;
+    return {
+      token: present.token,
+      record: { ...record, keyHash: presentHash, meta, version: present.record.version + 1 },
+    };
+  }
+
+  async rotate(
+    held: Held,
+    changes: SessionChanges,
+    record: SessionRecord,
+    { overlap }: { overlap: boolean },
+  ): Promise<Held | null> {
+    const rotated = await this.replaceSecret(held, changes, record, overlap);
+    if (rotated !== null) return rotated;
+    const present = await this.admitAgain(held.token);
+    if (present === null) return null;
+    // Another request was faster with a renewal: a second one has its new token from it.
+    const { keyHash, meta } = present.record;
+    if (overlap) return this.save(present, changes, { ...record, keyHash, meta });
+    return this.replaceSecret(present, changes, { ...record, keyHash, meta }, overlap);
+  }
+
+  async touch({ token, record }: Held, next: SessionRecord): Promise<Held | null> {
+    return (await this.store.touch(record.id, next)) ? { token, record: next } : null;
+  }
+
+  take({ record }: Held): Promise<SessionRecord | null> {
+    return this.store.take(record.id);
+  }
+
+  end({ record }: Held): Promise<boolean> {
+    return this.store.delete(record.id);
+  }
+
+  watch(token: string): () => Promise<SessionRecord | null> {
+    const key = parseSessionKey(token);
+    let admitted = false;
+    return async () => {
+      const record = this.isToken(token) ? await this.store.load(key.id) : null;
+      // The secret has to open the session once; rotations replace it later.
+      admitted ||= record !== null && this.admit(key, record)?.standing === 'live';
+      return admitted ? record : null;
+    };
+  }
+
+  async ping(): Promise<void> {
+    await this.store.load(createSessionId());
+  }
+
+  /** What a key opens, without asking the store anything more. */
+  private admit(key: SessionKey, record: SessionRecord): Found | null {
+    const { id, userId, meta, createdAt, keyHash } = record;
+    if (this.hasher.match(keyHash, { ...key, userId }) !== null) {
+      return { standing: 'live', token: formatSessionKey(key), record };
+    }
+    const { rotation } = meta;
+    if (rotation === undefined) return null;
+    const sinceRotation = this.now() - createdAt - rotation.after;
+    const sinceUse = rotation.usedAfter === undefined ? 0 : this.now() - createdAt - rotation.usedAfter;
+    const overlaps = sinceRotation < OVERLAP && sinceUse < OVERLAP_AFTER_USE;
+    const secret = rotation.successor === undefined ? null : openSuccessor(rotation.successor, key);
+    if (secret !== null) {
+      return { standing: overlaps ? 'live' : 'reused', token: formatSessionKey({ id, secret }), record };
+    }
+    return sinceRotation < OVERLAP ? { standing: 'replaced', sessionId: id } : null;
+  }
+
+  /** The record under the secret that it has now, if this token still opens it. */
+  private async admitAgain(token: string): Promise<Held | null> {
+    const key = parseSessionKey(token);
+    const record = await this.store.load(key.id);
+    const found = record && this.admit(key, record);
+    return found?.standing === 'live' ? found : null;
+  }
+
+  /**
+   * Notes what the store does not know yet: that the client has the renewed secret, so that the former one need not be
+   * accepted much longer, and the hash under the newest pepper. Neither is worth an error to somebody who only reads.
+   */
+  private async settle(asked: string, found: { standing: 'live' } & Held): Promise<Found | null> {
+    const { token, record } = found;
+    const { rotation } = record.meta;
+    const key = { ...parseSessionKey(token), userId: record.userId };
+    const firstUse = rotation?.successor !== undefined && rotation.usedAfter === undefined && token === asked;
+    const outdated = this.hasher.match(record.keyHash, key) === 'outdated';
+    if (!firstUse && !outdated) return found;
+    const changes: SessionChanges = {
+      ...(firstUse && {
+        meta: { ...record.meta, rotation: { ...rotation, usedAfter: this.now() - record.createdAt } },
+      }),
+      ...(outdated && { keyHash: this.hasher.hash(key) }),
+    };
+    const noted = { ...record, ...changes };
+    try {
+      if (await this.store.save(record.id, record.keyHash, changes, noted)) {
+        return { ...found, record: { ...noted, version: record.version + 1 } };
+      }
+    } catch {
+      return found;
+    }
+    // Another request was faster, or the session has just ended.
+    const present = await this.admitAgain(asked);
+    return present && { standing: 'live', ...present };
+  }
+
+  private async replaceSecret(
+    { token, record: { id, userId, keyHash, version } }: Held,
+    changes: SessionChanges,
+    record: SessionRecord,
+    overlap: boolean,
+  ): Promise<Held | null> {
+    const secret = createSecret();
+    const meta = {
+      ...record.meta,
+      rotation: {
+        after: this.now() - record.createdAt,
+        ...(overlap && {
+          formerHash: keyHash,
+          successor: sealSuccessor(secret, parseSessionKey(token)),
+        }),
+      },
+    };
+    const next = { ...record, meta, keyHash: this.hasher.hash({ id, secret, userId }) };
+    const rotation = { ...changes, meta, keyHash: next.keyHash };
+    if (!(await this.store.save(id, keyHash, rotation, next))) return null;
+    return { token: formatSessionKey({ id, secret }), record: { ...next, version: version + 1 } };
+  }
+}
