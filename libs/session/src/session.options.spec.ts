@@ -15,6 +15,7 @@ describe('the defaults', () => {
         httpOnly: true,
         sameSite: 'lax',
         partitioned: false,
+        former: [],
       },
       policy: {
         cookieAge: 14 * DAY,
@@ -35,7 +36,7 @@ describe('the defaults', () => {
       onReuse: 'report',
       sessionsPerUser: false,
       device: { ip: false, userAgent: false },
-      concessions: [],
+      warnings: [],
       saveEveryRequest: false,
       clearExpired: { schedule: { every: DAY }, jitter: 600_000, batchSize: 1000 },
       loading: 'lazy',
@@ -72,23 +73,23 @@ describe('S29: an assurance level', () => {
   ] as const)(
     '%s gives its timeouts, to remembered sessions as well',
     (assurance, idleTimeout, absoluteTimeout) => {
-      const { policy, rememberedPolicy, concessions } = resolveOptions({ assurance });
+      const { policy, rememberedPolicy, warnings } = resolveOptions({ assurance });
       expect(policy).toMatchObject({ idleTimeout, absoluteTimeout });
       expect(rememberedPolicy.absoluteTimeout).toBe(absoluteTimeout);
       expect(rememberedPolicy.idleTimeout).toBeLessThanOrEqual(absoluteTimeout);
-      expect(concessions).toEqual([]);
+      expect(warnings).toEqual([]);
     },
   );
 
   it('can be outdone, and what is weaker is named', () => {
-    expect(resolveOptions({ assurance: 'aal2', idleTimeout: '10m' }).concessions).toEqual([]);
+    expect(resolveOptions({ assurance: 'aal2', idleTimeout: '10m' }).warnings).toEqual([]);
     expect(
       resolveOptions({
         assurance: 'aal2',
         idleTimeout: '2h',
         absoluteTimeout: false,
         remember: { idleTimeout: '30m', absoluteTimeout: '30d' },
-      }).concessions,
+      }).warnings,
     ).toEqual([
       expect.stringContaining('"idleTimeout"'),
       expect.stringContaining('"absoluteTimeout"'),

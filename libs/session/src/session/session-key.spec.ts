@@ -1,8 +1,19 @@
-import { createSessionId, createSessionKey, isSessionKey, toStoreKey } from './session-key.js';
+import { randomBytes } from 'node:crypto';
+import {
+  createSecret,
+  createSessionId,
+  formatSessionKey,
+  isSessionId,
+  isSessionKey,
+  keyHasher,
+  openSuccessor,
+  parseSessionKey,
+  sealSuccessor,
+} from './session-key.js';
 
-describe('session keys', () => {
+describe('secrets', () => {
   const COUNT = 100_000;
-  const keys = Array.from({ length: COUNT }, createSessionKey);
+  const keys = Array.from({ length: COUNT }, createSecret);
 
   it('S01: are 32 bytes in 43 characters, never the same twice', () => {
     expect(keys.filter((key) => !/^[A-Za-z0-9_-]{43}$/.test(key))).toEqual([]);
@@ -40,6 +51,19 @@ describe('session keys', () => {
     }
     expect(repeated).toBe(0);
   });
+});
+
+const ID = 'A'.repeat(22);
+const key = () => ({ id: createSessionId(), secret: createSecret() });
+
+describe('session keys', () => {
+  it('are an id and a secret', () => {
+    const parts = key();
+    const text = formatSessionKey(parts);
+    expect(text).toMatch(/^[\w-]{22}\.[\w-]{43}$/);
+    expect([isSessionKey(text), isSessionId(parts.id)]).toEqual([true, true]);
+    expect(parseSessionKey(text)).toEqual(parts);
+  });
 
   it.each([
     '',
@@ -47,22 +71,83 @@ describe('session keys', () => {
     'null',
     'undefined',
     '[object Object]',
-    'k'.repeat(42),
-    'k'.repeat(44),
-    `${'k'.repeat(43)}\n`,
+    ID,
+    `.${'k'.repeat(43)}`,
+    `${ID}${'k'.repeat(44)}`,
+    `${ID}.${'k'.repeat(42)}`,
+    `${ID}.${'k'.repeat(44)}`,
+    `${ID}.${'k'.repeat(43)}\n`,
+    `${ID}.${'k'.repeat(42)}.`,
   ])('S09 S10: %j is none', (text) => expect(isSessionKey(text)).toBe(false));
 
-  it('S05: become store keys that tell nothing of them', () => {
-    const [key] = keys as [string];
-    expect(toStoreKey(key)).toMatch(/^v1-[0-9a-f]{64}$/);
-    expect(toStoreKey(key)).toBe(toStoreKey(key));
-    expect(new Set(keys.slice(0, 1000).map(toStoreKey)).size).toBe(1000);
-    expect(isSessionKey(toStoreKey(key))).toBe(false);
+  it.each(['', 'A'.repeat(21), 'A'.repeat(23), `${'A'.repeat(21)}.`, `${ID}\n`, null, 7, {}])(
+    '%j is no session id',
+    (id) => expect(isSessionId(id)).toBe(false),
+  );
+});
+
+const secretText = () => randomBytes(32).toString('base64url');
+const [old, recent, other] = [secretText(), secretText(), secretText()] as const;
+
+describe.each([
+  ['plain', keyHasher()],
+  ['peppered', keyHasher({ secrets: recent })],
+])('S05: %s key hashes', (_name, hasher) => {
+  it('tell nothing of the key, and fit into 64 characters', () => {
+    const parts = key();
+    const hash = hasher.hash({ ...parts, userId: 'ann' });
+    expect(hash).toMatch(/^[sp]1\.[\w-]{43}$/);
+    expect(hash).not.toContain(parts.secret.slice(0, 10));
+    expect(hasher.hash({ ...parts, userId: 'ann' })).toBe(hash);
+  });
+
+  it('fit this id, this secret and this user only', () => {
+    const parts = { ...key(), userId: 'ann' };
+    const hash = hasher.hash(parts);
+    expect(hasher.match(hash, parts)).toBe('current');
+    for (const change of [
+      { id: createSessionId() },
+      { secret: createSecret() },
+      { userId: 'bob' },
+      { userId: null },
+    ]) {
+      expect(hasher.match(hash, { ...parts, ...change })).toBeNull();
+    }
+    expect(hasher.match('', parts)).toBeNull();
+  });
+
+  it('tell a user from none, whatever the id of the user is', () => {
+    const parts = key();
+    expect(hasher.match(hasher.hash({ ...parts, userId: '' }), { ...parts, userId: null })).toBeNull();
   });
 });
 
-it('session ids are no session keys', () => {
-  expect(isSessionKey(createSessionId())).toBe(false);
+describe('a pepper', () => {
+  const parts = { ...key(), userId: null };
+
+  it('accepts hashes of its former secrets, and says that they are outdated', () => {
+    const hash = keyHasher({ secrets: old }).hash(parts);
+    expect(keyHasher({ secrets: [recent, old] }).match(hash, parts)).toBe('outdated');
+    expect(keyHasher({ secrets: [recent, other] }).match(hash, parts)).toBeNull();
+  });
+
+  it('accepts plain hashes only where it is told to', () => {
+    const hash = keyHasher().hash(parts);
+    expect(keyHasher({ secrets: recent }).match(hash, parts)).toBeNull();
+    expect(keyHasher({ secrets: recent, allowUnpeppered: true }).match(hash, parts)).toBe('outdated');
+    expect(keyHasher().match(keyHasher({ secrets: recent }).hash(parts), parts)).toBeNull();
+  });
+});
+
+describe('the successor of a secret', () => {
+  it('is opened by the former secret of this session only', () => {
+    const [former, next] = [key(), createSecret()];
+    const sealed = sealSuccessor(next, former);
+    expect(openSuccessor(sealed, former)).toBe(next);
+    expect(openSuccessor(sealed, { ...former, secret: createSecret() })).toBeNull();
+    expect(openSuccessor(sealed, { ...former, id: createSessionId() })).toBeNull();
+    expect(openSuccessor('', former)).toBeNull();
+  });
 });
 
 /** How far the counts of 256 values are from equal ones. */

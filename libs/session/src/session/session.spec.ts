@@ -1,56 +1,68 @@
 import { inspect } from 'node:util';
 import { resolveOptions, type SessionOptions } from '../session.options.js';
-import { applyChanges } from '../stores/session-log.js';
+import { changedRecord } from '../stores/record-log.js';
 import { type SessionChanges, type SessionRecord, SessionStore } from '../stores/session-store.js';
-import { keyedKeeper } from './keyed-keeper.js';
+import { LiveSession } from './live-session.js';
+import { ReplacedTokens } from './replaced-tokens.js';
 import { type Session, createSession } from './session.js';
 import { type SessionEvent } from './session-events.js';
-import { toStoreKey } from './session-key.js';
-import { LiveSession } from './live-session.js';
-import { limitStore } from './store-access.js';
+import { keyHasher } from './session-key.js';
+import { StoreGuard } from './store-guard.js';
+import { StoredTokens } from './token-store.js';
 
 /** Keeps texts, as every real store does, so that nothing is shared by reference. */
 class MapStore extends SessionStore {
   readonly records = new Map<string, string>();
   readonly calls: string[] = [];
-  readonly deletedIds: (string | undefined)[] = [];
   failing = false;
 
-  load(key: string): Promise<SessionRecord | null> {
+  load(id: string): Promise<SessionRecord | null> {
     this.calls.push('load');
-    const text = this.records.get(key);
-    return Promise.resolve(text === undefined ? null : (JSON.parse(text) as SessionRecord));
+    return Promise.resolve(this.read(id));
   }
 
-  create(key: string, record: SessionRecord): Promise<boolean> {
+  create(id: string, record: SessionRecord): Promise<boolean> {
     this.calls.push('create');
-    if (this.records.has(key)) return Promise.resolve(false);
-    this.records.set(key, JSON.stringify(record));
+    if (this.failing) return Promise.reject(new Error('down'));
+    if (this.records.has(id)) return Promise.resolve(false);
+    this.records.set(id, JSON.stringify(record));
     return Promise.resolve(true);
   }
 
-  async save(key: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
+  async save(id: string, keyHash: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
     this.calls.push('save');
     if (this.failing) throw new Error('down');
-    const stored = await this.load(key);
-    this.calls.pop();
-    if (!stored) return false;
-    const data = applyChanges(stored.data, changes);
-    this.records.set(key, JSON.stringify({ ...record, data, version: stored.version + 1 }));
+    const stored = this.read(id);
+    if (stored?.keyHash !== keyHash) return false;
+    this.records.set(id, JSON.stringify(changedRecord(stored, changes, record, record.lastSeenAt)));
     return true;
   }
 
-  override touch(key: string, record: SessionRecord): Promise<boolean> {
+  override touch(id: string, record: SessionRecord): Promise<boolean> {
     this.calls.push('touch');
-    if (!this.records.has(key)) return Promise.resolve(false);
-    this.records.set(key, JSON.stringify(record));
+    const stored = this.read(id);
+    if (stored?.version !== record.version) return Promise.resolve(false);
+    const { expiresAt, lastSeenAt } = record;
+    this.records.set(id, JSON.stringify({ ...stored, expiresAt, lastSeenAt }));
     return Promise.resolve(true);
   }
 
-  delete(key: string, id?: string): Promise<boolean> {
+  override take(id: string): Promise<SessionRecord | null> {
+    this.calls.push('take');
+    if (this.failing) return Promise.reject(new Error('down'));
+    const stored = this.read(id);
+    this.records.delete(id);
+    return Promise.resolve(stored);
+  }
+
+  delete(id: string): Promise<boolean> {
     this.calls.push('delete');
-    this.deletedIds.push(id);
-    return Promise.resolve(this.records.delete(key));
+    return Promise.resolve(this.records.delete(id));
+  }
+
+  private read(id: string): SessionRecord | null {
+    const text = this.records.get(id);
+    return text === undefined ? null : (JSON.parse(text) as SessionRecord);
   }
 }
 
@@ -61,13 +73,14 @@ function world(options: SessionOptions = {}) {
   const clock = { now: Date.UTC(2026, 0, 1) };
   const environment = {
     ...resolved,
-    keeper: keyedKeeper(limitStore(store, 1000), { now: () => clock.now }),
+    tokens: new StoredTokens(new StoreGuard(store, { timeLimit: 1000 }), keyHasher(), () => clock.now),
+    replacedTokens: new ReplacedTokens(() => clock.now),
     touchesRestUntil: 0,
     now: () => clock.now,
     emit: (event: SessionEvent) => events.push(event),
   };
   const open = async (sessionKey?: string): Promise<Session> => {
-    const session = createSession(new LiveSession(environment, sessionKey));
+    const session = createSession(new LiveSession(environment, sessionKey === undefined ? [] : [sessionKey]));
     await session.load();
     return session;
   };
@@ -209,7 +222,7 @@ describe('the dictionary by property syntax', () => {
     ]) {
       const shown = inspect(session, options);
       expect(shown).not.toContain(key);
-      expect(shown).not.toContain(toStoreKey(key));
+      expect(shown).not.toContain(key.slice(23));
     }
     expect(JSON.stringify(session)).not.toContain(key);
   });
@@ -225,7 +238,7 @@ it('can be shown even when it holds what cannot be saved', async () => {
 describe('before it is loaded', () => {
   it('refuses every touch, with a sentence that helps, even without a cookie', () => {
     const { environment } = world();
-    const session = createSession(new LiveSession(environment, undefined));
+    const session = createSession(new LiveSession(environment));
     for (const touch of [
       () => session['name'],
       () => (session['name'] = 'ada'),
@@ -244,7 +257,7 @@ describe('before it is loaded', () => {
     const { store, environment, stored } = world();
     const { sessionKey } = await stored();
     store.calls.length = 0;
-    const session = createSession(new LiveSession(environment, sessionKey as string));
+    const session = createSession(new LiveSession(environment, [sessionKey as string]));
     await Promise.all([session.load(), session.load()]);
     await session.load();
     expect(store.calls).toEqual(['load']);
@@ -252,14 +265,16 @@ describe('before it is loaded', () => {
 });
 
 describe('saving', () => {
-  it('creates a record under a hash of the session key', async () => {
+  it('creates a record under the session id, and keeps only a hash of the secret', async () => {
     const { store, open } = world();
     const session = await open();
     session['name'] = 'ada';
     await session.save();
-    expect(session.sessionKey).toMatch(/^[\w-]{43}$/);
-    expect([...store.records.keys()]).toEqual([toStoreKey(session.sessionKey as string)]);
-    expect([...store.records.values()].join()).not.toContain(session.sessionKey);
+    expect(session.sessionKey).toMatch(/^[\w-]{22}\.[\w-]{43}$/);
+    const [id, secret] = session.sessionKey?.split('.') as [string, string];
+    expect([...store.records.keys()]).toEqual([id]);
+    expect(session.id).toBe(id);
+    expect([...store.records.values()].join()).not.toContain(secret);
   });
 
   it('stores nothing for a session that stayed or became empty', async () => {
@@ -376,18 +391,18 @@ describe('saving', () => {
     expect((await open(before)).userId).toBeNull();
   });
 
-  it('a logout after that still goes for the record, wherever it is now', async () => {
-    const { store, stored } = world();
+  it('a logout after that still ends the session, whose secret was replaced', async () => {
+    const { store, stored, open } = world();
     const session = await stored();
     const { id } = session;
-    const records = [...store.records];
-    store.records.clear();
+    const other = await open(session.sessionKey as string);
+    other.cycleKey();
+    await other.save();
     session['late'] = true;
-    await session.save().catch(() => {});
-    store.records.set('moved', (records[0] as [string, string])[1]);
+    await expect(session.save()).rejects.toMatchObject({ code: 'SESSION_GONE' });
     session.logout();
     await session.save();
-    expect(store.deletedIds).toEqual([id]);
+    expect(store.records.has(id)).toBe(false);
   });
 
   it('can be tried again after the store has failed', async () => {
@@ -430,15 +445,54 @@ describe('identity', () => {
     expect((await open(before.key)).isEmpty()).toBe(true);
   });
 
-  it('login binds the user under a new key and keeps anonymous data', async () => {
-    const { stored, open } = world();
+  it('login starts a new session, keeps anonymous data, and ends the session from before', async () => {
+    const { store, stored, open } = world();
     const session = await stored({ cart: [1] });
     const anonymousKey = session.sessionKey as string;
+    const anonymousId = session.id;
     session.login(7);
     await session.save();
     const again = await open(session.sessionKey as string);
     expect([again.userId, again.toJSON()]).toEqual(['7', { cart: [1] }]);
     expect((await open(anonymousKey)).userId).toBeNull();
+    expect(session.id).not.toBe(anonymousId);
+    expect([...store.records.keys()]).toEqual([session.id]);
+  });
+
+  it('login carries over what others have written to the session from before', async () => {
+    const { stored, open } = world();
+    const session = await stored({ cart: [1], n: 1 });
+    const other = await open(session.sessionKey as string);
+    session.login(7, { keep: ['cart', 'n'] });
+    session.increment('n', 10);
+    other.push('cart', 2);
+    other.increment('n');
+    other['dropped'] = true;
+    await other.save();
+    await session.save();
+    expect((await open(session.sessionKey as string)).toJSON()).toEqual({ cart: [1, 2], n: 12 });
+  });
+
+  it('a login stands when the session from before has ended, without what it held', async () => {
+    const { store, stored, open } = world();
+    const session = await stored({ cart: [1] });
+    session.login(7);
+    session['own'] = true;
+    store.records.clear();
+    await session.save();
+    const again = await open(session.sessionKey as string);
+    expect([again.userId, again.toJSON()]).toEqual(['7', { own: true }]);
+  });
+
+  it('a login that fails half way leaves the session from before, and nothing of itself', async () => {
+    const { store, stored, open } = world();
+    const session = await stored({ cart: [1] });
+    const before = session.sessionKey as string;
+    store.take = () => Promise.reject(new Error('down'));
+    session.login(7);
+    await expect(session.save()).rejects.toThrow('down');
+    expect([...store.records.keys()]).toEqual([before.slice(0, 22)]);
+    expect((await open(before)).toJSON()).toEqual({ cart: [1] });
   });
 
   it('login as another user keeps nothing of the first', async () => {

@@ -3,7 +3,7 @@ import { type SessionRecord } from '../stores/session-store.js';
 import { newRecord } from '../testing/store-bench.js';
 import { type SessionEnvironment } from './session-environment.js';
 import { type SessionEvent } from './session-events.js';
-import { limitSessions, type SessionLimit } from './session-limit.js';
+import { limitSessions, type SessionLimit } from './user-sessions.js';
 
 const NOW = Date.now();
 const policy = {
@@ -33,13 +33,19 @@ function session(id: string, login: number, use = login): SessionRecord {
 }
 
 /** What the login of `newcomer` does when these sessions are there, and no deletion of another login. */
-async function enforce(limit: SessionLimit, live: SessionRecord[], newcomer: string, already: string[] = []) {
+async function enforce(
+  limit: SessionLimit,
+  live: SessionRecord[],
+  newcomer: string,
+  already: string[] = [],
+  replacedId?: string,
+) {
   const events: SessionEvent[] = [];
   const asked: string[] = [];
-  const access = {
+  const store = {
     listByUser: async () => live,
-    deleteById: async (id: string, userId?: string) => {
-      asked.push(`${id} of ${userId}`);
+    delete: async (id: string) => {
+      asked.push(id);
       return !already.includes(id);
     },
   };
@@ -50,10 +56,10 @@ async function enforce(limit: SessionLimit, live: SessionRecord[], newcomer: str
     emit: (event: SessionEvent) => events.push(event),
   } as unknown as SessionEnvironment;
   const outcome = await limitSessions(
-    access,
+    store,
     environment,
     limit,
-  )(session(newcomer, 0)).then(
+  )(session(newcomer, 0), replacedId).then(
     () => 'let in',
     (error: unknown) => error,
   );
@@ -72,7 +78,7 @@ describe.each(['evict-oldest', 'evict-idle', 'reject'] as const)('%s', (name) =>
   });
 
   it('lets everybody in who has no user to count for', async () => {
-    const login = limitSessions({ listByUser: refuse, deleteById: refuse }, {} as SessionEnvironment, {
+    const login = limitSessions({ listByUser: refuse, delete: refuse }, {} as SessionEnvironment, {
       max: 1,
       policy: name,
     });
@@ -83,7 +89,7 @@ describe.each(['evict-oldest', 'evict-idle', 'reject'] as const)('%s', (name) =>
 it('ends those of the oldest logins, whichever login looks', async () => {
   for (const newcomer of ['a', 'd']) {
     const { outcome, asked } = await enforce({ max: 2, policy: 'evict-oldest' }, four, newcomer);
-    expect([outcome, asked]).toEqual(['let in', ['b of ann', 'a of ann']]);
+    expect([outcome, asked]).toEqual(['let in', ['b', 'a']]);
   }
 });
 
@@ -95,18 +101,14 @@ it('orders logins of the same moment in one way', async () => {
 
 it('ends those of the oldest use, but not the latest login', async () => {
   const { asked } = await enforce({ max: 3, policy: 'evict-idle' }, four, 'd');
-  expect(asked).toEqual(['b of ann']);
-  expect((await enforce({ max: 1, policy: 'evict-idle' }, four, 'd')).asked).toEqual([
-    'c of ann',
-    'a of ann',
-    'b of ann',
-  ]);
+  expect(asked).toEqual(['b']);
+  expect((await enforce({ max: 1, policy: 'evict-idle' }, four, 'd')).asked).toEqual(['c', 'a', 'b']);
 });
 
 it('refuses a login, and ends nothing that was there before it', async () => {
   const { outcome, asked, events } = await enforce({ max: 2, policy: 'reject' }, four, 'd');
   expect(outcome).toEqual(new SessionsPerUserError(2));
-  expect(asked).toEqual(['d of ann']);
+  expect(asked).toEqual(['d']);
   expect(events).toEqual([
     { type: 'limit', userId: 'ann' },
     { type: 'ended', reason: 'limit', sessionId: 'd', userId: 'ann' },
@@ -115,7 +117,7 @@ it('refuses a login, and ends nothing that was there before it', async () => {
 
 it('S89: refuses later logins that were let in before this one could be counted', async () => {
   const { outcome, asked } = await enforce({ max: 2, policy: 'reject' }, four, 'b');
-  expect([outcome, asked]).toEqual(['let in', ['c of ann', 'd of ann']]);
+  expect([outcome, asked]).toEqual(['let in', ['c', 'd']]);
 });
 
 it('S89: refuses a login that another one has ended while it waited to be counted', async () => {
@@ -128,4 +130,15 @@ it('S89: refuses a login that another one has ended while it waited to be counte
 it('tells once of a session that several logins end', async () => {
   const { events } = await enforce({ max: 3, policy: 'evict-oldest' }, four, 'd', ['a']);
   expect(events).toEqual([{ type: 'limit', userId: 'ann' }]);
+});
+
+it('does not count the session that this login takes the place of', async () => {
+  const { outcome, asked } = await enforce(
+    { max: 1, policy: 'reject' },
+    [session('a', 40), session('b', 0)],
+    'b',
+    [],
+    'a',
+  );
+  expect([outcome, asked]).toEqual(['let in', []]);
 });

@@ -6,9 +6,9 @@ import {
   SessionUnsupportedError,
   SessionValueError,
 } from '../../session.errors.js';
-import { type SealedRecord } from '../sealing-store.js';
+import { type SessionRecord } from '../session-store.js';
 import { type JsonObject } from '../session-store.js';
-import { CookieStore, type CookieStoreOptions } from './cookie-store.js';
+import { CookieSealer, type CookieSealerOptions } from './cookie-sealer.js';
 import { KeyRing } from '../key-ring.js';
 import { MemoryRevocationStore } from './revocation-store.js';
 import { seals } from '../seal.js';
@@ -20,10 +20,10 @@ const NAME = 'sessionid';
 const NOW = Date.UTC(2026, 0, 1);
 const DAY = 86_400_000;
 
-const record = (data: JsonObject = { name: 'Ada' }, more: Partial<SealedRecord> = {}): SealedRecord => ({
+const record = (data: JsonObject = { name: 'Ada' }, more: Partial<SessionRecord> = {}): SessionRecord => ({
   id: 'gB0s8xkq3xVQ2xkq3xVQ2w',
   userId: 'ada',
-  userSince: NOW - 1000,
+  keyHash: '',
   data,
   expiry: null,
   createdAt: NOW - 5000,
@@ -35,10 +35,10 @@ const record = (data: JsonObject = { name: 'Ada' }, more: Partial<SealedRecord> 
 });
 
 /** Deriving keys takes its time, on purpose: one store per set of options. */
-const made = new Map<string, CookieStore>();
-const storeWith = (options: Partial<CookieStoreOptions> = {}): CookieStore => {
+const made = new Map<string, CookieSealer>();
+const storeWith = (options: Partial<CookieSealerOptions> = {}): CookieSealer => {
   const name = JSON.stringify(options);
-  const store = made.get(name) ?? new CookieStore({ secrets: SECRET, ...options });
+  const store = made.get(name) ?? new CookieSealer({ secrets: SECRET, ...options });
   made.set(name, store);
   return store;
 };
@@ -200,10 +200,10 @@ describe('what a client can read', () => {
 
 describe('the key ring', () => {
   const [older, newer, newest] = [secret(), secret(), secret()];
-  const before = new CookieStore({ secrets: [older] });
-  const during = new CookieStore({ secrets: [newer, older] });
-  const after = new CookieStore({ secrets: newer });
-  const later = new CookieStore({ secrets: [newest, newer] });
+  const before = new CookieSealer({ secrets: [older] });
+  const during = new CookieSealer({ secrets: [newer, older] });
+  const after = new CookieSealer({ secrets: newer });
+  const later = new CookieSealer({ secrets: [newest, newer] });
 
   it('S76: seals with the newest secret and opens with all', () => {
     const old = before.seal(record(), NAME);
@@ -231,7 +231,7 @@ describe('the key ring', () => {
   });
 
   it('S79: is the same in every process that has the secrets', () => {
-    expect(new CookieStore({ secrets: newer }).open(after.seal(record(), NAME), NAME)).not.toBeNull();
+    expect(new CookieSealer({ secrets: newer }).open(after.seal(record(), NAME), NAME)).not.toBeNull();
   });
 });
 
@@ -307,7 +307,7 @@ it('S72: does not take a signature of the same key for another purpose', () => {
 
 it('seals for as long as a browser keeps a cookie, at the most, where notes of ended sessions are kept for that long', () => {
   const far = record({}, { expiresAt: NOW + 9999 * DAY });
-  const revoking = new CookieStore({ secrets: SECRET, revocations: new MemoryRevocationStore() });
+  const revoking = new CookieSealer({ secrets: SECRET, revocations: new MemoryRevocationStore() });
   expect(revoking.open(revoking.seal(far, NAME), NAME)?.expiresAt).toBe(NOW + 400 * DAY);
   expect(storeWith().open(storeWith().seal(far, NAME), NAME)?.expiresAt).toBe(NOW + 9999 * DAY);
 });
@@ -336,7 +336,7 @@ describe('what a store without records cannot do', () => {
 
 describe('revocations', () => {
   it('end the sessions of a user that are older than the moment, and no others', async () => {
-    const store = new CookieStore({ secrets: SECRET, revocations: new MemoryRevocationStore() });
+    const store = new CookieSealer({ secrets: SECRET, revocations: new MemoryRevocationStore() });
     const isRevoked = (userId: string | null, userSince: number | null) =>
       store.isRevoked(record({}, { id: String(userSince), userId, userSince }));
     await store.revokeBefore('ada', new Date(NOW));
@@ -348,20 +348,20 @@ describe('revocations', () => {
   });
 
   it('end one session, whenever it was sealed', async () => {
-    const store = new CookieStore({ secrets: SECRET, revocations: new MemoryRevocationStore() });
+    const store = new CookieSealer({ secrets: SECRET, revocations: new MemoryRevocationStore() });
     await store.revoke(record());
     await expect(store.isRevoked(record({}, { userSince: NOW + DAY }))).resolves.toBe(true);
     await expect(store.isRevoked(record({}, { id: 'another' }))).resolves.toBe(false);
   });
 
   it('keep the sessions of a user apart from a session of that id', async () => {
-    const store = new CookieStore({ secrets: SECRET, revocations: new MemoryRevocationStore() });
+    const store = new CookieSealer({ secrets: SECRET, revocations: new MemoryRevocationStore() });
     await store.revoke(record({}, { id: 'ada' }));
     await expect(store.isRevoked(record({}, { id: 'x', userId: 'ada', userSince: 0 }))).resolves.toBe(false);
   });
 
   it('refuse a moment that is none', async () => {
-    const store = new CookieStore({ secrets: SECRET, revocations: new MemoryRevocationStore() });
+    const store = new CookieSealer({ secrets: SECRET, revocations: new MemoryRevocationStore() });
     await expect(store.revokeBefore('ada', new Date('?'))).rejects.toBeInstanceOf(SessionValueError);
   });
 });
