@@ -2,84 +2,135 @@ import {
   type SessionChanges,
   type SessionRecord,
   SessionRecordCorruptError,
-  type SessionStore,
+  SessionStore,
   SessionStoreUnavailableError,
 } from 'nest-sessions';
-import { MemoryStore } from 'nest-sessions/memory';
+import { changedRecord, checkRecordSize, decodeData } from '../../libs/session/src/stores/record-log.js';
 
-/** A store that is in order, for defects to be put into. Its records can be spoilt, and it can be cut off. */
-export class SoundStore extends MemoryStore {
-  /** Session ids. */
-  readonly corrupt = new Set<string>();
-  down = false;
+/** Four methods, in memory. It writes records whole. */
+export class SmallestStore extends SessionStore {
+  protected readonly records = new Map<string, string>();
 
-  async spoil(key: string): Promise<void> {
-    this.corrupt.add((await super.load(key))?.id ?? '');
+  constructor(private readonly clock: () => number = Date.now) {
+    super();
   }
 
-  override async load(key: string): Promise<SessionRecord | null> {
+  override now(): number {
+    return this.clock();
+  }
+
+  async load(id: string): Promise<SessionRecord | null> {
+    return this.read(id);
+  }
+
+  async create(id: string, record: SessionRecord): Promise<boolean> {
+    if (this.read(id)) return false;
+    this.records.set(id, JSON.stringify(record));
+    return true;
+  }
+
+  async save(id: string, keyHash: string, _changes: SessionChanges, record: SessionRecord): Promise<boolean> {
+    if (this.read(id)?.keyHash !== keyHash) return false;
+    this.write(record);
+    return true;
+  }
+
+  async delete(id: string): Promise<boolean> {
+    return this.records.delete(id);
+  }
+
+  /** The live record, for those who do not treat it right. */
+  protected read(id: string): SessionRecord | null {
+    const record = JSON.parse(this.records.get(id) ?? 'null') as SessionRecord | null;
+    if (!record || record.expiresAt <= this.now()) return null;
+    return { ...record, data: decodeData(JSON.stringify(record.data), '') };
+  }
+
+  protected write(record: SessionRecord): void {
+    this.records.set(record.id, JSON.stringify({ ...record, version: record.version + 1 }));
+  }
+}
+
+/** A store that is in order, for defects to be put into. Its records can be spoilt, and it can be cut off. */
+export class SoundStore extends SmallestStore {
+  /** Session ids. */
+  private readonly corrupt = new Set<string>();
+  down = false;
+
+  async spoil(id: string): Promise<void> {
+    this.corrupt.add(id);
+  }
+
+  override async load(id: string): Promise<SessionRecord | null> {
     this.reach('load');
-    const record = await super.load(key);
-    if (record && this.corrupt.has(record.id)) throw new SessionRecordCorruptError('It is corrupt.');
+    const record = this.read(id);
+    if (record && this.corrupt.has(id)) throw new SessionRecordCorruptError('It is corrupt.');
     return record;
   }
 
-  override async create(key: string, record: SessionRecord): Promise<boolean> {
+  override async create(id: string, record: SessionRecord): Promise<boolean> {
     this.reach('create');
-    return super.create(key, record);
+    return super.create(id, record);
   }
 
-  override async save(key: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
+  override async save(
+    id: string,
+    keyHash: string,
+    changes: SessionChanges,
+    record: SessionRecord,
+  ): Promise<boolean> {
     this.reach('save');
-    return super.save(key, changes, record);
+    const current = this.read(id);
+    if (current?.keyHash !== keyHash) return false;
+    const next = changedRecord(current, changes, record, this.now());
+    checkRecordSize(next.data, this.limits);
+    this.write({ ...next, version: current.version });
+    return true;
   }
 
-  override async delete(key: string, id?: string): Promise<boolean> {
+  override async delete(id: string): Promise<boolean> {
     this.reach('delete');
-    return super.delete(key, id);
+    this.corrupt.delete(id);
+    return super.delete(id);
   }
 
-  override async touch(key: string, record: SessionRecord): Promise<boolean> {
+  override async take(id: string): Promise<SessionRecord | null> {
+    this.reach('take');
+    const record = this.read(id);
+    this.records.delete(id);
+    return record;
+  }
+
+  override async touch(id: string, { version, expiresAt, lastSeenAt }: SessionRecord): Promise<boolean> {
     this.reach('touch');
-    return super.touch(key, record);
-  }
-
-  override async rename(...given: Parameters<SessionStore['rename']>): Promise<boolean> {
-    this.reach('rename');
-    return super.rename(...given);
-  }
-
-  override async clearExpired(batchSize: number): Promise<number> {
-    this.reach('clearExpired');
-    return super.clearExpired(batchSize);
+    const current = this.read(id);
+    if (current?.version !== version || current.expiresAt >= expiresAt) return false;
+    this.write({ ...current, expiresAt, lastSeenAt });
+    return true;
   }
 
   override async listByUser(userId: string): Promise<SessionRecord[]> {
     this.reach('listByUser');
-    return (await super.listByUser(userId)).filter(({ id }) => !this.corrupt.has(id));
+    return this.ofUser(userId).filter(({ id }) => !this.corrupt.has(id));
   }
 
-  override async deleteByUser(userId: string, exceptIds?: readonly string[]): Promise<number> {
+  override async deleteByUser(userId: string, exceptIds: readonly string[] = []): Promise<number> {
     this.reach('deleteByUser');
-    return super.deleteByUser(userId, exceptIds);
+    const ending = this.ofUser(userId).filter(({ id }) => !exceptIds.includes(id));
+    return ending.filter(({ id }) => this.records.delete(id)).length;
   }
 
-  override async deleteById(id: string, userId?: string): Promise<boolean> {
-    this.reach('deleteById');
-    return super.deleteById(id, userId);
+  override async clearExpired(batchSize: number): Promise<number> {
+    this.reach('clearExpired');
+    const expired = [...this.records.keys()].filter((id) => !this.read(id)).slice(0, batchSize);
+    return expired.filter((id) => this.records.delete(id)).length;
   }
 
-  /** As the record lies there, for those who do not treat it right. */
-  protected peek(key: string): Promise<SessionRecord | null> {
-    return super.load(key);
-  }
-
-  protected async replace(key: string, record: SessionRecord): Promise<void> {
-    await super.delete(key);
-    await super.create(key, { ...record, version: record.version + 1 });
-  }
-
-  private reach(operation: string): void {
+  protected reach(operation: string): void {
     if (this.down) throw new SessionStoreUnavailableError(operation, 'it is down. Mend it.');
+  }
+
+  private ofUser(userId: string): SessionRecord[] {
+    return [...this.records.keys()].flatMap((id) => this.read(id) ?? []).filter((r) => r.userId === userId);
   }
 }

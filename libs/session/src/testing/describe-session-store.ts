@@ -1,18 +1,11 @@
-import { byIdCases } from './cases/by-id.cases.js';
-import { clearingCases } from './cases/clearing.cases.js';
-import { clockCases } from './cases/clock.cases.js';
-import { concurrencyCases } from './cases/concurrency.cases.js';
-import { createAndLoadCases } from './cases/create-and-load.cases.js';
-import { endCases } from './cases/end.cases.js';
-import { expiryCases } from './cases/expiry.cases.js';
+import { concurrencyCases, limitCases } from './cases/concurrency.cases.js';
+import { endingCases } from './cases/ending.cases.js';
 import { faultCases } from './cases/fault.cases.js';
-import { findCases } from './cases/find.cases.js';
-import { metaCases } from './cases/meta.cases.js';
-import { renameCases } from './cases/rename.cases.js';
-import { saveCases } from './cases/save.cases.js';
-import { touchCases } from './cases/touch.cases.js';
+import { recordCases } from './cases/record.cases.js';
+import { rotationCases } from './cases/rotation.cases.js';
+import { saveCases, touchCases } from './cases/save.cases.js';
+import { clearingCases, clockCases, expiryCases } from './cases/time.cases.js';
 import { userCases } from './cases/user.cases.js';
-import { valueCases } from './cases/value.cases.js';
 import { type Cases, type DefineTest, StoreBench } from './store-bench.js';
 import { everyCapability, type StoreCapabilities, type StoreUnderTest } from './store-under-test.js';
 
@@ -25,25 +18,22 @@ export interface TestFramework {
 }
 
 export interface DescribeSessionStoreOptions extends Partial<TestFramework> {
-  /** Declare false what the store lacks; everything else is demanded. */
+  /** What the store lacks is declared false; everything else is demanded. */
   capabilities?: Partial<StoreCapabilities>;
 }
 
 const subjects: Readonly<Record<string, Cases>> = {
-  'create and load': createAndLoadCases,
-  values: valueCases,
+  records: recordCases,
   save: saveCases,
+  rotation: rotationCases,
   touch: touchCases,
-  rename: renameCases,
-  find: findCases,
-  meta: metaCases,
-  'ended stays ended': endCases,
+  'ended stays ended': endingCases,
   concurrency: concurrencyCases,
+  limits: limitCases,
   expiry: expiryCases,
   clocks: clockCases,
   clearExpired: clearingCases,
   users: userCases,
-  deleteById: byIdCases,
   faults: faultCases,
 };
 
@@ -78,7 +68,7 @@ export function describeSessionStore(
     for (const [subject, cases] of Object.entries(subjects)) {
       const tests: Parameters<DefineTest>[] = [];
       cases((...test) => tests.push(test), bench);
-      // Some frameworks take a suite without tests for a mistake.
+      // Some frameworks report a suite without tests as a mistake.
       if (tests.length > 0) describe(subject, () => tests.forEach(([title, test]) => it(title, test)));
     }
   });

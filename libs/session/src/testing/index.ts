@@ -5,5 +5,4 @@ export {
 } from './describe-session-store.js';
 export { loggedInCookie } from './logged-in-cookie.js';
 export { type StoreCapabilities, type StoreUnderTest } from './store-under-test.js';
-export { TestClock } from './test-clock.js';
-export { testingEngine, type TestingEngine } from './testing-engine.js';
+export { TestClock, testingEngine, type TestingEngine } from './testing-engine.js';

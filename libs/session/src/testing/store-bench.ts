@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
 import { inspect } from 'node:util';
-import { applyChanges } from '../stores/session-log.js';
+import { applyChanges, decodeData, encodeSnapshot } from '../stores/record-log.js';
 import {
   type JsonObject,
+  type RecordLimits,
   type SessionChanges,
   type SessionMeta,
   type SessionRecord,
@@ -18,21 +19,28 @@ export const HOUR = 60 * MINUTE;
 
 /** Stores may keep whole seconds, and on a busy machine a test may stand still for some. */
 const TOLERANCE = 10 * SECOND;
-/** How often a race is run that nothing holds back. */
+/** How often a race is run when the store cannot be held back. */
 export const ROUNDS = 15;
 
 /** The cases of one subject. */
 export type Cases = (it: DefineTest, bench: StoreBench) => void;
 export type DefineTest = (name: string, test: () => Promise<void>) => unknown;
 
-export function newKey(): string {
-  return `v1-${randomBytes(32).toString('hex')}`;
+export function newId(): string {
+  return randomBytes(16).toString('base64url');
 }
 
+/** As long as a key hash may be, and with every kind of character: 64 of `A-Za-z0-9_-.`. */
+export function newKeyHash(): string {
+  return `kit-_.${randomBytes(29).toString('hex')}`;
+}
+
+/** A record to be created under its `id`. */
 export function newRecord(data: JsonObject = {}, overrides: Partial<SessionRecord> = {}): SessionRecord {
   const now = Date.now();
   return {
-    id: randomBytes(16).toString('base64url'),
+    id: newId(),
+    keyHash: newKeyHash(),
     userId: null,
     data,
     expiry: null,
@@ -45,14 +53,26 @@ export function newRecord(data: JsonObject = {}, overrides: Partial<SessionRecor
   };
 }
 
-/** The record as a request sees it that has made these changes. */
+/** The record as the request sees it that loaded this one and made these changes. */
 export function changed(
   record: SessionRecord,
   changes: SessionChanges,
   overrides: Partial<SessionRecord> = {},
 ): SessionRecord {
-  const { userId, expiry, meta } = { ...record, ...changes };
-  return { ...record, userId, expiry, meta, data: applyChanges(record.data, changes), ...overrides };
+  const { expiry, meta, keyHash } = { ...record, ...changes };
+  const data = decodeData(encodeSnapshot(record.data), '');
+  applyChanges(data, changes);
+  return { ...record, keyHash, expiry, meta, data, ...overrides };
+}
+
+/** Saves as the request does that loaded this record and made these changes. */
+export function save(
+  store: SessionStore,
+  loaded: SessionRecord,
+  changes: SessionChanges,
+  overrides: Partial<SessionRecord> = {},
+): Promise<boolean> {
+  return store.save(loaded.id, loaded.keyHash, changes, changed(loaded, changes, overrides));
 }
 
 /** Equal as JSON, whatever the prototypes and the order of the keys. */
@@ -69,20 +89,19 @@ export function assertNear(actual: number, expected: number, what: string): void
   assert.ok(off < TOLERANCE, `${what} is off by ${off} ms`);
 }
 
-/** It fails with this code, and what it throws tells no store key. */
+/** It fails with this code, and its error tells no key hash. */
 export async function assertFails(work: Promise<unknown>, code: string): Promise<void> {
   const outcome = await settled(work);
   assert.ok(
     'error' in outcome,
     `It resolved with ${inspect(outcome)} where it should have failed with ${code}.`,
   );
-  assertTellsNoKey(outcome.error);
+  assert.doesNotMatch(
+    inspect(outcome.error, { showHidden: true, depth: 9 }),
+    /kit-_\.[0-9a-f]{58}|Top secret/,
+  );
   const { error } = outcome as { error: { code?: unknown } };
   assert.equal(error.code, code, inspect(error));
-}
-
-export function assertTellsNoKey(error: unknown): void {
-  assert.doesNotMatch(inspect(error, { showHidden: true, depth: 9 }), /v1-[0-9a-f]{64}/);
 }
 
 export function settled(work: Promise<unknown>): Promise<{ value: unknown } | { error: unknown }> {
@@ -92,7 +111,7 @@ export function settled(work: Promise<unknown>): Promise<{ value: unknown } | { 
   );
 }
 
-/** Runs `work` as a process does whose clock is so many milliseconds ahead. */
+/** Runs `work` as a process whose clock is so many milliseconds ahead. */
 export async function withClockAhead(ms: number, work: () => Promise<void>): Promise<void> {
   const real = Date.now;
   Date.now = () => real() + ms;
@@ -125,7 +144,7 @@ export class StoreBench {
     return (await this.underTest).store;
   }
 
-  /** The store as another process has it; of a store for one process, the store itself. */
+  /** The store as another process has it; the store itself if it is for one process only. */
   async sibling(): Promise<SessionStore> {
     if (!this.capabilities.severalProcesses) return this.store();
     return (this.#sibling ??= this.#makeSibling());
@@ -135,6 +154,10 @@ export class StoreBench {
     const underTest = await this.underTest;
     if (!underTest.sibling) throw missing('sibling', 'severalProcesses');
     return underTest.sibling();
+  }
+
+  async both(): Promise<[store: SessionStore, sibling: SessionStore]> {
+    return [await this.store(), await this.sibling()];
   }
 
   /** What a test has to do to the store from outside. */
@@ -153,68 +176,79 @@ export class StoreBench {
     await (underTest.elapse ? underTest.elapse(ms) : setTimeout(ms));
   }
 
-  async create(data: JsonObject = {}, overrides: Partial<SessionRecord> = {}): Promise<string> {
-    const key = newKey();
-    assert.equal(await (await this.store()).create(key, newRecord(data, overrides)), true, 'create');
-    return key;
+  /** Resolves with the record as it was created. */
+  async create(data: JsonObject = {}, overrides: Partial<SessionRecord> = {}): Promise<SessionRecord> {
+    const record = newRecord(data, overrides);
+    assert.equal(await (await this.store()).create(record.id, record), true, 'create');
+    return record;
   }
 
-  async load(key: string): Promise<SessionRecord> {
-    const record = await (await this.store()).load(key);
+  /** Resolves with the record as it was loaded. */
+  async created(data: JsonObject = {}, overrides: Partial<SessionRecord> = {}): Promise<SessionRecord> {
+    return this.load((await this.create(data, overrides)).id);
+  }
+
+  async load(id: string): Promise<SessionRecord> {
+    const record = await (await this.store()).load(id);
     assert.ok(record !== null, 'The record is gone.');
     return record;
   }
 
-  /** As a request does that loaded this record and made these changes. */
   async save(
-    key: string,
     loaded: SessionRecord,
     changes: SessionChanges,
     overrides: Partial<SessionRecord> = {},
   ): Promise<boolean> {
-    return (await this.store()).save(key, changes, changed(loaded, changes, overrides));
+    return save(await this.store(), loaded, changes, overrides);
   }
 
-  /** Nothing lives under any of these keys, in the eyes of any process. */
-  async assertDead(...keys: string[]): Promise<void> {
-    for (const store of [await this.store(), await this.sibling()]) {
-      for (const key of keys) {
-        assert.equal(await store.load(key), null, 'a dead record was loaded');
-        assert.equal(await store.exists(key), false, 'a dead record exists');
-        const found = await store.find(key);
-        assert.ok(found === null || 'movedTo' in found, 'a dead record was found');
-      }
+  /** There is no live record under any of these ids, for any process. */
+  async assertGone(...ids: string[]): Promise<void> {
+    for (const store of await this.both()) {
+      for (const id of ids)
+        assert.equal(await store.load(id), null, 'a record was loaded that should be gone');
     }
   }
 
-  /** Records that have expired a moment ago by the store's clock. */
+  /** Ids of records that expired a moment ago by the store's clock. */
   async expired(count: number, overrides: Partial<SessionRecord> = {}): Promise<string[]> {
-    const keys = await Promise.all(
-      Array.from({ length: count }, () =>
-        this.create({ old: 1 }, { ...overrides, expiresAt: Date.now() + SECOND }),
-      ),
+    const expiresAt = Date.now() + SECOND;
+    const records = await Promise.all(
+      Array.from({ length: count }, () => this.create({ old: 1 }, { ...overrides, expiresAt })),
     );
     await this.elapse(2 * SECOND + 100);
-    return keys;
+    return records.map(({ id }) => id);
+  }
+
+  /** As the module does it that sets the limits of a store. */
+  async withLimits(limits: Partial<RecordLimits>, work: () => Promise<void>): Promise<void> {
+    const stores = await this.both();
+    const before = stores.map((store) => store.limits);
+    for (const store of stores) store.limits = { size: Infinity, keys: Infinity, ...limits };
+    try {
+      await work();
+    } finally {
+      for (const [n, store] of stores.entries()) store.limits = before[n] ?? store.limits;
+    }
   }
 
   /**
-   * Lets operations race for one record, in every rotation of their order, and hands the outcomes (in the order of the
-   * operations as they were given) to `judge`.
+   * Lets operations race for one record, in every rotation of their order, and hands the outcomes (in the order in which
+   * the operations were given) to `judge`.
    */
   async race(
-    prepare: () => Promise<{ key: string; operations: (() => Promise<unknown>)[] }>,
+    prepare: () => Promise<{ id: string; operations: (() => Promise<unknown>)[] }>,
     judge: (outcomes: unknown[]) => Promise<void> | void,
   ): Promise<void> {
     const underTest = await this.underTest;
     const rounds = underTest.race ? 1 : ROUNDS;
     for (let round = 0, rotations = 1; round < rounds * rotations; round++) {
-      const { key, operations } = await prepare();
+      const { id, operations } = await prepare();
       rotations = operations.length;
       const shift = round % rotations;
       const rotated = [...operations.slice(shift), ...operations.slice(0, shift)];
       const outcomes = underTest.race
-        ? await underTest.race(key, rotated)
+        ? await underTest.race(id, rotated)
         : await Promise.all(rotated.map((operation) => operation()));
       await judge([...outcomes.slice(rotations - shift), ...outcomes.slice(0, rotations - shift)]);
     }

@@ -14,39 +14,41 @@ export interface StoreUnderTest {
   elapse?(ms: number): Promise<void>;
 
   /**
-   * Starts the operations one by one, so that each is inside the store before the next one starts, and lets them go
-   * together. For stores that can be held back from outside, such as by a lock on a row.
+   * Starts the operations one by one, so that each is inside the store before the next one starts, and then lets all of
+   * them go. For stores that can be held back from outside, for instance by a lock on the row. Resolves with the results
+   * in the same order.
    * @default starts all of them in the same turn of the event loop, in many rounds
    */
-  race?(key: string, operations: readonly (() => Promise<unknown>)[]): Promise<unknown[]>;
+  race?(id: string, operations: readonly (() => Promise<unknown>)[]): Promise<unknown[]>;
 
-  /** Spoils what is stored under this key. Needed unless `corruptRecords` is declared false. */
-  corrupt?(key: string): Promise<void>;
+  /** Spoils what is stored for this session id. Needed unless `corruptRecords` is declared false. */
+  corrupt?(id: string): Promise<void>;
 
-  /** Puts the store out of reach of `store`. Needed, like `mend`, unless `outages` is declared false. */
+  /** Puts the data out of reach of `store`. Needed, like `mend`, unless `outages` is declared false. */
   cut?(): Promise<void>;
 
-  /** What was cut off can be reached again, with the data that it had. */
+  /** Brings the data back into reach, as they were. */
   mend?(): Promise<void>;
 
   /** Closes and removes everything. Called once, at the end. */
   dispose(): Promise<void>;
 }
 
-/** What stores may lack. Whatever is not declared false is demanded. */
+/** What stores may lack. Everything that is not declared false is demanded. */
 export interface StoreCapabilities {
   /**
-   * `save` and `rename` apply `changes` to the record as it is in the store, in one step: parallel requests keep the
-   * writes of all, `increment` and `push` are exact. A store without writes `record` whole; the last one wins.
+   * `save` applies `changes` to the record as it is in the store, in one step: parallel requests keep everybody's writes,
+   * `increment` and `push` are exact, and `take` misses no write. A store without it writes `record` whole: the last
+   * save wins.
    */
   atomicChanges: boolean;
-  /** Everything that holds between two requests holds between two processes, too. */
+  /** `save` refuses to let a record grow past `store.limits`. A store that writes `record` whole need not. */
+  limits: boolean;
+  /** What holds between two requests holds between two processes, too. */
   severalProcesses: boolean;
-  /** `delete` finds a record by its session id when a rename has moved it to another key. */
-  findsRenamed: boolean;
-  /** `listByUser`, `deleteByUser` and `deleteById`. A store without throws SessionUnsupportedError. */
+  /** `listByUser` and `deleteByUser`. A store without them throws SessionUnsupportedError. */
   byUser: boolean;
-  /** `clearExpired` deletes and counts. A store without forgets expired records by itself and always answers 0. */
+  /** `clearExpired` deletes and counts. A store without it forgets expired records by itself and always answers 0. */
   clearsExpired: boolean;
   /** Deadlines are judged by the store's clock, so that processes whose clocks disagree end no session early or late. */
   ownClock: boolean;
@@ -58,8 +60,8 @@ export interface StoreCapabilities {
 
 export const everyCapability: StoreCapabilities = {
   atomicChanges: true,
+  limits: true,
   severalProcesses: true,
-  findsRenamed: true,
   byUser: true,
   clearsExpired: true,
   ownClock: true,

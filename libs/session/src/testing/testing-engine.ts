@@ -1,6 +1,32 @@
+import { type Duration } from '../session.options.js';
+import { parseDuration } from '../session/expiry.js';
 import { MemoryStore } from '../stores/memory/memory-store.js';
 import { type SessionEngine } from '../stores/session-engine.js';
-import { TestClock } from './test-clock.js';
+
+/** A clock for tests: it runs like the process's own, and it can be moved. */
+export class TestClock {
+  #ahead = 0;
+
+  /** Epoch milliseconds. */
+  now(): number {
+    return Date.now() + this.#ahead;
+  }
+
+  /**
+   * Lets time pass at once.
+   * @param duration seconds, or a duration such as `'30m'`
+   * @throws TypeError when it is none
+   */
+  advance(duration: Duration): void {
+    const milliseconds = parseDuration(duration);
+    if (milliseconds === undefined) {
+      throw new TypeError(
+        `${JSON.stringify(duration)} is no duration. Use a number of seconds, or a string with a unit such as "30m".`,
+      );
+    }
+    this.#ahead += milliseconds;
+  }
+}
 
 export interface TestingEngine extends SessionEngine {
   /** What sessions live by: store, timeouts and cookies. */

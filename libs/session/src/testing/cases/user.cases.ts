@@ -5,15 +5,16 @@ import {
   assertFails,
   assertMeta,
   type Cases,
-  changed,
   HOUR,
-  newKey,
+  newId,
+  newKeyHash,
   newRecord,
+  save,
   SECOND,
 } from '../store-bench.js';
 
-/** Of this run alone, for a store may outlive the test. */
-const newUser = (name = 'Ann'): string => `${name}-${newKey().slice(3, 19)}`;
+/** Of this run alone, because a store may outlive the test. */
+const newUser = (name = 'Ann'): string => `${name}-${newId()}`;
 
 export const userCases: Cases = (it, bench) => {
   if (!bench.capabilities.byUser) {
@@ -21,20 +22,19 @@ export const userCases: Cases = (it, bench) => {
       const store = await bench.store();
       await assertFails(store.listByUser('Ann'), 'SESSION_UNSUPPORTED');
       await assertFails(store.deleteByUser('Ann'), 'SESSION_UNSUPPORTED');
-      await assertFails(store.deleteByUser('Ann', ['id']), 'SESSION_UNSUPPORTED');
+      await assertFails(store.deleteByUser('Ann', [newId()]), 'SESSION_UNSUPPORTED');
     });
     return;
   }
 
   it("lists a user's live sessions, whole, and nobody else's", async () => {
     const [ann, bob] = [newUser(), newUser('Bob')];
-    const keys = await Promise.all(
-      [1, 2, 3].map((n) => bench.create({ n }, { userId: ann, meta: { stamp: `${n}` } })),
+    const loaded = await Promise.all(
+      [1, 2, 3].map((n) => bench.created({ n }, { userId: ann, meta: { stamp: `${n}` } })),
     );
     await bench.create({ n: 4 }, { userId: bob });
     await bench.create({ n: 5 });
-    const loaded = await Promise.all(keys.map((key) => bench.load(key)));
-    for (const store of [await bench.store(), await bench.sibling()]) {
+    for (const store of await bench.both()) {
       const listed = await store.listByUser(ann);
       assert.deepEqual(idsOf(listed), idsOf(loaded));
       const byId = new Map(listed.map((record) => [record.id, record]));
@@ -44,6 +44,7 @@ export const userCases: Cases = (it, bench) => {
         assertData(found, record.data);
         assertMeta(found, record.meta);
         assert.equal(found.userId, ann);
+        assert.equal(found.keyHash, record.keyHash);
         assert.equal(found.version, record.version);
       }
       assert.deepEqual(await store.listByUser(newUser('Nobody')), []);
@@ -77,85 +78,114 @@ export const userCases: Cases = (it, bench) => {
     assert.equal((await store.listByUser(base)).length, 1);
   });
 
-  it('follows a session through login, logout, rotation and end', async () => {
+  it('lists a session as it is after saves, touches and rotations, until it ends', async () => {
     const store = await bench.store();
-    const [ann, bob] = [newUser(), newUser('Bob')];
-    const [key, next] = [await bench.create(), newKey()];
-    const { id } = await bench.load(key);
-    const ids = async (userId: string): Promise<string[]> => idsOf(await store.listByUser(userId));
-
-    await bench.save(key, await bench.load(key), { userId: ann });
-    assert.deepEqual(await ids(ann), [id]);
-    const loaded = await bench.load(key);
-    await store.rename(key, next, { userId: bob }, changed(loaded, { userId: bob }));
-    assert.deepEqual([await ids(ann), await ids(bob)], [[], [id]]);
-    const third = newKey();
-    await store.rename(next, third, {}, await bench.load(next));
-    assert.deepEqual(await ids(bob), [id]);
-    await bench.save(third, await bench.load(third), { userId: null });
-    assert.deepEqual(await ids(bob), []);
-    await bench.save(third, await bench.load(third), { userId: ann });
-    await store.delete(third);
-    assert.deepEqual(await ids(ann), []);
+    const ann = newUser();
+    for (const end of ['delete', 'take'] as const) {
+      const { id } = await bench.create({ a: 1 }, { userId: ann });
+      const keyHash = newKeyHash();
+      await bench.save(await bench.load(id), { set: { b: 2 }, meta: { stamp: 's' } });
+      await store.touch(id, { ...(await bench.load(id)), expiresAt: Date.now() + 9 * HOUR });
+      await bench.save(await bench.load(id), { keyHash, clear: true, set: { c: 3 } });
+      const [listed, ...more] = await store.listByUser(ann);
+      assert.ok(listed !== undefined && more.length === 0);
+      assert.deepEqual([listed.id, listed.keyHash], [id, keyHash]);
+      assertData(listed, { c: 3 });
+      assertMeta(listed, { stamp: 's' });
+      await store[end](id);
+      assert.deepEqual(await store.listByUser(ann), []);
+    }
   });
 
   it('lists, counts and ends no session that has expired', async () => {
     const store = await bench.store();
     const ann = newUser();
-    const key = await bench.create({}, { userId: ann });
-    const { id } = newRecord();
-    await bench.create({}, { id, userId: ann, expiresAt: Date.now() + SECOND });
+    const { id } = await bench.create({}, { userId: ann });
+    const soon = await bench.created({}, { userId: ann });
+    await bench.save(soon, { set: { a: 1 } }, { expiresAt: Date.now() + SECOND });
     await bench.expired(3, { userId: ann });
-    assert.equal(await store.deleteById(id, ann), false);
-    assert.deepEqual(idsOf(await store.listByUser(ann)), [(await bench.load(key)).id]);
+    assert.deepEqual(idsOf(await store.listByUser(ann)), [id]);
   });
 
   it("ends a user's sessions but for some, and nobody else's", async () => {
     const store = await bench.store();
     const [ann, bob] = [newUser(), newUser('Bob')];
-    const keys = await Promise.all([1, 2, 3, 4].map(() => bench.create({}, { userId: ann })));
-    const [kept = '', ...others] = keys;
+    const loaded = await Promise.all([1, 2, 3, 4].map(() => bench.created({}, { userId: ann })));
+    const [kept = '', ...others] = loaded.map(({ id }) => id);
     const bystander = await bench.create({}, { userId: bob });
-    const loaded = await Promise.all(keys.map((key) => bench.load(key)));
 
-    assert.equal(await store.deleteByUser(ann, [loaded[0]?.id ?? '', 'unknown']), 3);
-    await bench.assertDead(...others);
+    // Ids that are none of this user's spare nothing else.
+    assert.equal(await store.deleteByUser(ann, [kept, newId(), bystander.id]), 3);
+    await bench.assertGone(...others);
     await bench.load(kept);
-    await bench.load(bystander);
+    await bench.load(bystander.id);
     assert.equal(await store.deleteByUser(ann), 1);
     assert.equal(await store.deleteByUser(ann), 0);
-    await bench.assertDead(...keys);
-    await bench.load(bystander);
+    await bench.assertGone(kept, ...others);
+    await bench.load(bystander.id);
 
-    for (const [n, key] of keys.entries()) {
-      const late = { ...(loaded[n] as SessionRecord), expiresAt: Date.now() + 9 * HOUR };
-      assert.equal(await store.save(key, { set: { late: 1 } }, late), false);
-      assert.equal(await store.touch(key, late), false);
-      assert.equal(await store.rename(key, newKey(), {}, late), false);
+    const late = { expiresAt: Date.now() + 9 * HOUR };
+    for (const record of loaded) {
+      assert.equal(await bench.save(record, { set: { late: 1 } }, late), false);
+      assert.equal(await bench.save(record, { keyHash: newKeyHash() }, late), false);
+      assert.equal(await store.touch(record.id, { ...record, ...late }), false);
+      assert.equal(await store.take(record.id), null);
     }
     assert.deepEqual(await store.listByUser(ann), []);
   });
 
-  it("ends a user's session in spite of a rotation", async () => {
-    let [ann, key, next] = ['', '', ''];
+  it('keeps a session that starts after the end of all others', async () => {
+    const ann = newUser();
+    for (let round = 0; round < 3; round++) {
+      for (const store of await bench.both()) {
+        await bench.create({}, { userId: ann });
+        await store.deleteByUser(ann);
+        const { id } = await bench.create({ new: 1 }, { userId: ann });
+        for (const reader of await bench.both()) assert.deepEqual(idsOf(await reader.listByUser(ann)), [id]);
+      }
+    }
+  });
+
+  it("ends a user's session whatever it races", async () => {
+    let [ann, id] = ['', ''];
     await bench.race(
       async () => {
         ann = newUser();
-        [key, next] = [await bench.create({}, { userId: ann }), newKey()];
-        const loaded = await bench.load(key);
-        const [store, sibling] = [await bench.store(), await bench.sibling()];
+        const loaded = await bench.created({}, { userId: ann });
+        id = loaded.id;
+        const [store, sibling] = await bench.both();
         return {
-          key,
+          id,
           operations: [
             () => sibling.deleteByUser(ann),
-            () => store.rename(key, next, {}, loaded),
-            () => bench.save(key, loaded, { set: { a: 1 } }),
+            () => save(store, loaded, { keyHash: newKeyHash() }),
+            () => bench.save(loaded, { set: { a: 1 } }),
+            () => store.touch(id, { ...loaded, expiresAt: Date.now() + 9 * HOUR }),
           ],
         };
       },
-      async () => {
-        await bench.assertDead(key, next);
+      async ([count]) => {
+        assert.equal(count, 1);
+        await bench.assertGone(id);
         assert.deepEqual(await (await bench.store()).listByUser(ann), []);
+      },
+    );
+  });
+
+  it('lists the session of a login that races the end of all, or has ended it', async () => {
+    let ann = '';
+    let login = newRecord();
+    await bench.race(
+      async () => {
+        ann = newUser();
+        const { id } = await bench.create({}, { userId: ann });
+        login = newRecord({}, { userId: ann });
+        const [store, sibling] = await bench.both();
+        return { id, operations: [() => sibling.deleteByUser(ann), () => store.create(login.id, login)] };
+      },
+      async () => {
+        const live = await (await bench.store()).load(login.id);
+        assert.deepEqual(idsOf(await (await bench.sibling()).listByUser(ann)), live ? [login.id] : []);
       },
     );
   });
