@@ -1,5 +1,5 @@
 import { type SessionChanges, type SessionRecord, SessionStore } from 'nest-sessions';
-import { applyChanges } from '../../libs/session/src/stores/session-log.js';
+import { applyChanges } from '../../libs/session/src/stores/record-log.js';
 
 export type Operation = 'load' | 'create' | 'save' | 'touch' | 'rename' | 'delete';
 

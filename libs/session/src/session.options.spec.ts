@@ -40,7 +40,7 @@ describe('the defaults', () => {
       saveEveryRequest: false,
       clearExpired: { schedule: { every: DAY }, jitter: 600_000, batchSize: 1000 },
       loading: 'lazy',
-      limits: { size: 65_536, keyLength: 128, depth: 32 },
+      limits: { size: 65_536, keys: 1000, keyLength: 128, depth: 32 },
       storeTimeout: 5000,
     });
     expect(excluded('/anything')).toBe(false);
