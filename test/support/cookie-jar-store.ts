@@ -1,84 +1,73 @@
 import { type SessionChanges, type SessionRecord, SessionStore } from 'nest-sessions';
-import { type CookieStore } from 'nest-sessions/cookie';
-import { type RecordKeeper } from '../../libs/session/src/session/record-keeper.js';
-import { sealedKeeper } from '../../libs/session/src/session/sealed-keeper.js';
+import { type CookieSealer } from 'nest-sessions/cookie';
+import { SealedTokens } from '../../libs/session/src/session/sealed-tokens.js';
+import { TimeLimit } from '../../libs/session/src/session/store-guard.js';
+import { type Held } from '../../libs/session/src/session/token-store.js';
 
 const PURPOSE = 'sessionid';
 
 /**
- * A browser that keeps sealed cookies, each under a key: what the cookie engine and its clients amount to together is a
- * store, so that the conformance kit can be run on it.
+ * A browser that keeps sealed cookies, each under the id of its session: what the cookie engine and its clients amount to
+ * together is a store, so that the conformance kit can be run on it. Sealed records have no key hash: the browser keeps it.
  */
 export class CookieJarStore extends SessionStore {
-  private readonly tokens = new Map<string, string>();
-  private readonly keeper: RecordKeeper;
+  private readonly jar = new Map<string, { token: string; keyHash: string }>();
+  private readonly tokens: SealedTokens;
 
-  constructor(private readonly sealing: CookieStore) {
+  constructor(private readonly sealer: CookieSealer) {
     super();
-    this.keeper = sealedKeeper(sealing, {
+    this.tokens = new SealedTokens(sealer, {
       purpose: PURPOSE,
       overhead: 150,
-      timeLimit: 1000,
-      now: () => this.now(),
+      timeLimit: new TimeLimit(1000),
     });
   }
 
-  async load(key: string): Promise<SessionRecord | null> {
-    const token = this.tokens.get(key);
-    const found = token === undefined ? null : await this.keeper.load(token);
-    return found?.standing === 'live' ? found.record : null;
+  async load(id: string): Promise<SessionRecord | null> {
+    const kept = this.jar.get(id);
+    const found = kept && (await this.tokens.load(kept.token));
+    return kept && found?.standing === 'live' ? { ...found.record, keyHash: kept.keyHash } : null;
   }
 
-  async create(key: string, record: SessionRecord): Promise<boolean> {
-    const token = await this.keeper.create(record);
-    if (this.tokens.has(key)) return false;
-    this.tokens.set(key, token);
+  async create(id: string, record: SessionRecord): Promise<boolean> {
+    const { keyHash } = record;
+    const { token } = await this.tokens.create(record);
+    if (this.jar.has(id)) return false;
+    this.jar.set(id, { token, keyHash });
     return true;
   }
 
-  save(key: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
-    return this.replace(key, key, (token) => this.keeper.save(token, changes, record));
+  save(id: string, keyHash: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
+    if (this.jar.get(id)?.keyHash !== keyHash) return Promise.resolve(false);
+    return this.replace(id, changes.keyHash ?? keyHash, (held) => this.tokens.save(held, changes, record));
   }
 
-  override touch(key: string, record: SessionRecord): Promise<boolean> {
-    return this.replace(key, key, (token) => this.keeper.touch(token, record));
+  override touch(id: string, record: SessionRecord): Promise<boolean> {
+    return this.replace(id, record.keyHash, (held) => this.tokens.touch(held, record));
   }
 
-  override rename(
-    key: string,
-    newKey: string,
-    changes: SessionChanges,
-    record: SessionRecord,
-  ): Promise<boolean> {
-    return this.replace(key, newKey, async (token) => {
-      const renamed = await this.keeper.rename(token, changes, record);
-      return renamed && renamed.token;
-    });
+  delete(id: string): Promise<boolean> {
+    return Promise.resolve(this.jar.delete(id));
   }
 
-  delete(key: string): Promise<boolean> {
-    return Promise.resolve(this.tokens.delete(key));
-  }
-
-  /** Seals something under this key that is not what the record was. */
-  spoil(key: string): Promise<void> {
-    const spoilt = { id: 1, meta: {} } as unknown as Parameters<CookieStore['seal']>[0];
-    this.tokens.set(key, this.sealing.seal(spoilt, PURPOSE));
+  /** Seals something under this id that is not what the record was. */
+  spoil(id: string): Promise<void> {
+    const spoilt = { id: 1, meta: {} } as unknown as Parameters<CookieSealer['seal']>[0];
+    this.jar.set(id, { token: this.sealer.seal(spoilt, PURPOSE), keyHash: '' });
     return Promise.resolve();
   }
 
   private async replace(
-    key: string,
-    newKey: string,
-    write: (token: string) => Promise<string | null>,
+    id: string,
+    keyHash: string,
+    write: (held: Held) => Promise<Held | null>,
   ): Promise<boolean> {
-    const token = this.tokens.get(key);
-    const written = token === undefined ? null : await write(token);
+    const kept = this.jar.get(id);
+    // The cookie engine knows a record by its token alone.
+    const written = kept && (await write({ token: kept.token, record: {} as SessionRecord }));
     // The browser forgot the cookie while the request was on its way: what comes back is that of another session.
-    if (written === null || !this.tokens.has(key) || (newKey !== key && this.tokens.has(newKey)))
-      return false;
-    this.tokens.delete(key);
-    this.tokens.set(newKey, written);
+    if (!written || !this.jar.has(id)) return false;
+    this.jar.set(id, { token: written.token, keyHash });
     return true;
   }
 }

@@ -18,12 +18,11 @@ export class HeldStore {
   readonly #next = new Map<Operation, (carryOut: () => Promise<unknown>) => Promise<unknown>>();
 
   constructor(private readonly store: SessionStore) {
-    for (const name of ['load', 'find', 'create', 'save', 'touch', 'rename', 'delete'] as const) {
+    for (const name of ['load', 'create', 'save', 'touch', 'take', 'delete'] as const) {
       const method = store[name].bind(store) as (...given: unknown[]) => Promise<unknown>;
-      const operation = name === 'find' ? 'load' : name;
       Object.defineProperty(store, name, {
         value: (...given: unknown[]) =>
-          inside.getStore() ? method(...given) : this.#asked(operation, given, () => method(...given)),
+          inside.getStore() ? method(...given) : this.#asked(name, given, () => method(...given)),
       });
     }
   }

@@ -1,7 +1,7 @@
 import { type SessionChanges, type SessionRecord, SessionStore } from 'nest-sessions';
-import { applyChanges } from '../../libs/session/src/stores/record-log.js';
+import { changedRecord } from '../../libs/session/src/stores/record-log.js';
 
-export type Operation = 'load' | 'create' | 'save' | 'touch' | 'rename' | 'delete';
+export type Operation = 'load' | 'create' | 'save' | 'touch' | 'take' | 'delete';
 
 /** A store call that is held back until the spec lets it go. */
 export interface Held {
@@ -67,54 +67,47 @@ export class RecordingStore extends SessionStore {
     this.records.clear();
   }
 
-  async load(key: string): Promise<SessionRecord | null> {
+  async load(id: string): Promise<SessionRecord | null> {
     await this.#called('load');
-    const record = this.records.get(key);
+    const record = this.records.get(id);
     return record && record.expiresAt > Date.now() ? structuredClone(record) : null;
   }
 
-  async create(key: string, record: SessionRecord): Promise<boolean> {
+  async create(id: string, record: SessionRecord): Promise<boolean> {
+    const copy = structuredClone(record);
     await this.#called('create');
-    if (this.records.has(key)) return false;
-    this.records.set(key, structuredClone(record));
+    if (this.records.has(id)) return false;
+    this.records.set(id, copy);
     return true;
   }
 
-  async save(key: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
+  async save(id: string, keyHash: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
+    const given = structuredClone({ changes, record });
     await this.#called('save');
-    return this.#write(key, key, changes, record);
+    const stored = this.records.get(id);
+    if (stored?.keyHash !== keyHash) return false;
+    this.records.set(id, changedRecord(stored, given.changes, given.record, given.record.lastSeenAt));
+    return true;
   }
 
-  override async touch(key: string, record: SessionRecord): Promise<boolean> {
+  override async touch(id: string, record: SessionRecord): Promise<boolean> {
     await this.#called('touch');
-    const stored = this.records.get(key);
+    const stored = this.records.get(id);
     if (stored?.version !== record.version) return false;
-    this.records.set(key, { ...stored, expiresAt: record.expiresAt, lastSeenAt: record.lastSeenAt });
+    this.records.set(id, { ...stored, expiresAt: record.expiresAt, lastSeenAt: record.lastSeenAt });
     return true;
   }
 
-  override async rename(
-    key: string,
-    newKey: string,
-    changes: SessionChanges,
-    record: SessionRecord,
-  ): Promise<boolean> {
-    await this.#called('rename');
-    return this.#write(key, newKey, changes, record);
+  override async take(id: string): Promise<SessionRecord | null> {
+    await this.#called('take');
+    const record = this.records.get(id) ?? null;
+    this.records.delete(id);
+    return record;
   }
 
-  async delete(key: string): Promise<boolean> {
+  async delete(id: string): Promise<boolean> {
     await this.#called('delete');
-    return this.records.delete(key);
-  }
-
-  #write(key: string, newKey: string, changes: SessionChanges, record: SessionRecord): boolean {
-    const stored = this.records.get(key);
-    if (!stored) return false;
-    this.records.delete(key);
-    const data = applyChanges(stored.data, structuredClone(changes));
-    this.records.set(newKey, { ...structuredClone(record), data, version: stored.version + 1 });
-    return true;
+    return this.records.delete(id);
   }
 
   async #called(operation: Operation): Promise<void> {

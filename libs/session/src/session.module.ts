@@ -43,7 +43,9 @@ export interface SessionModuleAsyncOptions {
 
 // Private to this module, hence no tokens that another copy of it could find.
 const WIRING = Symbol('nest-sessions:wiring');
-/** What the engine has made: a store, or a sealer. */
+/** What the engine has made. */
+const MADE = Symbol('nest-sessions:made');
+/** What keeps the sessions: the store, or the sealer. */
 const BACKEND = Symbol('nest-sessions:backend');
 
 /** Applications whose middleware was mounted by `mountSessions`, and must not be mounted again. */
@@ -145,19 +147,25 @@ function moduleOf(
   options: Provider,
   imports: NonNullable<ModuleMetadata['imports']>,
 ): DynamicModule {
-  const backend: Provider<SessionStore | SessionSealer> =
+  const made: Provider<SessionStore | SessionSealer> =
     typeof engine === 'function'
-      ? { provide: BACKEND, useClass: engine }
-      : { provide: BACKEND, inject: engine.inject ?? [], useFactory: engine.useFactory };
+      ? { provide: MADE, useClass: engine }
+      : { provide: MADE, inject: engine.inject ?? [], useFactory: engine.useFactory };
   return {
     module: SessionModule,
     global: true,
     imports: [...imports, ...(typeof engine === 'function' ? [] : (engine.imports ?? []))],
     providers: [
       options,
-      backend,
-      { provide: SessionStore, inject: [BACKEND], useFactory: onlyA(SessionStore) },
-      { provide: SessionSealer, inject: [BACKEND], useFactory: onlyA(SessionSealer) },
+      made,
+      { provide: SessionStore, inject: [MADE], useFactory: onlyA(SessionStore) },
+      { provide: SessionSealer, inject: [MADE], useFactory: onlyA(SessionSealer) },
+      {
+        // From the two public tokens, so that tests can override them.
+        provide: BACKEND,
+        inject: [SessionStore, SessionSealer],
+        useFactory: (store: SessionStore | null, sealer: SessionSealer | null) => store ?? sealer,
+      },
       {
         provide: SessionObserver,
         inject: [ModuleRef, SESSION_OPTIONS],

@@ -72,8 +72,7 @@ export class MemoryStore extends SessionStore {
     if (kept?.keyHash !== keyHash) return false;
     const changed = changedRecord(toRecord(kept), changes, record, this.now());
     const next = toKept(changed);
-    // What this request alone has written is within its own limits.
-    if (kept.version !== record.version) checkRecordSize(changed.data, this.limits, next.data.length);
+    if (next.data.length > kept.data.length) checkRecordSize(changed.data, this.limits, next.data.length);
     this.#put(next);
     return true;
   }
