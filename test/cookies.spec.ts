@@ -4,7 +4,7 @@ import { type AbstractHttpAdapter } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { Session, type SessionOptions } from 'nest-sessions';
-import { toStoreKey } from '../libs/session/src/session/session-key.js';
+
 import { type AppSetup, type Platform, platforms, type RunningApp, startApp } from './support/app.js';
 import { certificate } from './support/certificate.js';
 import { RecordingStore } from './support/recording-store.js';
@@ -144,7 +144,7 @@ const answering = (
 
 /** All Set-Cookie lines, with session keys masked. */
 const cookiesOf = (answer: Answer): string[] =>
-  (answer.headers['set-cookie'] ?? []).map((line) => line.replace(/=[\w-]{43}(?=;|$)/, '=<key>'));
+  (answer.headers['set-cookie'] ?? []).map((line) => line.replace(/=[\w-]{22}\.[\w-]{43}(?=;|$)/, '=<key>'));
 
 /** `name=value` of the only cookie set. */
 const pairOf = (answer: Answer): string => {
@@ -253,10 +253,17 @@ describe.each(platforms)('the session cookie on %s', (platform) => {
   });
 
   describe('that is no session key', () => {
-    const key = 'k'.repeat(42);
+    const id = 'k'.repeat(22);
+    const secret = 'k'.repeat(43);
+    const key = `${id}.${secret.slice(1)}`;
     const malformed: [name: string, value: string][] = [
-      ['42 characters', key],
-      ['44 characters', `${key}kk`],
+      ['one character less', key],
+      ['one character more', `${key}kk`],
+      ['an id alone', id],
+      ['a secret alone', secret],
+      ['an id and a secret without a dot', `${id}${secret}`],
+      ['a comma for the dot', `${id},${secret}`],
+      ['two ids', `${id}.${key}k`],
       ['an encoded NUL', `%00${key.slice(2)}`],
       ['an encoded letter', `%6B${key}`],
       ['+', `+${key}`],
@@ -276,7 +283,7 @@ describe.each(platforms)('the session cookie on %s', (platform) => {
     ];
 
     it.each(malformed)(
-      'S09 S10: %s never reaches the store, and is removed once the session is used',
+      'S09 S10: %s never reaches the store, and is left alone unless the session is ended',
       async (_name, value) => {
         const app = await start(platform);
         const cookie = `sessionid=${value}`;
@@ -285,9 +292,9 @@ describe.each(platforms)('the session cookie on %s', (platform) => {
           expect(cookiesOf(answer)).toEqual([]);
           expect(answer.headers).not.toHaveProperty('vary');
         }
-        expect(cookiesOf(await get(app, '/read', cookie))).toEqual([removalLine(DEFAULT)]);
+        expect(cookiesOf(await get(app, '/read', cookie))).toEqual([]);
+        expect(cookiesOf(await get(app, '/write-nothing', cookie))).toEqual([]);
         expect(cookiesOf(await get(app, '/flush', cookie))).toEqual([removalLine(DEFAULT)]);
-        expect(cookiesOf(await get(app, '/write-nothing', cookie))).toEqual([removalLine(DEFAULT)]);
         expect(store.calls).toEqual([]);
 
         expect(cookiesOf(await get(app, '/write', cookie))).toEqual([setLine(DEFAULT)]);
@@ -297,37 +304,38 @@ describe.each(platforms)('the session cookie on %s', (platform) => {
   });
 
   describe('with an unknown key', () => {
-    const unknown = 'u'.repeat(43);
+    const unknown = `${'u'.repeat(22)}.${'u'.repeat(43)}`;
 
     it('S11: is never adopted', async () => {
       const app = await start(platform);
       for (const path of ['/write', '/cycle', '/expire?seconds=60']) {
         const answer = await get(app, path, `sessionid=${unknown}`);
-        expect(answer.headers['set-cookie']?.join()).not.toContain(unknown);
+        expect(cookiesOf(answer).join()).not.toContain(unknown.slice(0, 22));
       }
-      expect([...store.records.keys()]).not.toContain(toStoreKey(unknown));
+      expect([...store.records.keys()]).not.toContain(unknown.slice(0, 22));
     });
 
-    it('is removed when the session is used, and left alone otherwise', async () => {
+    it('is removed when the request asks for the end, and left alone otherwise', async () => {
       const app = await start(platform);
       expect(cookiesOf(await get(app, '/untouched', `sessionid=${unknown}`))).toEqual([]);
       expect(cookiesOf(await get(app, '/loaded', `sessionid=${unknown}`))).toEqual([]);
-      expect(cookiesOf(await get(app, '/read', `sessionid=${unknown}`))).toEqual([removalLine(DEFAULT)]);
+      expect(cookiesOf(await get(app, '/read', `sessionid=${unknown}`))).toEqual([]);
+      expect(cookiesOf(await get(app, '/flush', `sessionid=${unknown}`))).toEqual([removalLine(DEFAULT)]);
       expect(store.writes).toEqual([]);
     });
 
-    it('S12: is removed once the session has expired', async () => {
+    it('S12: opens nothing once the session has expired, and is left alone', async () => {
       const app = await start(platform);
       const cookie = pairOf(await get(app, '/write'));
       jest.setSystemTime(NOW.getTime() + 15 * DAY);
       const answer = await get(app, '/read', cookie);
       expect(JSON.parse(answer.body.toString())).toEqual({ name: null });
-      expect(cookiesOf(answer)).toEqual([removalLine(DEFAULT)]);
+      expect(cookiesOf(answer)).toEqual([]);
     });
   });
 
   describe('that comes twice', () => {
-    it('S50: counts as the first that could be a session key', async () => {
+    it('S50: counts as the first that opens a session, of three at most', async () => {
       const app = await start(platform);
       const ada = pairOf(await get(app, '/write?name=Ada'));
       const bob = pairOf(await get(app, '/write?name=Bob'));
@@ -337,13 +345,18 @@ describe.each(platforms)('the session cookie on %s', (platform) => {
       expect(await nameFor(`${ada}; ${bob}`)).toEqual({ name: 'Ada' });
       expect(await nameFor(`${bob}; ${ada}`)).toEqual({ name: 'Bob' });
       expect(await nameFor(`sessionid=planted; theme=dark; ${ada}`)).toEqual({ name: 'Ada' });
-      expect(await nameFor(`sessionid=${'u'.repeat(43)}; ${ada}`)).toEqual({ name: null });
+      const [dead, deader, deadest] = ['u', 'v', 'w'].map(
+        (letter) => `sessionid=${letter.repeat(22)}.${letter.repeat(43)}`,
+      );
+      expect(await nameFor(`${dead}; ${ada}`)).toEqual({ name: 'Ada' });
+      expect(await nameFor(`${dead}; ${deader}; ${ada}; ${bob}`)).toEqual({ name: 'Ada' });
+      expect(await nameFor(`${dead}; ${deader}; ${deadest}; ${ada}`)).toEqual({ name: null });
     });
 
     it('S50: is malformed when none could be', async () => {
       const app = await start(platform);
       const answer = await get(app, '/read', 'sessionid=one; sessionid=two');
-      expect(cookiesOf(answer)).toEqual([removalLine(DEFAULT)]);
+      expect(cookiesOf(answer)).toEqual([]);
       expect(store.calls).toEqual([]);
     });
   });

@@ -47,7 +47,7 @@ async function listen(
 
 function sessionKeyIn({ headers }: { headers: Record<string, unknown> }): string {
   const cookies = headers['set-cookie'] as string[];
-  return /^sessionid=([\w-]{43});/.exec(cookies[0] ?? '')?.[1] ?? '';
+  return /^sessionid=([\w-]{22}\.[\w-]{43});/.exec(cookies[0] ?? '')?.[1] ?? '';
 }
 
 async function post(browser: Browser, path: string, form: Record<string, unknown> = {}) {

@@ -71,8 +71,10 @@ class ShelfStore extends SessionStore {
     return !this.shelf.records.has(key) && Boolean(this.shelf.records.set(key, record));
   }
 
-  async save(key: string, _changes: object, record: SessionRecord): Promise<boolean> {
-    return this.shelf.records.has(key) && Boolean(this.shelf.records.set(key, record));
+  async save(key: string, keyHash: string, _changes: object, record: SessionRecord): Promise<boolean> {
+    if (this.shelf.records.get(key)?.keyHash !== keyHash) return false;
+    this.shelf.records.set(key, record);
+    return true;
   }
 
   async delete(key: string): Promise<boolean> {
@@ -488,7 +490,7 @@ describe.each(platforms)('on %s', (platform) => {
         [sqlite(), SessionModule.forRootAsync({ ...fromFactory, engine: databaseEngine() })],
       ]) {
         const { browser } = await startModules(...modules);
-        expect(sessionKeyIn(await browser.get('/count'), 'visit')).toMatch(/^[\w-]{43}$/);
+        expect(sessionKeyIn(await browser.get('/count'), 'visit')).toMatch(/^[\w-]{22}\.[\w-]{43}$/);
         await browser.get('/count').expect(200, { count: 2 });
       }
     });
@@ -513,7 +515,7 @@ describe.each(platforms)('on %s', (platform) => {
       const store = app.get<ShelfStore>(SessionStore);
       expect(store.shelf).toBe(app.get(Shelf));
       expect(store.shelf.records.size).toBe(1);
-      expect([...store.shelf.records.keys()][0]).toMatch(/^v1-[0-9a-f]{64}$/);
+      expect([...store.shelf.records.keys()][0]).toMatch(/^[\w-]{22}$/);
     });
 
     it('closes its store when the application is closed', async () => {
@@ -529,7 +531,7 @@ describe.each(platforms)('on %s', (platform) => {
       const second = await start(platform === 'express' ? 'fastify' : 'express');
       const answer = await first.request.get('/count');
       const key = sessionKeyIn(answer, 'first');
-      expect(key).toMatch(/^[\w-]{43}$/);
+      expect(key).toMatch(/^[\w-]{22}\.[\w-]{43}$/);
       for (const name of ['first', 'sessionid']) {
         await second.request.get('/count').set('Cookie', `${name}=${key}`).expect(200, { count: 1 });
       }

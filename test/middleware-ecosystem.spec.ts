@@ -549,7 +549,8 @@ describe.each(platforms)("express-session's contract on %s", (platform) => {
         return session.id;
       });
       expect(first).toEqual(expect.any(String));
-      expect(visitor.cookie).not.toContain(first);
+      expect(first).toMatch(/^[\w-]{22}$/);
+      expect(visitor.cookie).toMatch(new RegExp(`=${first}\\.[\\w-]{43}$`));
       expect(await resultOf((session) => session.id)).toBe(first);
     });
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createSessionKey, toStoreKey } from '../../libs/session/src/session/session-key.js';
+import { createSecret, createSessionId, formatSessionKey } from '../../libs/session/src/session/session-key.js';
 import { Checkpoint, Checkpoints } from './checkpoint.js';
 import { type EngineRow } from './engine-row.js';
 import { type Given } from './races.pages.js';
@@ -84,7 +84,7 @@ class Races {
 
   /** Ends the session behind the back of all requests, as an administrator does. */
   async end(key: string): Promise<void> {
-    assert.ok(await this.row.store.delete(toStoreKey(key), await this.idOf(key)));
+    assert.ok(await this.row.store.delete(await this.idOf(key)));
   }
 
   /** What still opens a session or is left of it: nothing, if it has ended. */

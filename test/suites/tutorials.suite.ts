@@ -52,7 +52,7 @@ export function describeTutorials(row: EngineRow): void {
 
         expect(await text('/s0/access')).toBe('Name: ada, password: engine, number: 1816');
         const cookie = created.get('Set-Cookie')?.[0];
-        expect(cookie).toMatch(onServer ? /^sessionid=[\w-]{43}; / : /^sessionid=[^;]{44,}; /);
+        expect(cookie).toMatch(onServer ? /^sessionid=[\w-]{22}\.[\w-]{43}; / : /^sessionid=[^;]{44,}; /);
         expect(cookie).not.toMatch(/ada|engine|1815/);
       });
 
@@ -147,7 +147,7 @@ export function describeTutorials(row: EngineRow): void {
         const planted = sessionKeyIn(await browser.post('/expiry/half-an-hour'), 'shop');
         await enter();
 
-        expect(key).toMatch(onServer ? /^[\w-]{43}$/ : /^[^;]{44,}$/);
+        expect(key).toMatch(onServer ? /^[\w-]{22}\.[\w-]{43}$/ : /^[^;]{44,}$/);
         expect(key).not.toBe(planted);
         await shop.request.get('/dashboard').set('Cookie', `shop=${planted}`).expect(302);
         expect(await dashboard()).toBe(200);

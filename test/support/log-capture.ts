@@ -82,13 +82,15 @@ function captureErrors(record: Recorder): void {
   }
 }
 
-/** All that is drawn for a session key, and all that comes or goes in a cookie. */
+/** All that is drawn for a secret, and all that comes or goes in a cookie, but for session ids, which are public. */
 function captureSecrets(files: LogFiles): void {
   after(crypto, 'randomBytes', (bytes, [size]) => {
     if (size === 32 && Buffer.isBuffer(bytes)) files.secret(bytes.toString('base64url'));
   });
   const inCookies = (text: string): void => {
-    for (const [, value] of text.matchAll(/=([\w.-]{43,})(?=;|$)/g)) files.secret(value as string);
+    for (const [, value] of text.matchAll(/=(?:[\w-]{22}\.(?=[\w-]{43}(?:;|$)))?([\w.-]{43,})(?=;|$)/g)) {
+      files.secret(value as string);
+    }
   };
   for (const method of ['setHeader', 'appendHeader']) {
     before(http.OutgoingMessage.prototype, method, (name, value) => {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 
 /** What no log may hold, whether or not it belongs to a session of the run. */
-const STORE_KEY = /v\d+-[0-9a-f]{64}/;
+const KEY_HASH = /\b[sp]1\.[\w-]{43}/;
 
 /** A part of a secret is a leak too: nobody logs so many of its characters by chance. */
 const PART = 16;
@@ -11,17 +11,18 @@ const RUNS = new RegExp(`[\\w+/-]{${PART},}`, 'g');
 const FEW_CHARACTERS = 15;
 
 /**
- * Finds session keys and store keys in what was logged: as they are, shortened, encoded or hashed.
+ * Finds the secrets of session keys, and key hashes, in what was logged: as they are, shortened, encoded or hashed.
+ * The other half of a session key, the session id, may be logged.
  *
  * @param {{ text: string }[]} entries each may have any number of lines
- * @param {Iterable<string>} secrets session keys, and other values of session cookies
+ * @param {Iterable<string>} secrets of session keys, and other values of session cookies
  * @returns {{ entry: { text: string }, what: string, line: string }[]} each leak once, with the secret masked
  */
 export function searchLogs(entries, secrets) {
   const places = placesIn(entries);
   const leaks = places.flatMap(({ entry, line }) => {
-    const found = STORE_KEY.exec(line);
-    return found ? [{ entry, what: 'a store key', line: mask(line, found.index, found[0].length) }] : [];
+    const found = KEY_HASH.exec(line);
+    return found ? [{ entry, what: 'a key hash', line: mask(line, found.index, found[0].length) }] : [];
   });
   const parts = partsOf(places);
   for (const secret of new Set(secrets)) {
@@ -65,14 +66,9 @@ function* formsOf(secret) {
   yield ['a session key in base64', Buffer.from(secret).toString('base64url').slice(0, -2)];
   yield ['a session key in hexadecimal', Buffer.from(secret).toString('hex')];
   yield ['the bytes of a session key', Buffer.from(secret, 'base64url').toString('hex')];
-  for (const [what, hashed] of [
-    ['the SHA-256 of a session key', secret],
-    ['a store key without its prefix', `nest-sessions:v1:${secret}`],
-  ]) {
-    const hash = createHash('sha256').update(hashed).digest();
-    yield [what, hash.toString('hex')];
-    yield [`${what}, in base64`, hash.toString('base64url')];
-  }
+  const hash = createHash('sha256').update(secret).digest();
+  yield ['the SHA-256 of a session key', hash.toString('hex')];
+  yield ['the SHA-256 of a session key, in base64', hash.toString('base64url')];
 }
 
 function mask(line, index, length) {

@@ -495,12 +495,19 @@ export class LiveSession {
   /** Null: a login or a rotation of another request has just brought the cookie that counts. */
   async #create(delta: Delta): Promise<Held | null> {
     const { tokens, replacedTokens, emit, advise } = this.environment;
+    const isReplaced = (): boolean =>
+      !this.#ended && this.#presented.some((token) => replacedTokens.has(token));
     if (!this.#requests.loggedIn) {
-      if (this.#presented.some((token) => replacedTokens.has(token))) return null;
+      if (isReplaced()) return null;
       const record = this.#nextRecord(delta.snapshot);
       const advice = advise && loginAdvice({ set: record.data }, record.userId);
       if (advice) advise(advice);
       const created = await tokens.create(record);
+      if (isReplaced()) {
+        await tokens.end(created);
+        return null;
+      }
+      if (this.#ended) this.#markReplaced();
       emit({ type: 'created', ...idsOf(created.record) });
       return created;
     }
@@ -520,10 +527,15 @@ export class LiveSession {
       throw error;
     }
     if (this.#predecessor === predecessor) this.#predecessor = null;
-    for (const token of this.#presented) replacedTokens.add(token);
+    this.#markReplaced();
     emit({ type: 'created', ...idsOf(created.record) });
     emit({ type: 'login', ...idsOf(created.record) });
     return created;
+  }
+
+  /** Requests that are still on their way with these tokens must not start a session in place of this one. */
+  #markReplaced(): void {
+    for (const token of this.#presented) this.environment.replacedTokens.add(token);
   }
 
   /** Ends the session from before a login, and carries over what others have written to it since it was loaded. */
