@@ -161,7 +161,7 @@ export class LiveSession {
   }
 
   async #read(): Promise<void> {
-    let replacedId: string | null = null;
+    let replaced: { sessionId: string | null } | null = null;
     for (const token of this.#presented) {
       const found = await this.#lookUp(token);
       if (found?.standing === 'live') {
@@ -172,13 +172,13 @@ export class LiveSession {
         this.environment.emit({ type: 'loaded', ...idsOf(found.record) });
         break;
       }
-      if (found) replacedId ??= found.sessionId;
+      replaced ??= found;
     }
     this.loaded = true;
-    if (this.#held || replacedId === null) return;
+    if (this.#held || replaced === null) return;
     // The response that has replaced the token brings the cookie that counts, whatever this request does.
     this.#gone = true;
-    this.#unreportedLoss = replacedId;
+    this.#unreportedLoss = replaced.sessionId;
   }
 
   /**
@@ -187,9 +187,10 @@ export class LiveSession {
    */
   async #lookUp(
     token: string,
-  ): Promise<({ standing: 'live' } & Held) | { standing: 'replaced'; sessionId: string } | null> {
+  ): Promise<({ standing: 'live' } & Held) | { standing: 'replaced'; sessionId: string | null } | null> {
     const { tokens, replacedTokens, emit, now } = this.environment;
-    if (replacedTokens.has(token)) return { standing: 'replaced', sessionId: this.id };
+    const replaced = replacedTokens.find(token);
+    if (replaced) return { standing: 'replaced', ...replaced };
     const found = await nullIfCorrupt(tokens.load(token), this.environment);
     if (found === null || found.standing === 'replaced') return found;
     const { record } = found;
@@ -484,7 +485,7 @@ export class LiveSession {
           ? await tokens.save(before, changes, next)
           : await tokens.rotate(before, changes, next, { overlap: step === 'renew' });
       if (after && step !== 'save') {
-        if (step === 'rotate') this.environment.replacedTokens.add(before.token);
+        if (step === 'rotate') this.environment.replacedTokens.add(before.token, next.id);
         emit({ type: 'rotated', reason: step === 'renew' ? 'renewal' : 'cycle', ...idsOf(next) });
       }
     }
@@ -496,7 +497,7 @@ export class LiveSession {
   async #create(delta: Delta): Promise<Held | null> {
     const { tokens, replacedTokens, emit, advise } = this.environment;
     const isReplaced = (): boolean =>
-      !this.#ended && this.#presented.some((token) => replacedTokens.has(token));
+      !this.#ended && this.#presented.some((token) => replacedTokens.find(token) !== undefined);
     if (!this.#requests.loggedIn) {
       if (isReplaced()) return null;
       const record = this.#nextRecord(delta.snapshot);
@@ -507,7 +508,7 @@ export class LiveSession {
         await tokens.end(created);
         return null;
       }
-      if (this.#ended) this.#markReplaced();
+      if (this.#ended) this.#markReplaced(null);
       emit({ type: 'created', ...idsOf(created.record) });
       return created;
     }
@@ -527,15 +528,15 @@ export class LiveSession {
       throw error;
     }
     if (this.#predecessor === predecessor) this.#predecessor = null;
-    this.#markReplaced();
+    this.#markReplaced(predecessor?.held.record.id ?? null);
     emit({ type: 'created', ...idsOf(created.record) });
     emit({ type: 'login', ...idsOf(created.record) });
     return created;
   }
 
   /** Requests that are still on their way with these tokens must not start a session in place of this one. */
-  #markReplaced(): void {
-    for (const token of this.#presented) this.environment.replacedTokens.add(token);
+  #markReplaced(sessionId: string | null): void {
+    for (const token of this.#presented) this.environment.replacedTokens.add(token, sessionId);
   }
 
   /** Ends the session from before a login, and carries over what others have written to it since it was loaded. */

@@ -10,23 +10,26 @@ const MOST = 10_000;
  * the answer arrived must not start a session: its cookie would take the place of the new one. Known in this process only.
  */
 export class ReplacedTokens {
-  /** By a hash of the token: until when it is remembered. The oldest come first. */
-  private readonly tokens = new Map<string, number>();
+  /** By a hash of the token. The oldest come first. */
+  private readonly tokens = new Map<string, { sessionId: string | null; until: number }>();
 
   constructor(private readonly now: () => number) {}
 
-  add(token: string): void {
+  /** @param sessionId of the session that the token opened; null: it opened nothing */
+  add(token: string, sessionId: string | null): void {
     const now = this.now();
-    for (const [oldest, until] of this.tokens) {
+    for (const [oldest, { until }] of this.tokens) {
       if (until > now && this.tokens.size < MOST) break;
       this.tokens.delete(oldest);
     }
-    this.tokens.set(digest(token), now + REMEMBERED_FOR);
+    this.tokens.set(digest(token), { sessionId, until: now + REMEMBERED_FOR });
   }
 
-  has(token: string): boolean {
-    if (this.tokens.size === 0) return false;
-    return (this.tokens.get(digest(token)) ?? 0) > this.now();
+  /** Undefined: it was not replaced, or not lately. */
+  find(token: string): { sessionId: string | null } | undefined {
+    if (this.tokens.size === 0) return undefined;
+    const found = this.tokens.get(digest(token));
+    return found && found.until > this.now() ? found : undefined;
   }
 }
 
