@@ -2,6 +2,7 @@ import { type Observable } from 'rxjs';
 import { SessionConfigError, SessionRecordCorruptError, SessionUnsupportedError } from '../session.errors.js';
 import { parseDuration } from '../session/expiry.js';
 import { type SessionEnvironment } from '../session/session-environment.js';
+import { LIVE } from '../session/dictionary-methods.js';
 import { LiveSession } from '../session/live-session.js';
 import { isSessionId } from '../session/session-key.js';
 import { createSession, type Session, type SessionData } from '../session/session.js';
@@ -105,7 +106,7 @@ export class Sessions {
     { except = [] }: { except?: SessionOrId | SessionOrId[] } = {},
   ): Promise<number> {
     const owner = String(userId);
-    const spared = [except].flat().map((one) => (typeof one === 'string' ? one : one.id));
+    const spared = [except].flat().flatMap((one) => (typeof one === 'string' ? one : idsOf(one)));
     const store = this.store('end');
     const known = await store.listByUser(owner);
     const count = await store.deleteByUser(owner, spared);
@@ -185,6 +186,12 @@ export class Sessions {
   private emitRevoked(sessionId: string, userId: string | null): void {
     this.environment.emit({ type: 'ended', reason: 'revoked', sessionId, userId });
   }
+}
+
+/** A session in which somebody has just logged in still stands for the one that it takes the place of, too. */
+function idsOf(session: Pick<Session, 'id'>): string[] {
+  const live = (session as { [LIVE]?: LiveSession })[LIVE];
+  return live ? live.recordIds : [session.id];
 }
 
 /** A record that cannot be read lets nobody in. */

@@ -130,10 +130,8 @@ describe('the plan of a commit', () => {
 
   const anyOf = <Facts extends object>(names: Facts) =>
     fc.record(
-      Object.fromEntries(Object.keys(names).map((name) => [name, fc.boolean()])) as {
-        [Name in keyof Facts]: fc.Arbitrary<boolean>;
-      },
-    );
+      Object.fromEntries(Object.keys(names).map((name) => [name, fc.boolean()])),
+    ) as unknown as fc.Arbitrary<Facts>;
   /** The first counterexamples, or null. */
   const againstStore = (holds: (facts: CommitFacts) => boolean) =>
     fc.check(fc.property(anyOf(NOTHING), holds)).counterexample;

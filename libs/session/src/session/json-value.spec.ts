@@ -3,7 +3,7 @@ import * as fc from 'fast-check';
 import { SessionKeyError, SessionLimitError, SessionValueError } from '../session.errors.js';
 import { checkKey, encodeValue } from './json-value.js';
 
-const limits = { size: 1000, keyLength: 14, depth: 4 };
+const limits = { size: 1000, keys: 100, keyLength: 14, depth: 4 };
 const encode = (value: unknown) => encodeValue('cart', value, limits);
 
 describe('encodeValue', () => {
@@ -83,7 +83,7 @@ describe('encodeValue', () => {
   });
 
   it('carries whatever JSON.parse gives, and reads it back equal', () => {
-    const options = { size: Infinity, keyLength: 10, depth: 100 };
+    const options = { size: Infinity, keys: 100, keyLength: 10, depth: 100 };
     fc.assert(
       fc.property(fc.jsonValue({ noUnicodeString: false }), (value) => {
         const sent = JSON.parse(JSON.stringify(value)) as unknown;

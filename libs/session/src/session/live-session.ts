@@ -247,6 +247,11 @@ export class LiveSession {
     return this.record?.id ?? (this.#freshId ??= createSessionId());
   }
 
+  /** Of the session, and of the one that a login in this request takes the place of. */
+  get recordIds(): string[] {
+    return [this.id, ...(this.#predecessor ? [this.#predecessor.held.record.id] : [])];
+  }
+
   get userId(): string | null {
     return this.#userId;
   }

@@ -321,7 +321,7 @@ describe('keys', () => {
 });
 
 describe('limits', () => {
-  const tight = { size: 40, keyLength: 5, depth: 2 };
+  const tight = { size: 40, keys: 100, keyLength: 5, depth: 2 };
   const full = { a: 'x'.repeat(14), b: 'x'.repeat(10) };
 
   it('S65: counts the text of the whole session', () => {
