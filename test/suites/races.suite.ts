@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict';
-import { createSecret, createSessionId, formatSessionKey } from '../../libs/session/src/session/session-key.js';
+import {
+  createSecret,
+  createSessionId,
+  formatSessionKey,
+} from '../../libs/session/src/session/session-key.js';
 import { Checkpoint, Checkpoints } from './checkpoint.js';
 import { type EngineRow } from './engine-row.js';
 import { type Given } from './races.pages.js';
@@ -107,6 +111,10 @@ export function describeRaces(row: EngineRow): void {
   });
 }
 
+function unknownKey(): string {
+  return formatSessionKey({ id: createSessionId(), secret: createSecret() });
+}
+
 /** What else is under way while somebody logs out. */
 const rivals = {
   'a slow writer': 'write',
@@ -114,8 +122,6 @@ const rivals = {
   'a touch': 'read',
   'a new expiry': 'expire',
   'a rotation': 'rotate',
-  'a login': 'login',
-  'a first login': 'login',
   'another logout': 'logout',
 };
 
@@ -158,7 +164,7 @@ function describeOnServer(races: Races): void {
     describe.each(Object.entries(rivals))('logout against %s', (name, action) => {
       const race = async (order: 'logout first' | 'logout last' | 'both at once'): Promise<unknown[]> => {
         const user = races.newUser();
-        const key = await (name === 'a first login' ? races.visit() : races.visitAs(user));
+        const key = await races.visitAs(user);
         const sessionId = await races.idOf(key);
         if (name === 'a touch') await row.elapse(3 * DAY);
         const [logout, rival] = [await races.hold('logout', key), await races.hold(action, key, { user })];
@@ -185,16 +191,53 @@ function describeOnServer(races: Races): void {
       });
     });
 
-    it('a login as somebody else is a session of its own, whoever logs out', async () => {
-      const [ada, grace] = [races.newUser(), races.newUser()];
-      const key = await races.visitAs(ada);
-      const sessionId = await races.idOf(key);
-      const logout = await races.hold('logout', key);
-      const other = await (await races.hold('login', key, { user: grace }))();
-      await logout();
+    describe.each(['a visitor', 'the same user', 'another user'] as const)(
+      'a login from the session of %s stands, though somebody logs out of that one',
+      (before) => {
+        const race = async (order: 'logout first' | 'login first' | 'both at once'): Promise<void> => {
+          const [user, other] = [races.newUser(), races.newUser()];
+          const key = await (before === 'a visitor'
+            ? races.visit()
+            : races.visitAs(before === 'the same user' ? user : other));
+          const sessionId = await races.idOf(key);
+          const [logout, login] = [await races.hold('logout', key), await races.hold('login', key, { user })];
+          if (order === 'logout first') await logout();
+          const answer = login();
+          if (order === 'login first') await answer;
+          const [{ status, key: started }] = await Promise.all([
+            answer,
+            order === 'logout first' ? undefined : logout(),
+          ]);
 
-      expect(await races.look(other.key)).toEqual({ userId: grace });
-      expect(await races.remainsOf(sessionId, ada, [key])).toEqual([]);
+          expect(status).toBe(201);
+          expect(await races.look(started)).toMatchObject({ userId: user });
+          expect(await races.look(key)).toEqual({ userId: null });
+          if (!row.lacks('listing')) expect(await row.store.listByUser(user)).toHaveLength(1);
+          expect(await row.rowsOf(sessionId)).toEqual([]);
+        };
+
+        it.each(['logout first', 'login first', 'both at once'] as const)('%s', (order) => race(order));
+      },
+    );
+
+    it('a login whose session from before is deleted at the same time stands, without its data', async () => {
+      const user = races.newUser();
+      const key = await races.visit();
+      const login = await races.hold('login', key, { user });
+      await races.end(key);
+      const { status, key: started } = await login();
+      expect(status).toBe(201);
+      expect(await races.look(started)).toEqual({ userId: user });
+    });
+
+    it('both of two logins at once stand', async () => {
+      const user = races.newUser();
+      const key = await races.visit();
+      const logins = [await races.hold('login', key, { user }), await races.hold('login', key, { user })];
+      const answers = await Promise.all(logins.map((login) => login()));
+      expect(new Set([key, ...answers.map((answer) => answer.key)]).size).toBe(3);
+      for (const answer of answers) expect(await races.look(answer.key)).toMatchObject({ userId: user });
+      expect(await races.look(key)).toEqual({ userId: null });
     });
 
     it('two rotations leave one key, and the session', async () => {
@@ -209,7 +252,7 @@ function describeOnServer(races: Races): void {
       expect(await races.look(key)).toEqual({ userId: null });
     });
 
-    it.each(['write', 'rotate', 'login', 'expire', 'increment', 'push'])(
+    it.each(['write', 'rotate', 'expire', 'increment', 'push'])(
       'drops the changes of a request (%s) whose session was deleted meanwhile, and answers it',
       async (action) => {
         const user = races.newUser();
@@ -224,16 +267,14 @@ function describeOnServer(races: Races): void {
       },
     );
 
-    it('S112: a late writer restores neither user nor expiry', async () => {
+    it('S112: a late writer does not restore the expiry', async () => {
       const key = await races.visitAs(races.newUser());
       const late = await races.hold('write', key);
       await races.act('expire', key, { expiry: 60 });
-      const record = (await row.record(key))!;
-      await row.store.save(toStoreKey(key), { userId: 'grace' }, { ...record, userId: 'grace' });
       await late();
 
       const kept = (await row.record(key))!;
-      expect(kept).toMatchObject({ userId: 'grace', expiry: 60, data: { key0: 1 } });
+      expect(kept).toMatchObject({ expiry: 60, data: { key0: 1 } });
       // A minute, and what a busy machine takes between the reading of two clocks.
       expect(kept.expiresAt - kept.lastSeenAt).toBeLessThan(70_000);
     });
@@ -252,7 +293,7 @@ function describeOnServer(races: Races): void {
   });
 
   it('gives two first requests with the same stale cookie a session each, and neither its key', async () => {
-    const stale = createSessionKey();
+    const stale = unknownKey();
     const first = [await races.hold('start', stale), await races.hold('start', stale)];
     const keys = (await Promise.all(first.map((go) => go()))).map((answer) => answer.key);
 
@@ -333,7 +374,7 @@ function describeClientsOwn(races: Races): void {
   });
 
   it('takes nobody for what a cookie says that the server has not sealed', async () => {
-    expect(await races.look(createSessionKey())).toEqual({ userId: null });
+    expect(await races.look(unknownKey())).toEqual({ userId: null });
   });
 
   describeFailures(races);

@@ -41,7 +41,7 @@ export const lines = (dump: string): number => dump.split('\n').filter((line) =>
 function openMemory(): Promise<LaidOpen> {
   const store = new MemoryStore();
   const given = new Map<string, string>();
-  for (const method of ['create', 'save', 'rename'] as const) {
+  for (const method of ['create', 'save'] as const) {
     const original = store[method].bind(store) as (...parameters: unknown[]) => Promise<boolean>;
     (store[method] as typeof original) = (...parameters) => {
       given.set(String(parameters[0]), JSON.stringify(parameters));
