@@ -1,85 +1,68 @@
-import { type SessionChanges, type SessionRecord } from 'nest-sessions';
+import { type SessionChanges, type SessionRecord, SessionStore } from 'nest-sessions';
 import { type KindName } from './interleaving-kinds.js';
 import { SteppedStore } from './interleaving-store.js';
 
+type Save = [id: string, keyHash: string, changes: SessionChanges, record: SessionRecord];
+
 /** Saves by upsert. */
 class Upserts extends SteppedStore {
-  override async save(key: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
-    return (await super.save(key, changes, record)) || super.create(key, record);
+  override async save(...[id, keyHash, changes, record]: Save): Promise<boolean> {
+    return (await super.save(id, keyHash, changes, record)) || super.create(id, record);
   }
 }
 
 /** Touches by upsert. */
 class TouchesUp extends SteppedStore {
-  override async touch(key: string, record: SessionRecord): Promise<boolean> {
-    return (await super.touch(key, record)) || super.create(key, record);
+  override async touch(id: string, record: SessionRecord): Promise<boolean> {
+    return (await super.touch(id, record)) || super.create(id, record);
   }
 }
 
-/** Saves the whole record as the request sees it. */
+/** Saves the whole data as the request sees them. */
 class SavesWhole extends SteppedStore {
-  override save(key: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
-    const { data, userId, expiry } = record;
-    return super.save(key, { ...changes, clear: true, set: data, userId, expiry }, record);
+  override save(...[id, keyHash, changes, record]: Save): Promise<boolean> {
+    const { increment: _increment, push: _push, unset: _unset, ...others } = changes;
+    return super.save(id, keyHash, { ...others, clear: true, set: record.data }, record);
   }
 }
 
-/** Deletes the old key before the new one is there. */
-class DeletesFirst extends SteppedStore {
-  override async rename(
-    key: string,
-    newKey: string,
-    _changes: SessionChanges,
-    record: SessionRecord,
-  ): Promise<boolean> {
-    return (await super.delete(key)) && super.create(newKey, record);
+/** Does not look at the key hash. */
+class IgnoresHash extends SteppedStore {
+  override async save(...[id, keyHash, changes, record]: Save): Promise<boolean> {
+    const current = await super.load(id);
+    return super.save(id, current?.keyHash ?? keyHash, changes, record);
   }
 }
 
-/** Leaves the old key alive for a step too long. */
-class DeletesLater extends SteppedStore {
-  override async rename(
-    key: string,
-    newKey: string,
-    _changes: SessionChanges,
-    record: SessionRecord,
-  ): Promise<boolean> {
-    return (await super.exists(key)) && (await super.create(newKey, record)) && super.delete(key);
+/** Looks at the key hash, and saves a step later. */
+class ComparesFirst extends SteppedStore {
+  override async save(...[id, keyHash, changes, record]: Save): Promise<boolean> {
+    if ((await super.load(id))?.keyHash !== keyHash) return false;
+    const current = await super.load(id);
+    return super.save(id, current?.keyHash ?? keyHash, changes, record);
   }
 }
 
-/** Never lets the old key die. */
-class Copies extends SteppedStore {
-  override async rename(
-    key: string,
-    newKey: string,
-    changes: SessionChanges,
-    record: SessionRecord,
-  ): Promise<boolean> {
-    return (await super.save(key, changes, record)) && super.create(newKey, record);
+/** Reads the record, and deletes it a step later. */
+class TakesInTwoSteps extends SteppedStore {
+  override take(id: string): Promise<SessionRecord | null> {
+    return SessionStore.prototype.take.call(this, id);
   }
 }
 
-/** Does not look for the session id. */
-class DeletesByKey extends SteppedStore {
-  override delete(key: string): Promise<boolean> {
-    return super.delete(key);
+/** Leaves the record where it is. */
+class OnlyReads extends SteppedStore {
+  override take(id: string): Promise<SessionRecord | null> {
+    return super.load(id);
   }
 }
 
-/** Finds the sessions of a user first and ends them then. */
-class RevokesInTwoSteps extends SteppedStore {
-  readonly #keys = new Map<string, string>();
-
-  override create(key: string, record: SessionRecord): Promise<boolean> {
-    this.#keys.set(record.id, key);
-    return super.create(key, record);
-  }
-
-  override async deleteByUser(userId: string): Promise<number> {
-    const found = await super.listByUser(userId);
-    const ended = await Promise.all(found.map(({ id }) => super.delete(this.#keys.get(id) ?? '')));
-    return ended.filter(Boolean).length;
+/** Gives the same record to two who want to take it. */
+class TakesTwice extends SteppedStore {
+  override async take(id: string): Promise<SessionRecord | null> {
+    const record = await super.load(id);
+    await super.delete(id);
+    return record;
   }
 }
 
@@ -96,21 +79,16 @@ const revived = 'the session lives on though it was ended';
 export const storeFaults: Fault[] = [
   { name: 'saves by upsert', Store: Upserts, requests: ['write a', 'logout'], asWhat: revived },
   { name: 'touches by upsert', Store: TouchesUp, requests: ['touch', 'revoke'], asWhat: revived },
-  { name: 'saves records whole', Store: SavesWhole, requests: ['write a', 'write b'], asWhat: 'instead of' },
-  { name: 'saves counters whole', Store: SavesWhole, requests: ['count', 'count'], asWhat: 'instead of' },
-  { name: 'deletes first in a rename', Store: DeletesFirst, requests: ['rotate', 'logout'], asWhat: revived },
+  { name: 'saves data whole', Store: SavesWhole, requests: ['write a', 'write b'], asWhat: 'holds' },
+  { name: 'saves counters whole', Store: SavesWhole, requests: ['count', 'count'], asWhat: 'holds' },
+  { name: 'ignores the key hash', Store: IgnoresHash, requests: ['rotate', 'rotate'], asWhat: 'two rotations' },
   {
-    name: 'deletes last in a rename',
-    Store: DeletesLater,
-    requests: ['login', 'write a'],
-    asWhat: 'instead of',
+    name: 'compares the key hash a step too early',
+    Store: ComparesFirst,
+    requests: ['rotate', 'rotate'],
+    asWhat: 'two rotations',
   },
-  {
-    name: 'keeps the old key in a rename',
-    Store: Copies,
-    requests: ['rotate', 'read'],
-    asWhat: 'an old key opens',
-  },
-  { name: 'deletes by the key alone', Store: DeletesByKey, requests: ['logout', 'login'], asWhat: revived },
-  { name: 'revokes in two steps', Store: RevokesInTwoSteps, requests: ['revoke', 'rotate'], asWhat: revived },
+  { name: 'takes in two steps', Store: TakesInTwoSteps, requests: ['login', 'write a'], asWhat: 'kept was' },
+  { name: 'takes nothing away', Store: OnlyReads, requests: ['login', 'read'], asWhat: 'no key opens' },
+  { name: 'lets two take it', Store: TakesTwice, requests: ['login', 'login'], asWhat: 'two logins carry' },
 ];

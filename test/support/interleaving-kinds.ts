@@ -32,7 +32,6 @@ export const kinds = {
   logout: { ends: true, act: (session) => session.logout() },
   login: {
     logsIn: 'user',
-    rotates: true,
     sets: ['since'],
     act(session, { tag, user }) {
       session.login(user);
@@ -53,7 +52,6 @@ export const kinds = {
   expire: { expires: true, act: (session) => session.setExpiry(TWO_HOURS) },
   'login as another': {
     logsIn: 'otherUser',
-    rotates: true,
     sets: ['since'],
     act(session, { tag, otherUser }) {
       session.login(otherUser);

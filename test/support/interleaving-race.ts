@@ -4,7 +4,7 @@ import { type Answer, type Site } from './interleaving-site.js';
 import { ago } from './interleaving-store.js';
 
 export interface Scenario {
-  /** Whose session the requests share: somebody's who has not logged in, or a user's. */
+  /** Whose session the requests share: a visitor's who has not logged in, or a user's. */
   owner: 'visitor' | 'user';
   requests: readonly KindName[];
 }
@@ -33,8 +33,8 @@ export interface Race {
   createdAt: number;
   racers: Racer[];
   walkers: Walker[];
-  /** All store keys that the requests have named. */
-  storeKeys: Set<string>;
+  /** All session ids that the requests have named. */
+  storeIds: Set<string>;
 }
 
 export const initialData = { a: 'old', b: 'old', c: 'old', n: 1, items: ['old'] };
@@ -55,12 +55,12 @@ export async function startRace(site: Site, scenario: Scenario): Promise<Race> {
   );
   if (left === null || key === null) throw new Error('The session could not be made.');
 
-  const storeKeys = new Set<string>();
+  const storeIds = new Set<string>();
   const racers = scenario.requests.map((name, index): Racer => {
     const kind: Kind = kinds[name];
     const tag = `${name} ${index}`;
     const racer: Racer = { kind, tag, loadSteps: 0, answer: undefined, walker: undefined as never };
-    racer.walker = new Walker(name, storeKeys, async (walker) => {
+    racer.walker = new Walker(name, storeIds, async (walker) => {
       if (kind.revokes) {
         await site.store.deleteByUser(user);
         return;
@@ -75,5 +75,5 @@ export async function startRace(site: Site, scenario: Scenario): Promise<Race> {
   });
   const createdAt = Date.now() - AGE;
   const walkers = racers.map(({ walker }) => walker);
-  return { site, scenario, user, otherUser, id: left, key, createdAt, racers, walkers, storeKeys };
+  return { site, scenario, user, otherUser, id: left, key, createdAt, racers, walkers, storeIds };
 }

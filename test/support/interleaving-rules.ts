@@ -1,15 +1,18 @@
 import { isDeepStrictEqual } from 'node:util';
-import { toStoreKey } from '../../libs/session/src/session/session-key.js';
 import { TWO_HOURS } from './interleaving-kinds.js';
-import { initialData, type Race, type Racer, type Scenario } from './interleaving-race.js';
+import { initialData, type Race, type Racer } from './interleaving-race.js';
 import { type Seen } from './interleaving-site.js';
 
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
 
-/** What is wrong with how a race went out: nothing, if every rule holds. */
+/**
+ * What is wrong with how a race went out: nothing, if every rule holds.
+ *
+ * All requests come with the key of one session. Those that change it say by their answer whether that was kept. A login
+ * starts a session of its own and ends the shared one, and so does a logout, or the end of all sessions of the user.
+ */
 export async function judge(race: Race): Promise<string[]> {
-  const faults: string[] = [];
   const seen = new Map<string, Seen>();
   const keys = new Set([race.key, ...race.racers.flatMap(({ answer }) => keysOf(answer))]);
   await Promise.all(
@@ -18,136 +21,46 @@ export async function judge(race: Race): Promise<string[]> {
       if (found) seen.set(key, found);
     }),
   );
-  const { kept, lost, made, ends, revocations } = sortOut(race);
-
-  for (const { tag, answer } of race.racers) {
-    if (answer && answer.status !== 200) faults.push(`"${tag}" was answered with ${answer.status}`);
-    if (answer && ![race.id, null].includes(answer.found)) faults.push(`"${tag}" found another session`);
-  }
-
-  // Ended stays ended, under every key and every id.
-  const living = [...seen].filter(([, { id }]) => id === race.id);
-  const end = whetherEnded(race, kept, ends, revocations);
-  if (end === 'ended' && living.length > 0) faults.push('the session lives on though it was ended');
-  if (end === 'not ended' && living.length === 0) faults.push('the session is lost though nobody ended it');
-  for (const { tag, answer } of lost) {
-    if (answer?.left !== null) faults.push(`"${tag}", whose session went away, has made another one`);
-    if (answer?.cookie !== undefined) faults.push(`"${tag}", whose session went away, has set the cookie`);
-  }
-
-  // Whoever came with a key that had just been replaced leaves the cookie alone: the visitor has got a new one.
-  for (const { tag, kind, answer } of race.racers.filter((racer) => cameLate(race, racer, kept))) {
-    const alone = answer?.left === null && answer.cookie === undefined;
-    if (!kind.logsIn && !kind.ends && !alone)
-      faults.push(`"${tag}" came with a replaced key and touched the cookie`);
-  }
-
-  // One key opens it, the newest.
-  const newest = lastOf(kept.filter(({ kind }) => kind.rotates));
-  const expectedKeys = newest.length === 0 ? [race.key] : newest.map(({ answer }) => answer?.key);
-  if (living.length > 1) faults.push(`${living.length} keys open the session`);
-  for (const [key] of living) if (!expectedKeys.includes(key)) faults.push('an old key opens the session');
-  for (const { tag, kind, answer } of kept) {
-    if (kind.rotates && answer?.cookie !== answer?.key) faults.push(`"${tag}" has not told its new key`);
-  }
-
-  for (const [, session] of living) faults.push(...faultsOf(session, race, kept));
-
-  // Sessions that others have started, having found none.
-  for (const racer of made) {
-    const session = seen.get(racer.answer?.key ?? '');
-    const ended = revocations.map((revocation) => endsMade(race, revocation, racer));
-    if (ended.includes('yes') && session) faults.push(`the session of "${racer.tag}" outlived its user's`);
-    if (!ended.includes('yes') && !ended.includes('perhaps') && !session) {
-      faults.push(`the session of "${racer.tag}" is lost`);
-    }
-    if (session) faults.push(...faultsOfMade(session, race, racer));
-  }
-  const madeIds = made.map(({ answer }) => answer?.left);
-  if ([...seen.values()].some(({ id }) => id !== race.id && !madeIds.includes(id))) {
-    faults.push('there is a session that nobody has started');
-  }
-
-  faults.push(...(await faultsOfStore(race, seen)));
-  return faults;
+  return [
+    ...faultsOfAnswers(race),
+    ...faultsOfShared(race, seen),
+    ...faultsOfLogins(race, seen),
+    ...faultsOfMade(race, seen),
+    ...(await faultsOfStore(race, seen)),
+  ];
 }
 
 function keysOf(answer: Racer['answer']): string[] {
   return [answer?.key, answer?.cookie].filter((key): key is string => Boolean(key));
 }
 
-/** The racers by what became of them. */
-function sortOut({ id, racers, scenario }: Race) {
-  const found = racers.filter(({ answer }) => answer?.found === id);
-  const ends = found.filter((racer) => !racer.kind.revokes && mayEnd(racer, id, scenario));
-  const kept = found.filter((racer) => racer.answer?.left === id);
-  return {
-    ends,
-    /** Their work is in the session, or so they say. */
-    kept,
-    lost: found.filter((racer) => !kept.includes(racer) && !ends.includes(racer)),
-    /** They have started a session of their own. */
-    made: racers.filter(
-      (racer) =>
-        racer.answer && racer.answer.left !== null && racer.answer.left !== id && !lostIncludes(racer, id),
-    ),
-    revocations: racers.filter(({ kind }) => kind.revokes),
-  };
+// --- Who did what ---
 
-  function lostIncludes(racer: Racer, session: string): boolean {
-    return racer.answer?.found === session && !ends.includes(racer);
-  }
+function found({ answer }: Racer, { id }: Race): boolean {
+  return answer?.found === id;
 }
 
-function whetherEnded(
-  race: Race,
-  kept: Racer[],
-  ends: Racer[],
-  revocations: Racer[],
-): 'ended' | 'not ended' | 'either' {
-  if (ends.length > 0) return 'ended';
-  if (revocations.length > 0 && race.scenario.owner === 'user') return 'ended';
-  const logins = kept.filter(({ kind }) => kind.logsIn === 'user');
-  const pairs = logins.flatMap((login) => revocations.map((revocation) => [login, revocation] as const));
-  if (pairs.some(([login, revocation]) => isBefore(login, revocation))) return 'ended';
-  // A logout that came with a key just replaced ends the session, too: as long as its way can be followed.
-  const rotations = kept.filter(({ kind }) => kind.rotates);
-  const logouts = race.racers.filter(({ kind, answer }) => kind.ends && answer?.found === null);
-  if (rotations.length === 1 && logouts.some((racer) => cameLate(race, racer, kept))) return 'ended';
-  // Of a rotation that it interrupted nothing is kept.
-  if (race.racers.some(({ kind }) => kind.rotates) && logouts.length > 0) return 'either';
-  return pairs.every(([login, revocation]) => isBefore(revocation, login)) ? 'not ended' : 'either';
+/** Their work is in the shared session, or so they say. */
+function keptBy(race: Race): Racer[] {
+  return race.racers.filter(
+    (racer) =>
+      found(racer, race) && !racer.kind.logsIn && !racer.kind.ends && racer.answer?.left === race.id,
+  );
 }
 
-function endsMade(race: Race, revocation: Racer, racer: Racer): 'yes' | 'no' | 'perhaps' {
-  if (racer.kind.logsIn !== 'user' || isBefore(revocation, racer)) return 'no';
-  return isBefore(racer, revocation) ? 'yes' : 'perhaps';
+/** Each of these ends the shared session. */
+function endsOf(race: Race): Racer[] {
+  return race.racers.filter((racer) =>
+    racer.kind.revokes
+      ? race.scenario.owner === 'user'
+      : found(racer, race) && Boolean(racer.kind.ends ?? racer.kind.logsIn),
+  );
 }
 
 /** Was the commit of one over before that of the other began? */
 function isBefore(one: Racer, other: Racer): boolean {
   const [ends, begins] = [commitOf(one).at(-1), commitOf(other)[0]];
   return ends !== undefined && begins !== undefined && ends < begins;
-}
-
-/** Did this request load the session when it had been rotated, and not ended? */
-function cameLate({ id, racers, scenario }: Race, racer: Racer, kept: Racer[]): boolean {
-  const loads = racer.walker.taken.slice(0, racer.loadSteps);
-  const [first, last] = [loads[0], loads.at(-1)];
-  if (racer.answer?.found !== null || first === undefined || last === undefined) return false;
-  const rotated = kept.some((other) => other.kind.rotates && (commitOf(other).at(-1) ?? last) < first);
-  const ended = racers.some(
-    (other) =>
-      (mayEnd(other, id, scenario) || (other.kind.ends && other.answer?.found === null)) &&
-      (commitOf(other)[0] ?? Infinity) < last,
-  );
-  return rotated && !ended;
-}
-
-function mayEnd({ kind, answer }: Racer, id: string, { owner }: Scenario): boolean {
-  if (kind.revokes) return true;
-  const changesUser = kind.logsIn === 'otherUser' && owner === 'user';
-  return answer?.found === id && (kind.ends === true || changesUser);
 }
 
 function commitOf({ walker, loadSteps }: Racer): number[] {
@@ -159,31 +72,68 @@ function lastOf(racers: Racer[]): Racer[] {
   return racers.filter((racer) => !racers.some((other) => isBefore(racer, other)));
 }
 
-/** Everybody who was told that his work is kept finds it in the session, and nobody else does. */
-function faultsOf(session: Seen, race: Race, kept: Racer[]): string[] {
+/** Had another request replaced the key, by a rotation or a login, before this one looked, and nobody ended it? */
+function cameLate(race: Race, racer: Racer): boolean {
+  const first = racer.walker.taken[0];
+  if (racer.answer?.found !== null || first === undefined) return false;
+  const others = race.racers.filter((other) => other !== racer);
+  const isDone = (other: Racer): boolean => (commitOf(other).at(-1) ?? Infinity) < first;
+  const replaced = [...keptBy(race).filter(({ kind }) => kind.rotates), ...logins(race)].some(
+    (other) => other !== racer && found(other, race) && isDone(other),
+  );
+  const ended = others.some((other) => {
+    const ends = other.kind.revokes ? race.scenario.owner === 'user' : other.kind.ends;
+    return ends && (other.walker.taken[0] ?? Infinity) < (racer.walker.taken.at(-1) ?? 0);
+  });
+  return replaced && !ended;
+}
+
+function logins({ racers }: Race): Racer[] {
+  return racers.filter(({ kind, answer }) => kind.logsIn && answer);
+}
+
+// --- The rules ---
+
+function faultsOfAnswers(race: Race): string[] {
   const faults: string[] = [];
-  const expected: Record<string, unknown> = { ...initialData };
-  for (const key of ['a', 'b', 'since']) {
-    const tags = lastOf(kept.filter(({ kind }) => kind.sets?.includes(key))).map(({ tag }) => tag);
-    if (tags.length > 0) expected[key] = tags.find((tag) => tag === session.data[key]) ?? tags.join(' or ');
+  for (const racer of race.racers) {
+    const { tag, kind, answer } = racer;
+    if (!answer) continue;
+    if (answer.status !== 200) faults.push(`"${tag}" was answered with ${answer.status}`);
+    if (![race.id, null].includes(answer.found)) faults.push(`"${tag}" found another session`);
+    if (kind.ends || kind.logsIn) continue;
+    const untouched = answer.left === null && answer.cookie === undefined;
+    if (found(racer, race) && answer.left !== race.id && !untouched) {
+      faults.push(`"${tag}", whose session went away, has made another one or touched the cookie`);
+    }
+    if (cameLate(race, racer) && !untouched) {
+      faults.push(`"${tag}" came with a replaced key and touched the cookie`);
+    }
   }
-  const counters = kept.filter(({ kind }) => kind.counts);
-  expected['n'] = initialData.n + counters.length;
-  expected['items'] = [...initialData.items, ...counters.map(({ tag }) => tag)].toSorted();
-  for (const key of kept.flatMap(({ kind }) => kind.removes ?? [])) delete expected[key];
-  const { items } = session.data;
-  const actual = { ...session.data, items: Array.isArray(items) ? items.map(String).toSorted() : items };
-  if (!isDeepStrictEqual(actual, expected)) {
-    faults.push(`the session holds ${JSON.stringify(actual)} instead of ${JSON.stringify(expected)}`);
+  return faults;
+}
+
+function faultsOfShared(race: Race, seen: Map<string, Seen>): string[] {
+  const living = [...seen].filter(([, { id }]) => id === race.id);
+  const kept = keptBy(race);
+  const rotations = kept.filter(({ kind }) => kind.rotates);
+  if (rotations.length > 1) return ['two rotations of one key were kept'];
+  for (const { tag, answer } of rotations) {
+    if (answer?.cookie !== answer?.key) return [`"${tag}" has not told its new key`];
   }
-
-  const logins = lastOf(kept.filter(({ kind }) => kind.logsIn));
-  const users =
-    logins.length === 0
-      ? [race.scenario.owner === 'user' ? race.user : null]
-      : logins.map(({ kind }) => race[kind.logsIn ?? 'user']);
-  if (!users.includes(session.userId)) faults.push(`the session is that of ${session.userId}`);
-
+  if (endsOf(race).length > 0) {
+    return living.length > 0 ? ['the session lives on though it was ended'] : [];
+  }
+  if (living.length === 0) return ['the session is lost though nobody ended it'];
+  if (living.length > 1) return [`${living.length} keys open the session`];
+  const [[key, session]] = living as [[string, Seen]];
+  const faults = key === (rotations[0]?.answer?.key ?? race.key) ? [] : ['an old key opens the session'];
+  if (!holds(session, [fullData(race, session)])) {
+    faults.push(`the session holds ${JSON.stringify(session.data)}`);
+  }
+  if (session.userId !== (race.scenario.owner === 'user' ? race.user : null)) {
+    faults.push(`the session is that of ${session.userId}`);
+  }
   const lifetime = session.expiresAt - Date.now();
   const short = kept.some(({ kind }) => kind.expires);
   if (short ? Math.abs(lifetime - TWO_HOURS * 1000) > 5 * MINUTE : lifetime < 13 * DAY) {
@@ -193,25 +143,71 @@ function faultsOf(session: Seen, race: Race, kept: Racer[]): string[] {
   return faults;
 }
 
-/** A session that began in this race holds nothing of the one that the race is about. */
-function faultsOfMade(session: Seen, race: Race, { kind, tag, answer }: Racer): string[] {
-  const expected = {
-    ...Object.fromEntries((kind.sets ?? []).map((key) => [key, tag])),
-    ...(kind.counts && { n: 1, items: [tag] }),
-  };
-  const user = kind.logsIn ? race[kind.logsIn] : null;
-  const same =
-    session.id === answer?.left && session.userId === user && isDeepStrictEqual(session.data, expected);
-  return same ? [] : [`the new session of "${tag}" is ${JSON.stringify(session)}`];
+/** A login stands, and what it carries over has lost no write that was kept. */
+function faultsOfLogins(race: Race, seen: Map<string, Seen>): string[] {
+  const faults: string[] = [];
+  const full: Racer[] = [];
+  for (const login of logins(race)) {
+    const { tag, kind, answer } = login;
+    const session = seen.get(answer?.key ?? '');
+    const revocations = race.racers.filter((racer) => racer.kind.revokes && kind.logsIn === 'user');
+    const mustBeGone = revocations.some((revocation) => isBefore(login, revocation));
+    const mayBeGone = revocations.some((revocation) => !isBefore(revocation, login));
+    if (answer?.cookie !== answer?.key) faults.push(`"${tag}" has not told its key`);
+    if (answer?.left === race.id) faults.push(`"${tag}" has started no session of its own`);
+    if (mustBeGone && session) faults.push(`the session of "${tag}" outlived its user's`);
+    if (!mayBeGone && !session) faults.push(`the login of "${tag}" is lost`);
+    if (!session) continue;
+    if (session.id !== answer?.left || session.userId !== race[kind.logsIn ?? 'user']) {
+      faults.push(`the session of "${tag}" is ${JSON.stringify(session)}`);
+    }
+    if (Math.abs(session.createdAt - Date.now()) > 10 * MINUTE) faults.push(`"${tag}" began too early`);
+    const carriesOver = race.scenario.owner === 'visitor' || kind.logsIn === 'user';
+    const others = endsOf(race).filter((other) => other !== login);
+    const mayBeOwn = !found(login, race) || !carriesOver || others.some((other) => !isBefore(login, other));
+    const mayBeFull =
+      found(login, race) && carriesOver && !others.some((other) => isBefore(other, login));
+    const own = { since: tag };
+    const all = { ...fullData(race, session), since: tag };
+    if (!holds(session, [...(mayBeOwn ? [own] : []), ...(mayBeFull ? [all] : [])])) {
+      faults.push(`the session of "${tag}" holds ${JSON.stringify(session.data)}, kept was ${JSON.stringify(all)}`);
+    }
+    if (!isDeepStrictEqual(sorted(session.data), own)) full.push(login);
+  }
+  if (full.length > 1) faults.push('two logins carry the same session over');
+  return faults;
+}
+
+/** Sessions that others have started, having found none, hold nothing of the shared one. */
+function faultsOfMade(race: Race, seen: Map<string, Seen>): string[] {
+  const faults: string[] = [];
+  const made = race.racers.filter(
+    ({ kind, answer }) => answer && !kind.logsIn && answer.found === null && answer.left !== null,
+  );
+  for (const { kind, tag, answer } of made) {
+    const session = seen.get(answer?.key ?? '');
+    const expected = {
+      ...Object.fromEntries((kind.sets ?? []).map((key) => [key, tag])),
+      ...(kind.counts && { n: 1, items: [tag] }),
+    };
+    if (!session) faults.push(`the session of "${tag}" is lost`);
+    else if (session.id !== answer?.left || session.userId !== null || !holds(session, [expected])) {
+      faults.push(`the new session of "${tag}" is ${JSON.stringify(session)}`);
+    }
+  }
+  const started = [race.id, ...race.racers.map(({ answer }) => answer?.left)];
+  if ([...seen.values()].some(({ id }) => !started.includes(id))) {
+    faults.push('there is a session that nobody has started');
+  }
+  return faults;
 }
 
 /** Nothing lives in the store but what the keys open, and the users' lists say the same. */
-async function faultsOfStore({ site, storeKeys, user, otherUser }: Race, seen: Map<string, Seen>) {
+async function faultsOfStore({ site, storeIds, user, otherUser }: Race, seen: Map<string, Seen>) {
   const faults: string[] = [];
-  const known = new Set([...seen.keys()].map(toStoreKey));
-  for (const key of storeKeys) {
-    if (!known.has(key) && (await site.store.exists(key)))
-      faults.push('a session lives under a key that nobody has');
+  const known = new Set([...seen.values()].map(({ id }) => id));
+  for (const id of storeIds) {
+    if (!known.has(id) && (await site.store.load(id))) faults.push('a session lives that no key opens');
   }
   for (const owner of [user, otherUser]) {
     const listed = (await site.store.listByUser(owner)).map(({ id }) => id).toSorted();
@@ -219,4 +215,32 @@ async function faultsOfStore({ site, storeKeys, user, otherUser }: Race, seen: M
     if (!isDeepStrictEqual(listed, theirs.toSorted())) faults.push(`the list of ${owner} is wrong`);
   }
   return faults;
+}
+
+/**
+ * The data that the shared session began with, and what was kept since.
+ * @param actual of keys that several have written at the same time, any of their values will do
+ */
+function fullData(race: Race, actual: Seen): Record<string, unknown> {
+  const kept = keptBy(race);
+  const expected: Record<string, unknown> = { ...initialData };
+  for (const key of ['a', 'b']) {
+    const tags = lastOf(kept.filter(({ kind }) => kind.sets?.includes(key))).map(({ tag }) => tag);
+    if (tags.length > 0) expected[key] = tags.find((tag) => tag === actual.data[key]) ?? tags.join(' or ');
+  }
+  const counters = kept.filter(({ kind }) => kind.counts);
+  expected['n'] = initialData.n + counters.length;
+  expected['items'] = [...initialData.items, ...counters.map(({ tag }) => tag)];
+  for (const key of kept.flatMap(({ kind }) => kind.removes ?? [])) delete expected[key];
+  return expected;
+}
+
+function holds({ data }: Seen, allowed: Record<string, unknown>[]): boolean {
+  return allowed.some((expected) => isDeepStrictEqual(sorted(data), sorted(expected)));
+}
+
+/** Pushes of several requests come in any order. */
+function sorted(data: Record<string, unknown>): Record<string, unknown> {
+  const { items } = data;
+  return Array.isArray(items) ? { ...data, items: items.map(String).toSorted() } : { ...data };
 }

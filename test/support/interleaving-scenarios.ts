@@ -8,7 +8,7 @@ const company: readonly KindName[] = ['write a', 'logout', 'login', 'rotate'];
 
 /**
  * Every two requests; every three of the basic kinds; one of the other kinds with two that it could be at odds with.
- * The session of somebody who has not logged in is of interest only where somebody does.
+ * The session of a visitor who has not logged in is of interest only where somebody does.
  */
 export function allScenarios(): Scenario[] {
   const sets = [
@@ -33,8 +33,8 @@ const requirements: [title: string, isAbout: (scenario: Scenario) => boolean][] 
   ['S36: an end holds against two other requests, rotations and logins among them', hasEnd],
   ['S45: a key that was removed stays removed', ({ requests }) => requests.includes('remove')],
   [
-    'S112: who comes late restores neither key nor user nor lifetime',
-    ({ requests }) => requests.some((name) => 'rotates' in kinds[name] || 'expires' in kinds[name]),
+    'S112: a late request restores neither key nor lifetime, and a login stands',
+    ({ requests }) => requests.some((name) => 'rotates' in kinds[name] || 'logsIn' in kinds[name] || 'expires' in kinds[name]),
   ],
   ['S109: the writes of all are kept', () => true],
 ];

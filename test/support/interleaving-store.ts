@@ -17,19 +17,12 @@ type Given<Operation extends keyof SessionStore> = SessionStore[Operation] exten
 
 /** Hands every operation on to another store, each a step of the request that asks for it. */
 export class SteppedStore extends SessionStore {
-  override readonly remembersMoves: boolean;
-
   /** @param inSteps false: the store below takes smaller steps itself */
   constructor(
     private readonly store: SessionStore,
     private readonly inSteps = true,
   ) {
     super();
-    this.remembersMoves = store.remembersMoves;
-  }
-
-  override find(...given: Given<'find'>): ReturnType<SessionStore['find']> {
-    return this.step('load', [given[0]], () => this.store.find(...given));
   }
 
   load(...given: Given<'load'>): ReturnType<SessionStore['load']> {
@@ -48,16 +41,12 @@ export class SteppedStore extends SessionStore {
     return this.step('delete', [given[0]], () => this.store.delete(...given));
   }
 
+  override take(...given: Given<'take'>): ReturnType<SessionStore['take']> {
+    return this.step('take', [given[0]], () => this.store.take(...given));
+  }
+
   override touch(...given: Given<'touch'>): Promise<boolean> {
     return this.step('touch', [given[0]], () => this.store.touch(...given));
-  }
-
-  override rename(...given: Given<'rename'>): Promise<boolean> {
-    return this.step('rename', [given[0], given[1]], () => this.store.rename(...given));
-  }
-
-  override exists(...given: Given<'exists'>): Promise<boolean> {
-    return this.step('exists', [given[0]], () => this.store.exists(...given));
   }
 
   override listByUser(...given: Given<'listByUser'>): ReturnType<SessionStore['listByUser']> {
@@ -68,15 +57,11 @@ export class SteppedStore extends SessionStore {
     return this.step('deleteByUser', [], () => this.store.deleteByUser(...given));
   }
 
-  override deleteById(...given: Given<'deleteById'>): Promise<boolean> {
-    return this.step('deleteById', [], () => this.store.deleteById(...given));
-  }
-
   override now(): number {
     return this.store.now() - (past.getStore() ?? 0);
   }
 
-  private step<Result>(name: string, keys: string[], work: () => Promise<Result>): Promise<Result> {
-    return this.inSteps ? takeStep({ name, keys }, work) : work();
+  private step<Result>(name: string, ids: string[], work: () => Promise<Result>): Promise<Result> {
+    return this.inSteps ? takeStep({ name, ids }, work) : work();
   }
 }

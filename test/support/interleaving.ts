@@ -3,15 +3,15 @@ import { setImmediate } from 'node:timers/promises';
 
 export interface Step {
   name: string;
-  /** The store keys that it names. */
-  keys: readonly string[];
+  /** The session ids that it names. */
+  ids: readonly string[];
 }
 
 /** A step that a request is about to take. */
 interface Pending {
   name: string;
-  /** Which of the store keys it is about, by their first appearance in the race. */
-  key: number;
+  /** Which of the sessions it is about, by their first appearance in the race. */
+  session: number;
   go: () => void;
 }
 
@@ -38,8 +38,8 @@ export class Walker {
   constructor(
     /** Walkers of one name do the same. */
     readonly name: string,
-    /** All store keys that the requests of the race have named. */
-    private readonly keys: Set<string>,
+    /** All session ids that the requests of the race have named. */
+    private readonly ids: Set<string>,
     work: (walker: Walker) => Promise<void>,
   ) {
     void walking
@@ -55,13 +55,13 @@ export class Walker {
     return this.#done || this.taken.length > 0;
   }
 
-  async take<Result>({ name, keys }: Step, work: () => Promise<Result>): Promise<Result> {
-    for (const key of keys) this.keys.add(key);
-    const key = [...this.keys].indexOf(keys[0] ?? '');
+  async take<Result>({ name, ids }: Step, work: () => Promise<Result>): Promise<Result> {
+    for (const id of ids) this.ids.add(id);
+    const session = [...this.ids].indexOf(ids[0] ?? '');
     await new Promise<void>((go) => {
-      this.pending.push({ name, key, go });
+      this.pending.push({ name, session, go });
       // Steps that are taken at the same time come in no order that could be relied on.
-      this.pending.sort((one, other) => one.key - other.key);
+      this.pending.sort((one, other) => one.session - other.session);
       this.#wake?.();
     });
     try {
