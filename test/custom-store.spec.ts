@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describeSessionStore, type StoreUnderTest } from 'nest-sessions/testing';
 import { Pool } from 'pg';
-import { LockingSqlStore } from './locking-sql-store.js';
+import { MergingSqlStore } from './merging-sql-store.js';
 import { SqlStore } from './sql-store.js';
 import { testDatabase } from './support/data-source.js';
 import { describeWithService } from './support/services.js';
@@ -10,7 +10,7 @@ import { startTcpProxy } from './support/tcp-proxy.js';
 const page = readFileSync('docs/engines/custom.md', 'utf8');
 const [, schema = ''] = /^```sql\n(.*?)^```$/ms.exec(page) ?? [];
 
-it.each(['sql-store', 'locking-sql-store'])('The %s of the docs is the one that is tested', (name) => {
+it.each(['sql-store', 'merging-sql-store'])('The %s of the docs is the one that is tested', (name) => {
   expect(page).toContain(`\`\`\`ts\n${readFileSync(`test/${name}.ts`, 'utf8')}\`\`\`\n`);
 });
 
@@ -29,8 +29,8 @@ async function underTest(Store: new (pool: Pool) => SqlStore): Promise<StoreUnde
   return {
     store: new Store(pool),
     sibling: () => new Store(direct),
-    async corrupt(key) {
-      await direct.query(`UPDATE app_session SET record = '{"id":' WHERE key = $1`, [key]);
+    async corrupt(id) {
+      await direct.query(`UPDATE app_session SET record = '{"id":' WHERE id = $1`, [id]);
     },
     cut: async () => proxy.cut(),
     mend: async () => proxy.mend(),
@@ -43,14 +43,14 @@ async function underTest(Store: new (pool: Pool) => SqlStore): Promise<StoreUnde
 }
 
 /** What the table of the example has no columns for. */
-const lacks = { findsRenamed: false, byUser: false, ownClock: false };
+const lacks = { byUser: false, ownClock: false };
 
 describeWithService('postgres', 'A store of your own', () => {
   describeSessionStore('from four methods conforms', () => underTest(SqlStore), {
-    capabilities: { ...lacks, atomicChanges: false, clearsExpired: false },
+    capabilities: { ...lacks, atomicChanges: false, limits: false, clearsExpired: false },
   });
 
-  describeSessionStore('that locks its rows conforms', () => underTest(LockingSqlStore), {
+  describeSessionStore('that merges changes conforms', () => underTest(MergingSqlStore), {
     capabilities: lacks,
   });
 });

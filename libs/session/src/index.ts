@@ -32,7 +32,7 @@ export { type LoginOptions } from './session/session-draft.js';
 export { type SessionLimit } from './session/session-limit.js';
 export { type SessionData } from './session/session.js';
 export { type EncryptionOptions } from './stores/record-cipher.js';
-export { applyChanges } from './stores/session-log.js';
+export { applyChanges, changedRecord, checkRecordSize } from './stores/record-log.js';
 export { type SessionEngine } from './stores/session-engine.js';
 export {
   type JsonObject,
