@@ -57,8 +57,8 @@ export class SqlStore extends SessionStore {
     try {
       return await this.pool.query(sql, values);
     } catch (cause) {
-      // The server answered with an error. Everything else is a matter of the connection.
-      if (cause instanceof DatabaseError) throw cause;
+      // A wrong statement or a missing table is a fault of ours. Everything else may pass.
+      if (cause instanceof DatabaseError && cause.code?.startsWith('42')) throw cause;
       throw new SessionStoreUnavailableError(operation, 'PostgreSQL cannot be reached. Check the server.', {
         cause,
       });
