@@ -6,6 +6,7 @@ export { RequireSession, type SessionRequirement } from './nest/require-session.
 export { Session } from './nest/session.decorator.js';
 export { SessionGuard } from './nest/session.guard.js';
 export * from './session.errors.js';
+export { changedRecord, checkRecordSize } from './stores/record-log.js';
 export {
   type Engine,
   mountSessions,
@@ -32,7 +33,7 @@ export { type LoginOptions } from './session/session-draft.js';
 export { type SessionLimit } from './session/session-limit.js';
 export { type SessionData } from './session/session.js';
 export { type EncryptionOptions } from './stores/record-cipher.js';
-export { applyChanges, changedRecord, checkRecordSize } from './stores/record-log.js';
+export { applyChanges } from './stores/session-log.js';
 export { type SessionEngine } from './stores/session-engine.js';
 export {
   type JsonObject,
