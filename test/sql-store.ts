@@ -1,7 +1,6 @@
 import { Global, Injectable, Logger, Module } from '@nestjs/common';
 import {
   type SessionChanges,
-  SessionError,
   SessionModule,
   type SessionRecord,
   SessionRecordCorruptError,
@@ -12,57 +11,58 @@ import { DatabaseError, Pool, type QueryResult } from 'pg';
 
 @Injectable()
 export class SqlStore extends SessionStore {
-  constructor(protected readonly pool: Pool) {
+  constructor(private readonly pool: Pool) {
     super();
   }
 
-  async load(key: string): Promise<SessionRecord | null> {
+  async load(id: string): Promise<SessionRecord | null> {
     const { rows } = await this.run(
       'load',
-      'SELECT record FROM app_session WHERE key = $1 AND expires_at > $2',
-      [key, Date.now()],
+      'SELECT record FROM app_session WHERE id = $1 AND expires_at > $2',
+      [id, Date.now()],
     );
     return rows[0] === undefined ? null : decode(rows[0].record);
   }
 
-  async create(key: string, record: SessionRecord): Promise<boolean> {
+  async create(id: string, record: SessionRecord): Promise<boolean> {
     const { rowCount } = await this.run(
       'create',
-      'INSERT INTO app_session (key, record, version, expires_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING',
-      [key, JSON.stringify(record), record.version, record.expiresAt],
+      'INSERT INTO app_session (id, key_hash, record, expires_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING',
+      [id, record.keyHash, JSON.stringify(record), record.expiresAt],
     );
     return rowCount === 1;
   }
 
-  async save(key: string, _changes: SessionChanges, record: SessionRecord): Promise<boolean> {
-    const version = record.version + 1;
+  async save(id: string, keyHash: string, _changes: SessionChanges, record: SessionRecord): Promise<boolean> {
+    const text = JSON.stringify({ ...record, version: record.version + 1 });
     const { rowCount } = await this.run(
       'save',
-      'UPDATE app_session SET record = $2, version = $3, expires_at = $4 WHERE key = $1 AND expires_at > $5',
-      [key, JSON.stringify({ ...record, version }), version, record.expiresAt, Date.now()],
+      `UPDATE app_session SET key_hash = $3, record = $4, expires_at = $5
+       WHERE id = $1 AND key_hash = $2 AND expires_at > $6`,
+      [id, keyHash, record.keyHash, text, record.expiresAt, Date.now()],
     );
     return rowCount === 1;
   }
 
-  async delete(key: string): Promise<boolean> {
-    const { rowCount } = await this.run('delete', 'DELETE FROM app_session WHERE key = $1', [key]);
+  async delete(id: string): Promise<boolean> {
+    const { rowCount } = await this.run('delete', 'DELETE FROM app_session WHERE id = $1', [id]);
     return rowCount === 1;
   }
 
-  protected run(operation: string, sql: string, values: unknown[]): Promise<QueryResult<{ record: string }>> {
-    return reach(operation, this.pool.query(sql, values));
-  }
-}
-
-/** What the server did not answer itself is a matter of the connection. */
-export async function reach<Result>(operation: string, answer: Promise<Result>): Promise<Result> {
-  try {
-    return await answer;
-  } catch (cause) {
-    if (cause instanceof DatabaseError || cause instanceof SessionError) throw cause;
-    throw new SessionStoreUnavailableError(operation, 'PostgreSQL cannot be reached. Look after it.', {
-      cause,
-    });
+  protected async run(
+    operation: string,
+    sql: string,
+    values: unknown[],
+  ): Promise<QueryResult<{ record: string }>> {
+    try {
+      return await this.pool.query(sql, values);
+    } catch (cause) {
+      // A wrong statement or a missing table is a fault of ours. Everything else may pass.
+      if (cause instanceof DatabaseError && cause.code?.startsWith('42')) throw cause;
+      throw new SessionStoreUnavailableError(operation, 'PostgreSQL cannot be reached. Check the server.', {
+        cause,
+      });
+    }
   }
 }
 
@@ -81,7 +81,7 @@ export function decode(text: string): SessionRecord {
       provide: Pool,
       useFactory: () => {
         const pool = new Pool({ connectionString: process.env['DATABASE_URL'] });
-        // An idle connection that breaks is replaced; without a listener it would end the process.
+        // A broken idle connection is replaced. Without a listener it would end the process.
         pool.on('error', () => new Logger('Database').warn('A connection to PostgreSQL broke.'));
         return pool;
       },

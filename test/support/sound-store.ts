@@ -1,17 +1,18 @@
 import {
+  changedRecord,
+  checkRecordSize,
   type SessionChanges,
   type SessionRecord,
   SessionRecordCorruptError,
   SessionStore,
   SessionStoreUnavailableError,
 } from 'nest-sessions';
-import { changedRecord, checkRecordSize, decodeData } from '../../libs/session/src/stores/record-log.js';
 
 /** Four methods, in memory. It writes records whole. */
 export class SmallestStore extends SessionStore {
-  protected readonly records = new Map<string, string>();
+  protected readonly records = new Map<string, SessionRecord>();
 
-  constructor(private readonly clock: () => number = Date.now) {
+  constructor(private readonly clock: () => number = () => Date.now()) {
     super();
   }
 
@@ -25,13 +26,13 @@ export class SmallestStore extends SessionStore {
 
   async create(id: string, record: SessionRecord): Promise<boolean> {
     if (this.read(id)) return false;
-    this.records.set(id, JSON.stringify(record));
+    this.write(record);
     return true;
   }
 
   async save(id: string, keyHash: string, _changes: SessionChanges, record: SessionRecord): Promise<boolean> {
     if (this.read(id)?.keyHash !== keyHash) return false;
-    this.write(record);
+    this.write({ ...record, version: record.version + 1 });
     return true;
   }
 
@@ -39,27 +40,26 @@ export class SmallestStore extends SessionStore {
     return this.records.delete(id);
   }
 
-  /** The live record, for those who do not treat it right. */
+  /** A copy of the live record. */
   protected read(id: string): SessionRecord | null {
-    const record = JSON.parse(this.records.get(id) ?? 'null') as SessionRecord | null;
-    if (!record || record.expiresAt <= this.now()) return null;
-    return { ...record, data: decodeData(JSON.stringify(record.data), '') };
+    const kept = this.records.get(id);
+    return kept && this.isLive(kept) ? copyOf(kept) : null;
   }
 
   protected write(record: SessionRecord): void {
-    this.records.set(record.id, JSON.stringify({ ...record, version: record.version + 1 }));
+    this.records.set(record.id, copyOf(record));
+  }
+
+  protected isLive({ expiresAt }: SessionRecord): boolean {
+    return expiresAt > this.now();
   }
 }
 
 /** A store that is in order, for defects to be put into. Its records can be spoilt, and it can be cut off. */
 export class SoundStore extends SmallestStore {
   /** Session ids. */
-  private readonly corrupt = new Set<string>();
+  readonly corrupt = new Set<string>();
   down = false;
-
-  async spoil(id: string): Promise<void> {
-    this.corrupt.add(id);
-  }
 
   override async load(id: string): Promise<SessionRecord | null> {
     this.reach('load');
@@ -84,13 +84,12 @@ export class SoundStore extends SmallestStore {
     if (current?.keyHash !== keyHash) return false;
     const next = changedRecord(current, changes, record, this.now());
     checkRecordSize(next.data, this.limits);
-    this.write({ ...next, version: current.version });
+    this.write(next);
     return true;
   }
 
   override async delete(id: string): Promise<boolean> {
     this.reach('delete');
-    this.corrupt.delete(id);
     return super.delete(id);
   }
 
@@ -111,26 +110,34 @@ export class SoundStore extends SmallestStore {
 
   override async listByUser(userId: string): Promise<SessionRecord[]> {
     this.reach('listByUser');
-    return this.ofUser(userId).filter(({ id }) => !this.corrupt.has(id));
+    const live = this.ofUser(userId).filter((record) => this.isLive(record) && !this.corrupt.has(record.id));
+    return live.map(copyOf);
   }
 
   override async deleteByUser(userId: string, exceptIds: readonly string[] = []): Promise<number> {
     this.reach('deleteByUser');
     const ending = this.ofUser(userId).filter(({ id }) => !exceptIds.includes(id));
-    return ending.filter(({ id }) => this.records.delete(id)).length;
+    for (const { id } of ending) this.records.delete(id);
+    return ending.filter((record) => this.isLive(record)).length;
   }
 
   override async clearExpired(batchSize: number): Promise<number> {
     this.reach('clearExpired');
-    const expired = [...this.records.keys()].filter((id) => !this.read(id)).slice(0, batchSize);
-    return expired.filter((id) => this.records.delete(id)).length;
+    const expired = [...this.records.values()].filter((record) => !this.isLive(record)).slice(0, batchSize);
+    for (const { id } of expired) this.records.delete(id);
+    return expired.length;
   }
 
   protected reach(operation: string): void {
     if (this.down) throw new SessionStoreUnavailableError(operation, 'it is down. Mend it.');
   }
 
-  private ofUser(userId: string): SessionRecord[] {
-    return [...this.records.keys()].flatMap((id) => this.read(id) ?? []).filter((r) => r.userId === userId);
+  protected ofUser(userId: string): SessionRecord[] {
+    return [...this.records.values()].filter((record) => record.userId === userId);
   }
+}
+
+function copyOf(record: SessionRecord): SessionRecord {
+  const copy = structuredClone(record);
+  return { ...copy, data: Object.assign(Object.create(null) as SessionRecord['data'], copy.data) };
 }

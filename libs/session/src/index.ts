@@ -6,6 +6,7 @@ export { RequireSession, type SessionRequirement } from './nest/require-session.
 export { Session } from './nest/session.decorator.js';
 export { SessionGuard } from './nest/session.guard.js';
 export * from './session.errors.js';
+export { changedRecord, checkRecordSize } from './stores/record-log.js';
 export {
   type Engine,
   mountSessions,

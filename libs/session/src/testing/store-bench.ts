@@ -76,12 +76,16 @@ export function save(
 }
 
 /** Equal as JSON, whatever the prototypes and the order of the keys. */
+export function assertJson(actual: unknown, expected: unknown): void {
+  assert.deepEqual(JSON.parse(JSON.stringify(actual)), JSON.parse(JSON.stringify(expected)));
+}
+
 export function assertData(record: SessionRecord, expected: JsonObject): void {
-  assert.deepEqual(JSON.parse(JSON.stringify(record.data)), JSON.parse(JSON.stringify(expected)));
+  assertJson(record.data, expected);
 }
 
 export function assertMeta(record: SessionRecord, expected: SessionMeta): void {
-  assert.deepEqual(JSON.parse(JSON.stringify(record.meta)), JSON.parse(JSON.stringify(expected)));
+  assertJson(record.meta, expected);
 }
 
 export function assertNear(actual: number, expected: number, what: string): void {

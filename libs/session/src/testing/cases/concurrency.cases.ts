@@ -3,6 +3,7 @@ import { type JsonObject, type SessionChanges } from '../../stores/session-store
 import {
   assertData,
   assertFails,
+  assertJson,
   assertMeta,
   assertNear,
   type Cases,
@@ -43,11 +44,8 @@ export const concurrencyCases: Cases = (it, bench) => {
     assert.equal(version, loaded.version + 50);
     for (let n = 0; n < 50; n++) assert.equal(data[`key${n}`], n);
     assert.equal(data['n'], 60);
-    const list = (data['list'] as number[]).toSorted((a, b) => a - b);
-    assert.deepEqual(
-      list,
-      Array.from({ length: 50 }, (_, n) => n),
-    );
+    const list = (data['list'] as number[]).toSorted((one, other) => one - other);
+    assertJson(list, [...Array(50).keys()]);
   });
 
   it('counts 200 parallel increments', async () => {

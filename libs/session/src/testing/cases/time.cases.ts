@@ -142,18 +142,17 @@ export const clockCases: Cases = (it, bench) => {
       assertNear(seen.createdAt, Date.now(), 'createdAt');
       assertNear(seen.lastSeenAt, Date.now(), 'lastSeenAt');
     });
-
-    it(`clears nothing that lives when this process is ${minutes} minutes ahead`, async () => {
-      const live = await bench.create({}, { expiresAt: Date.now() + 5 * MINUTE });
-      await withClockAhead(minutes * MINUTE, async () => {
-        const [expired = ''] = await bench.expired(1);
-        await (await bench.store()).clearExpired(1000);
-        await bench.assertGone(expired);
-        await bench.load(live.id);
-      });
-      await bench.load(live.id);
-    });
   }
+
+  it('clears nothing that lives when this process is 10 minutes ahead', async () => {
+    const live = await bench.create({}, { expiresAt: Date.now() + 5 * MINUTE });
+    await withClockAhead(10 * MINUTE, async () => {
+      const [expired = ''] = await bench.expired(1);
+      await (await bench.store()).clearExpired(1000);
+      await bench.assertGone(expired);
+    });
+    await bench.load(live.id);
+  });
 };
 
 export const clearingCases: Cases = (it, bench) => {
