@@ -375,7 +375,7 @@ describe('ExpressStore on an odd store', () => {
 
   it('takes an ENOENT of a write for an outage', async () => {
     const store = new OddStore();
-    const { sessions, id, loaded } = await holding(store);
+    const { sessions, loaded } = await holding(store);
     store.set = (_sid, _session, callback) =>
       callback(Object.assign(new Error('no directory'), { code: 'ENOENT' }));
     await expect(save(sessions, loaded, { set: { b: 2 } })).rejects.toMatchObject({
@@ -484,17 +484,17 @@ describe('ExpressStore on an odd store', () => {
   });
 });
 
-describe('ExpressStore in two processes', () => {
-  /** A store whose next `set` of this session waits for what the other process does meanwhile. */
-  function interrupted(store: OddStore, id: string, meanwhile: () => Promise<unknown>): void {
-    const set = store.set.bind(store);
-    store.set = (sid, session, callback) => {
-      if (sid !== id) return set(sid, session, callback);
-      store.set = set;
-      return void meanwhile().then(() => set(sid, session, callback), callback);
-    };
-  }
+/** A store whose next `set` of this session waits for what the other process does meanwhile. */
+function interrupted(store: OddStore, id: string, meanwhile: () => Promise<unknown>): void {
+  const set = store.set.bind(store);
+  store.set = (sid, session, callback) => {
+    if (sid !== id) return set(sid, session, callback);
+    store.set = set;
+    return void meanwhile().then(() => set(sid, session, callback), callback);
+  };
+}
 
+describe('ExpressStore in two processes', () => {
   const writes: [string, (sessions: ExpressStore, record: SessionRecord) => Promise<boolean>][] = [
     ['save', (sessions, record) => save(sessions, record, { set: { b: 2 } })],
     [

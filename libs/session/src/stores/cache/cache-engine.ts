@@ -49,8 +49,23 @@ const MOST_ENTRIES = 20_000;
 async function createMemoryCache(): Promise<Cache> {
   const { createCache } = await loadCacheManager();
   const cache = createCache();
-  for (const keyv of cache.stores) keyv.store = new LRUCache({ max: MOST_ENTRIES });
+  for (const keyv of cache.stores) keyv.store = boundedStore();
   return cache;
+}
+
+/** A store for a Keyv. When it is full, the entry that was not used for the longest time makes room. */
+function boundedStore(): object {
+  const entries = new LRUCache<string, object>({ max: MOST_ENTRIES });
+  return {
+    get: (key: string) => entries.get(key),
+    set(key: string, value: object, ttl: number) {
+      entries.set(key, value, { ttl });
+    },
+    delete: (key: string) => entries.delete(key),
+    clear() {
+      entries.clear();
+    },
+  };
 }
 
 async function loadCacheManager(): Promise<typeof import('cache-manager')> {

@@ -37,8 +37,9 @@ export class CacheEntries {
 
   async get(operation: string, name: string): Promise<string | null> {
     const value = await this.ask(operation, () => this.keyv.get<unknown>(this.prefix + name));
-    // Whatever else is there is no text of ours, and cannot be read as one.
-    return value === undefined ? null : String(value);
+    if (value === undefined) return null;
+    // Whatever else is there is not ours, and cannot be read as if it were.
+    return typeof value === 'string' ? value : '';
   }
 
   /** @param ttl milliseconds */
