@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
+import { inspect } from 'node:util';
 import { CACHE_MANAGER, CacheModule } from '@nestjs/cache-manager';
 import { Controller, type DynamicModule, type INestApplicationContext, Module, Post } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
@@ -8,7 +9,15 @@ import { Session, SessionModule, SessionStore, type SessionRecord } from 'nest-s
 import { cacheEngine, CacheStore } from 'nest-sessions/cache';
 import { describeSessionStore } from 'nest-sessions/testing';
 import { createClient, type RedisClientType } from 'redis';
-import { HOUR, MINUTE, newKey, newRecord, withClockAhead } from '../libs/session/src/testing/store-bench.js';
+import {
+  HOUR,
+  MINUTE,
+  newId,
+  newKeyHash,
+  newRecord,
+  save,
+  withClockAhead,
+} from '../libs/session/src/testing/store-bench.js';
 import { platforms, silent, startApp } from './support/app.js';
 import { describeWithKillableRedis } from './support/killable-redis.js';
 import { startTcpProxy } from './support/tcp-proxy.js';
@@ -19,9 +28,9 @@ async function created(
   store: SessionStore,
   overrides: Partial<SessionRecord> = {},
 ): Promise<[string, SessionRecord]> {
-  const key = newKey();
-  await store.create(key, newRecord({}, overrides));
-  return [key, (await store.load(key)) as SessionRecord];
+  const record = newRecord({}, overrides);
+  await store.create(record.id, record);
+  return [record.id, (await store.load(record.id)) as SessionRecord];
 }
 
 @Controller('visits')
@@ -52,7 +61,7 @@ class RedisAdapter implements KeyvStoreAdapter {
   opts: unknown = {};
   namespace?: string;
   /** Holds back what is about to be set. */
-  beforeSet: () => Promise<void> = () => Promise.resolve();
+  beforeSet: (name: string) => Promise<void> = () => Promise.resolve();
   private readonly listeners: ((error: unknown) => void)[] = [];
 
   constructor(
@@ -68,7 +77,7 @@ class RedisAdapter implements KeyvStoreAdapter {
 
   set(key: string, value: string, ttl?: number): Promise<unknown> {
     return this.answer(async () => {
-      await this.beforeSet();
+      await this.beforeSet(key);
       await this.client.set(key, value, { ...(ttl !== undefined && { PX: ttl }) });
       return undefined;
     });
@@ -117,7 +126,7 @@ describe.each([
       const store = new CacheStore(createCache({ stores: [keyv] }), options);
       return {
         store,
-        corrupt: async (key) => void (await keyv.set(`session:${key}`, '{"not":"ours"}')),
+        corrupt: async (id) => void (await keyv.set(`session:${id}`, '{"not":"ours"}')),
         dispose: () => store.close(),
       };
     },
@@ -134,8 +143,8 @@ describeEncryption('CacheStore with encryption', () => {
   return {
     open: (encryption) =>
       new CacheStore(createCache({ stores: [keyv] }), { ...(encryption && { encryption }) }),
-    textAt: async (key) => (await keyv.get<string>(`session:${key}`)) ?? '',
-    putText: async (key, text) => void (await keyv.set(`session:${key}`, text)),
+    textAt: async (id) => (await keyv.get<string>(`session:${id}`)) ?? '',
+    putText: async (id, text) => void (await keyv.set(`session:${id}`, text)),
   };
 });
 
@@ -157,15 +166,21 @@ describe('CacheStore', () => {
   ])('clears what a Map keeps %s, marks included', async (_, makeKeyv) => {
     const keyv = makeKeyv();
     const store = new CacheStore(createCache({ stores: [keyv] }));
-    const [key] = await created(store, { expiresAt: Date.now() + HOUR / 2 });
-    const [other, { id }] = await created(store);
-    await store.delete(other, id);
+    const [id] = await created(store, { userId: 'Ann', expiresAt: Date.now() + HOUR / 2 });
+    const [other] = await created(store);
+    await store.delete(other);
     await keyv.set('mine', 1, 1);
     const map = keyv.store as Map<string, unknown>;
-    expect(map.size).toBe(5);
+    const kinds = [...map.keys()].map((name) => name.replace(/[\w-]{22,}$/, '…'));
+    expect(kinds.toSorted()).toEqual([
+      'keyv:mine',
+      'keyv:session:ended:…',
+      'keyv:session:user:…',
+      'keyv:session:…',
+    ]);
     await withClockAhead(2 * HOUR, async () => expect(await store.clearExpired(10)).toBe(1));
     expect([...map.keys()]).toEqual(['keyv:mine']);
-    expect(await store.load(key)).toBeNull();
+    expect(await store.load(id)).toBeNull();
   });
 
   it('goes past the caches in front of a shared one', async () => {
@@ -173,7 +188,7 @@ describe('CacheStore', () => {
     const store = new CacheStore(createCache({ stores: [front, shared] }));
     await created(store);
     expect([(front.store as Map<string, unknown>).size, (shared.store as Map<string, unknown>).size]).toEqual(
-      [0, 2],
+      [0, 1],
     );
   });
 
@@ -182,6 +197,41 @@ describe('CacheStore', () => {
       /"engine".*CACHE_MANAGER/,
     );
   });
+});
+
+describe('the cache that cacheEngine makes for itself', () => {
+  async function flood(store: CacheStore, each: () => Promise<unknown> = async () => {}): Promise<void> {
+    for (let visitor = 0; visitor < 20_000; visitor++) {
+      const record = newRecord();
+      await store.create(record.id, record);
+      if (visitor % 100 === 0) await each();
+    }
+  }
+
+  it('S88: holds 10,000 sessions with all their marks, and lets those go that were not used for longest', async () => {
+    const store = (await cacheEngine().useFactory()) as CacheStore;
+    const [unused] = await created(store);
+    const users = Array.from({ length: 9_999 }, (_, n) => newRecord({}, { userId: `user ${n}` }));
+    for (const user of users) await store.create(user.id, user);
+    const some = users.filter((_, n) => n % 10 === 0);
+    for (const user of some) expect((await store.load(user.id))?.id).toBe(user.id);
+
+    const [used] = await created(store);
+    await flood(store, () => store.load(used));
+    expect([await store.load(unused), (await store.load(used))?.id]).toEqual([null, used]);
+    for (const user of some) expect(await store.load(user.id)).toBeNull();
+  }, 60_000);
+
+  it('S88: brings back no session whose list it has let go', async () => {
+    const store = (await cacheEngine().useFactory()) as CacheStore;
+    const [id] = await created(store, { userId: 'Ann' });
+    await flood(store, () => store.load(id));
+    expect([(await store.load(id))?.id, await store.listByUser('Ann')]).toEqual([id, []]);
+    expect(await store.deleteByUser('Ann')).toBe(0);
+    const seen: unknown[] = [];
+    await flood(store, async () => seen.push(await store.load(id)));
+    expect(new Set(seen)).toEqual(new Set([null]));
+  }, 60_000);
 });
 
 describe('cacheEngine', () => {
@@ -196,9 +246,9 @@ describe('cacheEngine', () => {
       ],
     }).compile();
     const store = app.get(SessionStore);
-    const [key] = await created(store);
+    const [id] = await created(store);
     await app.get<Cache>(CACHE_MANAGER).clear();
-    expect(await store.load(key)).not.toBeNull();
+    expect(await store.load(id)).not.toBeNull();
   });
 
   it('takes any cache by its token', async () => {
@@ -217,8 +267,8 @@ describe('cacheEngine', () => {
         ),
       ],
     }).compile();
-    const [key] = await created(app.get(SessionStore));
-    expect(await keyv.get(`s:${key}`)).toMatch(/"id"/);
+    const [id] = await created(app.get(SessionStore));
+    expect(await keyv.get(`s:${id}`)).toMatch(/"id"/);
   });
 
   it('takes the cache of the application', async () => {
@@ -229,8 +279,8 @@ describe('cacheEngine', () => {
       ],
     }).compile();
     const store = app.get(SessionStore);
-    const [key] = await created(store);
-    expect(await app.get<Cache>(CACHE_MANAGER).get(`session:${key}`)).toMatch(/"id"/);
+    const [id] = await created(store);
+    expect(await app.get<Cache>(CACHE_MANAGER).get(`session:${id}`)).toMatch(/"id"/);
   });
 });
 
@@ -266,43 +316,35 @@ describeWithKillableRedis('CacheStore on a Redis that dies', (redis) => {
         const keyv = new Keyv({ store: new RedisAdapter(client, manner) });
         const cache = createCache({ stores: [keyv], nonBlocking });
         const store = new CacheStore(cache);
-        const [key, record] = await created(store, { data: { a: 1 } });
+        const [id, record] = await created(store, { data: { a: 1 } });
+        const { keyHash } = record;
         const later = { ...record, expiresAt: record.expiresAt + HOUR };
 
         await redis.kill();
         const unavailable = { code: 'SESSION_STORE_UNAVAILABLE' };
         // The cache itself calls it a miss, which is what the store must not do.
-        await expect(cache.get(`session:${key}`)).resolves.toBeUndefined();
-        await expect(store.load(key)).rejects.toMatchObject({ ...unavailable, operation: 'load' });
-        await expect(store.exists(key)).rejects.toMatchObject(unavailable);
-        await expect(store.create(newKey(), newRecord())).rejects.toMatchObject({
-          ...unavailable,
-          operation: 'create',
-        });
-        await expect(store.save(key, { set: { b: 2 } }, later)).rejects.toMatchObject({
-          ...unavailable,
-          operation: 'save',
-        });
-        await expect(store.touch(key, later)).rejects.toMatchObject({ ...unavailable, operation: 'touch' });
-        await expect(store.rename(key, newKey(), {}, later)).rejects.toMatchObject({
-          ...unavailable,
-          operation: 'rename',
-        });
-        await expect(store.delete(key, record.id)).rejects.toMatchObject({
-          ...unavailable,
-          operation: 'delete',
-        });
-        await expect(store.listByUser('Ann')).rejects.toMatchObject(unavailable);
-        await expect(store.deleteByUser('Ann')).rejects.toMatchObject(unavailable);
-        await expect(store.deleteById(record.id)).rejects.toMatchObject(unavailable);
-        const error: unknown = await store.load(key).catch((thrown: unknown) => thrown);
-        expect(JSON.stringify([error, String(error), String((error as Error).cause)])).not.toContain(key);
+        await expect(cache.get(`session:${id}`)).resolves.toBeUndefined();
+        const operations = {
+          load: () => store.load(id),
+          create: () => store.create(newId(), newRecord()),
+          save: () => store.save(id, keyHash, { set: { b: 2 } }, later),
+          touch: () => store.touch(id, later),
+          take: () => store.take(id),
+          delete: () => store.delete(id),
+          listByUser: () => store.listByUser('Ann'),
+          deleteByUser: () => store.deleteByUser('Ann'),
+        };
+        for (const [operation, run] of Object.entries(operations)) {
+          await expect(run()).rejects.toMatchObject({ ...unavailable, operation });
+        }
+        const error: unknown = await operations.save().catch((thrown: unknown) => thrown);
+        expect(inspect(error, { depth: 9 })).not.toContain(keyHash);
         // Nothing has changed for the application's own use of its cache.
         expect(keyv.throwOnErrors).toBe(false);
 
         await redis.start();
         while (!client.isReady) await setImmediate();
-        expect(await store.load(key)).toBeNull(); // this Redis keeps nothing over a restart
+        expect(await store.load(id)).toBeNull(); // this Redis keeps nothing over a restart
         expect((await created(store))[1]).not.toBeNull();
       },
     );
@@ -316,7 +358,7 @@ describeWithKillableRedis('CacheStore on a Redis that dies', (redis) => {
       clients.splice(clients.indexOf(client), 1);
       return {
         store: storeOn(new RedisAdapter(client, 'throws')),
-        corrupt: async (key) => void (await client.set(`keyv:session:${key}`, '{"value":"not ours"}')),
+        corrupt: async (id) => void (await client.set(`keyv:session:${id}`, '{"value":"not ours"}')),
         dispose: async () => client.destroy(),
       };
     },
@@ -330,93 +372,129 @@ describeWithKillableRedis('CacheStore on a Redis that dies', (redis) => {
     it('lets Redis forget what has expired', async () => {
       const client = await connect();
       const store = storeOn(new RedisAdapter(client, 'throws'));
-      const [key, record] = await created(store);
-      expect(await client.pTTL(`keyv:session:${key}`)).toBeGreaterThan(HOUR - 5000);
-      await store.save(key, { expiry: 60 }, { ...record, expiresAt: Date.now() + 60_000 });
-      expect(await client.pTTL(`keyv:session:${key}`)).toBeLessThanOrEqual(60_000);
+      const [id, record] = await created(store);
+      expect(await client.pTTL(`keyv:session:${id}`)).toBeGreaterThan(HOUR - 5000);
+      await save(store, record, { expiry: 60 }, { expiresAt: Date.now() + 60_000 });
+      expect(await client.pTTL(`keyv:session:${id}`)).toBeLessThanOrEqual(60_000);
     });
 
-    it.each<
-      [string, (store: CacheStore, key: string, next: string, record: SessionRecord) => Promise<boolean>]
-    >([
-      ['save', (store, key, _next, record) => store.save(key, { set: { a: 1 } }, record)],
-      [
-        'touch',
-        (store, key, _next, record) => store.touch(key, { ...record, expiresAt: record.expiresAt + HOUR }),
-      ],
-      ['rename', (store, key, next, record) => store.rename(key, next, {}, record)],
-    ])('keeps ended what one ends in the middle of a %s of the other', async (_, write) => {
-      const [one, other, adapter] = await twoStores();
-      const [key, record] = await created(one);
-      const next = newKey();
-      // Read, and not yet written, when the other one ends the session.
-      adapter.beforeSet = async () => {
-        adapter.beforeSet = () => Promise.resolve();
-        expect(await other.delete(key, record.id)).toBe(true);
-      };
-      expect(await write(one, key, next, record)).toBe(false);
-      expect([await one.load(key), await other.load(next)]).toEqual([null, null]);
+    /** What the process does that has read, and not yet written. */
+    const writes: [string, (store: CacheStore, record: SessionRecord) => Promise<boolean>][] = [
+      ['save', (store, record) => save(store, record, { set: { a: 1 } })],
+      ['touch', (store, record) => store.touch(record.id, { ...record, expiresAt: record.expiresAt + HOUR })],
+      ['rotation', (store, record) => save(store, record, { keyHash: newKeyHash() })],
+    ];
+    const ends: [string, (store: CacheStore, record: SessionRecord) => Promise<unknown>][] = [
+      ['delete', (store, { id }) => store.delete(id)],
+      ['take', (store, { id }) => store.take(id)],
+      ['deleteByUser', (store, { userId }) => store.deleteByUser(userId as string)],
+    ];
+
+    describe.each(writes)('a %s of one process', (name, write) => {
+      it.each(ends)(
+        'does not bring back what a %s of the other has ended in the middle',
+        async (_end, end) => {
+          for (const before of [1, 2]) {
+            const [one, other, adapter] = await twoStores();
+            const userId = `Ann ${newId()}`;
+            const [id, record] = await created(one, { userId });
+            let [sets, ended] = [0, false];
+            adapter.beforeSet = async () => {
+              if (++sets !== before) return;
+              ended = Boolean(await end(other, record));
+            };
+            const written = await write(one, record);
+            // Every write has one.
+            expect(written && ended && before === 1).toBe(false);
+            expect(ended || before > 1).toBe(true);
+            if (!ended) await end(other, record);
+            expect([await one.load(id), await other.load(id), await one.listByUser(userId)]).toEqual([
+              null,
+              null,
+              [],
+            ]);
+          }
+        },
+      );
+
+      it('does not bring back a key that the other has replaced in the middle', async () => {
+        const [one, other, adapter] = await twoStores();
+        const [id, record] = await created(one);
+        const theirs = newKeyHash();
+        let replaced = false;
+        adapter.beforeSet = async (key) => {
+          // The record itself, for which a rotation has left its notice by then.
+          if (key !== `keyv:session:${id}`) return;
+          adapter.beforeSet = () => Promise.resolve();
+          replaced = await save(other, record, { keyHash: theirs, set: { theirs: 1 } });
+        };
+        const written = await write(one, record);
+        expect([written, replaced]).toEqual(name === 'rotation' ? [true, false] : [false, true]);
+        for (const store of [one, other]) {
+          const loaded = (await store.load(id)) as SessionRecord;
+          expect(loaded.keyHash === theirs).toBe(replaced);
+          expect(loaded.data['theirs']).toBe(replaced ? 1 : undefined);
+          expect(await save(store, record, { set: { old: 1 } })).toBe(false);
+        }
+      });
     });
 
-    it('keeps ended what one ends by its user in the middle of a save of the other', async () => {
-      const [one, other, adapter] = await twoStores();
-      const userId = `Ann ${newKey()}`;
-      const [key, record] = await created(one, { userId });
-      adapter.beforeSet = async () => {
-        adapter.beforeSet = () => Promise.resolve();
-        expect(await other.deleteByUser(userId)).toBe(1);
-      };
-      expect(await one.save(key, { set: { a: 1 } }, record)).toBe(false);
-      expect([await one.load(key), await other.load(key), await one.listByUser(userId)]).toEqual([
-        null,
-        null,
-        [],
-      ]);
+    it('lets one of many processes change the key', async () => {
+      for (let round = 0; round < 20; round++) {
+        const stores = (await Promise.all([twoStores(), twoStores()])).flatMap(([one, other]) => [
+          one,
+          other,
+        ]);
+        const [id, record] = await created(stores[0] as CacheStore);
+        const hashes = stores.map(() => newKeyHash());
+        const rotated = await Promise.all(
+          stores.map((store, n) => save(store, record, { keyHash: hashes[n] as string })),
+        );
+        const winners = hashes.filter((_, n) => rotated[n]);
+        expect(winners).toEqual([(await (stores[1] as CacheStore).load(id))?.keyHash]);
+      }
     });
 
-    it('leaves one key alive when both rotate', async () => {
-      const [one, other, adapter] = await twoStores();
-      const [key, record] = await created(one);
-      const [mine, theirs] = [newKey(), newKey()];
-      adapter.beforeSet = async () => {
-        adapter.beforeSet = () => Promise.resolve();
-        expect(await other.rename(key, theirs, {}, record)).toBe(true);
-      };
-      const renamed = await one.rename(key, mine, {}, record);
-      const alive = [await one.load(mine), await one.load(theirs), await one.load(key)].filter(Boolean);
-      expect([renamed, alive.length]).toEqual([false, 1]);
-    });
-
-    it('finds a session at every step of a rotation of the other', async () => {
-      const [one, other, adapter] = await twoStores();
-      const [key, record] = await created(one);
-      const [next, seen] = [newKey(), [] as unknown[]];
-      adapter.beforeSet = async () => void seen.push(await other.find(key));
-      expect(await one.rename(key, next, {}, record)).toBe(true);
-      seen.push(await other.find(key));
-      const found = expect.objectContaining({ id: record.id }) as unknown;
-      expect(seen).toEqual([found, found, { movedTo: next }, { movedTo: next }]);
-    });
-
-    it('tells one where the other has moved it to, for two minutes', async () => {
+    it('ends for both what one ends after the other has changed its key', async () => {
       const [one, other] = await twoStores();
-      const [key, record] = await created(one);
-      const next = newKey();
-      await one.rename(key, next, {}, record);
-      expect(await other.find(key)).toEqual({ movedTo: next });
-      expect(await other.find(next)).toMatchObject({ id: record.id });
-      const name = `keyv:session:moved:${key}`;
-      expect(Math.abs((await (await connect()).pTTL(name)) - 2 * MINUTE)).toBeLessThan(MINUTE);
+      const [id, record] = await created(one);
+      expect(await save(one, record, { keyHash: newKeyHash() })).toBe(true);
+      expect(await other.delete(id)).toBe(true);
+      expect([await one.load(id), await other.load(id)]).toEqual([null, null]);
+      expect(await one.delete(id)).toBe(false);
     });
 
-    it('ends where the other has moved it to', async () => {
-      const [one, other] = await twoStores();
-      const [key, record] = await created(one);
-      const [next, last] = [newKey(), newKey()];
-      await one.rename(key, next, {}, record);
-      await one.rename(next, last, {}, record);
-      expect(await other.delete(key, record.id)).toBe(true);
-      expect(await one.load(last)).toBeNull();
+    it('hands a session to one of two that take it', async () => {
+      for (let round = 0; round < 20; round++) {
+        const [one, other] = await twoStores();
+        const [id] = await created(one);
+        const taken = await Promise.all([one.take(id), other.take(id)]);
+        expect(taken.filter(Boolean).length).toBe(1);
+      }
+    });
+
+    it('keeps notices for two minutes', async () => {
+      const [one] = await twoStores();
+      const [[id, record], [gone]] = [await created(one), await created(one)];
+      await save(one, record, { keyHash: newKeyHash() });
+      await one.delete(gone);
+      const client = await connect();
+      for (const name of [`rotated:${id}`, `ended:${gone}`]) {
+        const left = await client.pTTL(`keyv:session:${name}`);
+        expect(Math.abs(left - 2 * MINUTE)).toBeLessThan(MINUTE);
+      }
+    });
+
+    it('writes nothing for an id that nobody has', async () => {
+      const [one] = await twoStores();
+      const client = await connect();
+      const before = await client.dbSize();
+      const record = newRecord();
+      expect(await one.load(record.id)).toBeNull();
+      expect(await save(one, record, { set: { a: 1 } })).toBe(false);
+      expect(await one.touch(record.id, record)).toBe(false);
+      expect([await one.delete(record.id), await one.take(record.id)]).toEqual([false, null]);
+      expect(await client.dbSize()).toBe(before);
     });
   });
 

@@ -22,7 +22,14 @@ import { describeSessionStore, type StoreUnderTest } from 'nest-sessions/testing
 import { Pool } from 'pg';
 import { createClient } from 'redis';
 import createFileStore from 'session-file-store';
-import { assertNear, HOUR, newKey, newRecord } from '../libs/session/src/testing/store-bench.js';
+import {
+  assertNear,
+  HOUR,
+  newId,
+  newKeyHash,
+  newRecord,
+  save,
+} from '../libs/session/src/testing/store-bench.js';
 import { platforms, type RunningApp, silent, startApp } from './support/app.js';
 import { testDatabase } from './support/data-source.js';
 import { testRedis } from './support/redis-store-bench.js';
@@ -43,7 +50,7 @@ async function openMemory(): Promise<OpenStore> {
   const store = new ProcessStore({});
   return {
     store,
-    corrupt: async (key) => store.set(key, { cookie: {}, nestSession: { id: 1 } } as never),
+    corrupt: async (id) => store.set(id, { cookie: {}, nestSession: { id: 1 } } as never),
     dispose: async () => {},
   };
 }
@@ -53,8 +60,8 @@ async function openFiles(): Promise<OpenStore> {
   return {
     store: new FileStore({ path, retries: 0, reapInterval: -1, logFn: () => {} }),
     // What is no JSON, this store deletes.
-    corrupt: (key) =>
-      writeFile(join(path, `${key}.json`), '{"cookie":{"originalMaxAge":3600000},"__lastAccess":9e15}'),
+    corrupt: (id) =>
+      writeFile(join(path, `${id}.json`), '{"cookie":{"originalMaxAge":3600000},"__lastAccess":9e15}'),
     dispose: () => rm(path, { recursive: true }),
   };
 }
@@ -77,8 +84,8 @@ async function openPostgres(): Promise<OpenStore & { pool: Pool }> {
   return {
     store,
     pool,
-    corrupt: async (key) => {
-      await pool.query(`UPDATE visits SET sess = '{"cookie":{}}' WHERE sid = $1`, [key]);
+    corrupt: async (id) => {
+      await pool.query(`UPDATE visits SET sess = '{"cookie":{}}' WHERE sid = $1`, [id]);
     },
     cut: async () => proxy.cut(),
     mend: async () => proxy.mend(),
@@ -103,7 +110,7 @@ async function openRedis(): Promise<OpenStore> {
   await client.connect();
   return {
     store: new RedisStore({ client, prefix }),
-    corrupt: async (key) => void (await client.set(prefix + key, 'not ours', { KEEPTTL: true })),
+    corrupt: async (id) => void (await client.set(prefix + id, 'not ours', { KEEPTTL: true })),
     cut: async () => proxy.cut(),
     mend: async () => {
       proxy.mend();
@@ -260,9 +267,9 @@ class OddStore extends EventEmitter implements CallbackStore {
 
 async function holding(store: CallbackStore, overrides: Partial<SessionRecord> = {}) {
   const sessions = new ExpressStore(store);
-  const key = newKey();
-  await sessions.create(key, newRecord({ a: 1 }, overrides));
-  return { sessions, key, loaded: (await sessions.load(key))! };
+  const record = newRecord({ a: 1 }, overrides);
+  await sessions.create(record.id, record);
+  return { sessions, id: record.id, loaded: (await sessions.load(record.id))! };
 }
 
 describe('ExpressStore on an odd store', () => {
@@ -293,24 +300,24 @@ describe('ExpressStore on an odd store', () => {
   ])('takes what it answers %s', async (_, answer) => {
     const store = new OddStore();
     store.answer = answer;
-    const { sessions, key, loaded } = await holding(store);
-    expect(await sessions.save(key, { set: { b: 2 } }, loaded)).toBe(true);
-    expect((await sessions.load(key))?.data).toEqual({ a: 1, b: 2 });
-    expect(await sessions.delete(key)).toBe(true);
-    expect(await sessions.load(key)).toBeNull();
+    const { sessions, id, loaded } = await holding(store);
+    expect(await save(sessions, loaded, { set: { b: 2 } })).toBe(true);
+    expect((await sessions.load(id))?.data).toEqual({ a: 1, b: 2 });
+    expect(await sessions.delete(id)).toBe(true);
+    expect(await sessions.load(id)).toBeNull();
   });
 
   it('takes what promises answer when there are no callbacks', async () => {
     const kept = new Map<string, unknown>();
-    const { sessions, key, loaded } = await holding({
+    const { sessions, id, loaded } = await holding({
       get: async (sid: string) => kept.get(sid),
       set: async (sid: string, session: unknown) => void kept.set(sid, session),
       destroy: async (sid: string) => void kept.delete(sid),
     });
-    expect(await sessions.save(key, { set: { b: 2 } }, loaded)).toBe(true);
-    expect((await sessions.load(key))?.data).toEqual({ a: 1, b: 2 });
-    expect(await sessions.delete(key)).toBe(true);
-    expect(await sessions.load(key)).toBeNull();
+    expect(await save(sessions, loaded, { set: { b: 2 } })).toBe(true);
+    expect((await sessions.load(id))?.data).toEqual({ a: 1, b: 2 });
+    expect(await sessions.delete(id)).toBe(true);
+    expect(await sessions.load(id)).toBeNull();
   });
 
   it.each<[string, OddStore['answer']]>([
@@ -335,18 +342,19 @@ describe('ExpressStore on an odd store', () => {
     ],
   ])('takes it for an outage when it %s', async (_, answer) => {
     const store = new OddStore();
-    const { sessions, key, loaded } = await holding(store);
+    const { sessions, id, loaded } = await holding(store);
     store.answer = answer;
     const unavailable = { code: 'SESSION_STORE_UNAVAILABLE' };
-    await expect(sessions.create(newKey(), newRecord())).rejects.toMatchObject(unavailable);
-    await expect(sessions.save(key, {}, loaded)).rejects.toMatchObject(unavailable);
-    await expect(sessions.touch(key, { ...loaded, expiresAt: Date.now() + 2 * HOUR })).rejects.toMatchObject(
+    await expect(sessions.create(newId(), newRecord())).rejects.toMatchObject(unavailable);
+    await expect(save(sessions, loaded, {})).rejects.toMatchObject(unavailable);
+    await expect(sessions.touch(id, { ...loaded, expiresAt: Date.now() + 2 * HOUR })).rejects.toMatchObject(
       unavailable,
     );
-    await expect(sessions.delete(key)).rejects.toMatchObject(unavailable);
-    const error: unknown = await sessions.load(key).catch((thrown: unknown) => thrown);
+    await expect(sessions.delete(id)).rejects.toMatchObject(unavailable);
+    const error: unknown = await sessions.load(id).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject(unavailable);
-    expect(inspect(error)).not.toMatch(/hunter2|v1-/);
+    expect(inspect(error)).not.toMatch(/hunter2/);
+    await expect(sessions.take(id)).rejects.toMatchObject(unavailable);
   });
 
   it.each<[string, Parameters<Give>]>([
@@ -357,20 +365,20 @@ describe('ExpressStore on an odd store', () => {
     ['what some stores make of an expired session', [null, { __lastAccess: 1 }]],
   ])('takes %s for no session', async (_, said) => {
     const store = new OddStore();
-    const { sessions, key, loaded } = await holding(store);
+    const { sessions, id, loaded } = await holding(store);
     store.answer = (give) => give(...said);
-    expect(await sessions.load(key)).toBeNull();
-    expect(await sessions.exists(key)).toBe(false);
-    expect(await sessions.save(key, { set: { b: 2 } }, loaded)).toBe(false);
-    expect(await sessions.delete(key)).toBe(false);
+    expect(await sessions.load(id)).toBeNull();
+    expect(await sessions.take(id)).toBeNull();
+    expect(await save(sessions, loaded, { set: { b: 2 } })).toBe(false);
+    expect(await sessions.delete(id)).toBe(false);
   });
 
   it('takes an ENOENT of a write for an outage', async () => {
     const store = new OddStore();
-    const { sessions, key, loaded } = await holding(store);
+    const { sessions, loaded } = await holding(store);
     store.set = (_sid, _session, callback) =>
       callback(Object.assign(new Error('no directory'), { code: 'ENOENT' }));
-    await expect(sessions.save(key, { set: { b: 2 } }, loaded)).rejects.toMatchObject({
+    await expect(save(sessions, loaded, { set: { b: 2 } })).rejects.toMatchObject({
       code: 'SESSION_STORE_UNAVAILABLE',
     });
   });
@@ -381,42 +389,42 @@ describe('ExpressStore on an odd store', () => {
     ['a damaged one', { cookie: {}, nestSession: { id: 'a', expiresAt: Date.now() + HOUR } }],
   ])('takes %s for a corrupt record', async (_, session) => {
     const store = new OddStore();
-    const { sessions, key } = await holding(store);
+    const { sessions, id } = await holding(store);
     store.answer = (give, error) => give(error, session);
-    await expect(sessions.load(key)).rejects.toMatchObject({ code: 'SESSION_RECORD_CORRUPT' });
+    await expect(sessions.load(id)).rejects.toMatchObject({ code: 'SESSION_RECORD_CORRUPT' });
   });
 
   it('forgets a call that is never answered, so that the session can be used again', async () => {
     const store = new OddStore();
-    const { sessions, key, loaded } = await holding(store);
+    const { sessions, id, loaded } = await holding(store);
     jest.useFakeTimers({ now: Date.now(), doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask'] });
     try {
       const { answer } = store;
       store.answer = () => undefined;
-      const lost = sessions.save(key, { set: { lost: 1 } }, loaded);
+      const lost = save(sessions, loaded, { set: { lost: 1 } });
       const failure = lost.catch((error: unknown) => error);
       store.answer = answer;
-      const next = sessions.save(key, { set: { b: 2 } }, loaded);
+      const next = save(sessions, loaded, { set: { b: 2 } });
       await jest.advanceTimersByTimeAsync(30_000);
       expect(await failure).toMatchObject({ code: 'SESSION_STORE_UNAVAILABLE' });
       expect(await next).toBe(true);
     } finally {
       jest.useRealTimers();
     }
-    expect((await sessions.load(key))?.data).toEqual({ a: 1, b: 2 });
+    expect((await sessions.load(id))?.data).toEqual({ a: 1, b: 2 });
   });
 
   it('asks again after it said that it has no connection', async () => {
     const store = new OddStore();
-    const { sessions, key } = await holding(store);
+    const { sessions, id } = await holding(store);
     store.emit('disconnect');
-    expect(await sessions.load(key)).not.toBeNull();
+    expect(await sessions.load(id)).not.toBeNull();
   });
 
   it('shows stores a session as express-session does, and takes nothing that they add', async () => {
     const store = new OddStore();
-    const { sessions, key } = await holding(store, { expiresAt: Date.now() + HOUR });
-    const [session] = [JSON.parse(store.kept.get(key) ?? '')] as [{ cookie: object }];
+    const { sessions, id } = await holding(store, { expiresAt: Date.now() + HOUR });
+    const [session] = [JSON.parse(store.kept.get(id) ?? '')] as [{ cookie: object }];
     expect(session.cookie).toEqual({
       originalMaxAge: expect.any(Number),
       expires: expect.stringMatching(/Z$/),
@@ -425,12 +433,12 @@ describe('ExpressStore on an odd store', () => {
     });
     let seen: unknown;
     store.set = (sid, given, callback) => {
-      seen = given;
+      if (sid === id) seen = given;
       Object.assign(given as object, { __lastAccess: 1, lastModified: new Date() });
       store.kept.set(sid, JSON.stringify({ ...(given as object), cookie: { expires: new Date(0) } }));
       callback();
     };
-    expect(await sessions.save(key, { set: { cookie: 'mine' } }, (await sessions.load(key))!)).toBe(true);
+    expect(await save(sessions, (await sessions.load(id))!, { set: { cookie: 'mine' } })).toBe(true);
     const { cookie } = seen as { cookie: Record<string, unknown> };
     expect(cookie).toMatchObject({
       expires: expect.any(Date),
@@ -440,10 +448,10 @@ describe('ExpressStore on an odd store', () => {
     expect(cookie['_expires']).toBe(cookie['expires']);
     assertNear(cookie['maxAge'] as number, HOUR, 'maxAge');
     // The cookie in it has expired long ago, and says nothing.
-    expect((await sessions.load(key))?.data).toEqual({ a: 1, cookie: 'mine' });
+    expect((await sessions.load(id))?.data).toEqual({ a: 1, cookie: 'mine' });
   });
 
-  it('is never asked for a key that is none', async () => {
+  it('is never asked for what is no session id', async () => {
     const store = new OddStore();
     await expect(new ExpressStore(store).create('../../etc/passwd', newRecord())).rejects.toThrow(TypeError);
     expect(store.kept.size).toBe(0);
@@ -476,18 +484,69 @@ describe('ExpressStore on an odd store', () => {
   });
 });
 
+/** A store whose next `set` of this session waits for what the other process does meanwhile. */
+function interrupted(store: OddStore, id: string, meanwhile: () => Promise<unknown>): void {
+  const set = store.set.bind(store);
+  store.set = (sid, session, callback) => {
+    if (sid !== id) return set(sid, session, callback);
+    store.set = set;
+    return void meanwhile().then(() => set(sid, session, callback), callback);
+  };
+}
+
+describe('ExpressStore in two processes', () => {
+  const writes: [string, (sessions: ExpressStore, record: SessionRecord) => Promise<boolean>][] = [
+    ['save', (sessions, record) => save(sessions, record, { set: { b: 2 } })],
+    [
+      'touch',
+      (sessions, record) => sessions.touch(record.id, { ...record, expiresAt: Date.now() + 9 * HOUR }),
+    ],
+  ];
+
+  it.each(writes)('keeps ended what one ends in the middle of a %s of the other', async (_, write) => {
+    for (const end of ['delete', 'take'] as const) {
+      const store = new OddStore();
+      const { sessions, id, loaded } = await holding(store);
+      const other = new ExpressStore(store);
+      interrupted(store, id, () => other[end](id));
+      expect(await write(sessions, loaded)).toBe(false);
+      expect([await sessions.load(id), await other.load(id)]).toEqual([null, null]);
+    }
+  });
+
+  it.each(writes)('keeps the key that one replaces in the middle of a %s of the other', async (_, write) => {
+    const store = new OddStore();
+    const { sessions, id, loaded } = await holding(store);
+    const keyHash = newKeyHash();
+    const other = new ExpressStore(store);
+    interrupted(store, id, () => save(other, loaded, { keyHash, set: { theirs: 1 } }));
+    expect(await write(sessions, loaded)).toBe(false);
+    expect(await sessions.load(id)).toMatchObject({ keyHash, data: { a: 1, theirs: 1 } });
+  });
+});
+
+it('ExpressStore keeps marks where no session id leads, in sids of at most 36 characters', async () => {
+  const store = new OddStore();
+  const { sessions, id, loaded } = await holding(store, { userId: 'Ann' });
+  await save(sessions, loaded, { keyHash: newKeyHash() });
+  await sessions.delete(id);
+  await sessions.deleteByUser('Ann');
+  expect(store.kept.size).toBe(4);
+  for (const sid of store.kept.keys()) expect(sid).toMatch(/^m[\w-]{32}$/);
+});
+
 describeEncryption('ExpressStore with encryption', () => {
   const store = new OddStore();
   return {
     open: (encryption) => new ExpressStore(store, { ...(encryption && { encryption }) }),
-    textAt: (key) => store.kept.get(key) ?? '',
-    putText: (key, text) => void store.kept.set(key, text),
+    textAt: (id) => store.kept.get(id) ?? '',
+    putText: (id, text) => void store.kept.set(id, text),
   };
 });
 
-/** Under which key the store is handed a mark. */
+/** Under which sid the store is handed a mark. */
 function sidOf(name: string): string {
-  return `v1-${createHash('sha256').update(`nest-sessions mark ${name}`).digest('hex')}`;
+  return `m${createHash('sha256').update(`nest-sessions mark ${name}`).digest('base64url').slice(0, 32)}`;
 }
 
 describeUserMarks('ExpressStore and the sessions of a user', () => {
@@ -510,12 +569,12 @@ describeUserMarks('ExpressStore and the sessions of a user', () => {
 describeWithService('postgres', 'ExpressStore in SQL', () => {
   it('shows whose a session is', async () => {
     const { store, pool, dispose } = await openPostgres();
-    const { key } = await holding(store, { userId: '42' });
+    const { id } = await holding(store, { userId: '42' });
     await holding(store, { userId: '43' });
     const { rows } = await pool.query(
       `SELECT sid FROM visits WHERE sess -> 'nestSession' ->> 'userId' = '42'`,
     );
-    expect(rows).toEqual([{ sid: key }]);
+    expect(rows).toEqual([{ sid: id }]);
     await dispose();
   });
 });

@@ -30,7 +30,7 @@ import { redisEngine } from 'nest-sessions/redis';
 import { DataSource } from 'typeorm';
 import { readCookie, removeCookieHeader, setCookieHeader } from '../libs/session/src/http/cookie-header.js';
 import { isSessionKey } from '../libs/session/src/session/session-key.js';
-import { ProcessCache } from '../libs/session/src/stores/cached-database/process-cache.js';
+import { ProcessCache } from '../libs/session/src/stores/cached-database/record-cache.js';
 import { resolveOptions } from '../libs/session/src/session.options.js';
 import { HOUR, newKey, newRecord } from '../libs/session/src/testing/store-bench.js';
 import { platforms, type RunningApp, silent, startApp } from './support/app.js';

@@ -1,4 +1,4 @@
-/** Lets the work on one key run one at a time, in the order of its arrival. Holds within this process only. */
+/** Runs the work on one key one at a time, in the order in which it arrives. Holds within this process only. */
 export class KeyLock {
   private readonly last = new Map<string, Promise<unknown>>();
 

@@ -9,6 +9,9 @@ import {
   type SessionRecord,
 } from './session-store.js';
 
+/** A record with its data and metadata as texts: how it is kept where records are written whole. */
+export type EncodedRecord = Omit<SessionRecord, 'data' | 'meta'> & { data: string; meta: string | null };
+
 /**
  * The texts that a store keeps of a record, encrypted where the engine is told to. The session id is needed because
  * that is what an encrypted text is bound to.
@@ -64,10 +67,52 @@ export class RecordCodec {
       'The metadata of a session record could not be decoded. The record is treated as absent and left for inspection.',
     );
   }
+
+  encode({ data, meta, ...rest }: SessionRecord): EncodedRecord {
+    return { ...rest, data: this.encodeSnapshot(data, rest.id), meta: this.encodeMeta(meta, rest.id) };
+  }
+
+  /** @throws SessionRecordCorruptError when data or metadata are not what this codec wrote for this session */
+  decode({ data, meta, ...rest }: EncodedRecord): SessionRecord {
+    return { ...rest, data: this.decodeData(data, '', rest.id), meta: this.decodeMeta(meta, rest.id) };
+  }
 }
 
 /** For engines that encrypt nothing. */
 export const plainCodec = new RecordCodec();
+
+/** An encoded record as one text: a line with everything around the data, then the data. JSON holds no raw newline. */
+export function toRecordText({ data, ...head }: EncodedRecord): string {
+  return `${JSON.stringify(head)}\n${data}`;
+}
+
+/** @throws SessionRecordCorruptError when it is not what `toRecordText` made */
+export function fromRecordText(text: unknown): EncodedRecord {
+  const [head = '', data] = typeof text === 'string' ? text.split('\n', 2) : [];
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(head);
+  } catch {
+    // Falls through, without the parser's message, which quotes the text.
+  }
+  return toEncodedRecord({ ...(parsed as object | undefined), data });
+}
+
+/**
+ * What a store read back, if it is an encoded record. Nulls may be missing, because not every store keeps them.
+ * @throws SessionRecordCorruptError
+ */
+export function toEncodedRecord(value: object): EncodedRecord {
+  const { id, keyHash, userId = null, data, expiry = null, meta = null } = value as Partial<EncodedRecord>;
+  const { createdAt, lastSeenAt, expiresAt, version } = value as Partial<EncodedRecord>;
+  const fields = { id, keyHash, userId, expiry, createdAt, lastSeenAt, expiresAt, version };
+  if (hasRecordFields(fields) && typeof data === 'string' && (meta === null || typeof meta === 'string')) {
+    return { ...fields, data, meta };
+  }
+  throw new SessionRecordCorruptError(
+    'A session record could not be decoded. It is treated as absent and left in the store for inspection.',
+  );
+}
 
 /**
  * What a store reads back may be anything. These say whether it is what a record has around its data, so that a session

@@ -1,203 +1,271 @@
 import { setTimeout } from 'node:timers/promises';
-import { SessionRecordCorruptError } from '../session.errors.js';
-import { changedRecord } from './changed-record.js';
+import { SessionRecordCorruptError, SessionStoreUnavailableError } from '../session.errors.js';
 import { KeyLock } from './key-lock.js';
-import { type SessionChanges, type SessionMoved, type SessionRecord, SessionStore } from './session-store.js';
-import { stillServe, UserMarks } from './user-marks.js';
-import { type UserRevocation } from './user-revocation.js';
+import { type EncodedRecord, fromRecordText, RecordCodec, toRecordText } from './record-codec.js';
+import { changedRecord, checkRecordSize } from './record-log.js';
+import { type EncryptionOptions } from './sealing.js';
+import { type SessionChanges, type SessionRecord, SessionStore } from './session-store.js';
+import { outlivesList, UserMarks } from './user-marks.js';
 
-/** How long it is remembered that a session ended or moved: longer than any request that may not know it yet. */
-export const REMEMBERED_FOR = 120_000;
-
-type Found = SessionRecord | SessionMoved | null;
-
-/** Of a session that cannot be read (null), it may be unknown. */
-type Condition = (record: SessionRecord | null) => boolean | Promise<boolean>;
+/** How long a notice stays: longer than any write that cannot know of it yet. Milliseconds. */
+const NOTICE_LASTS = 120_000;
 
 /**
- * A store over something that can only get and put a session whole, and nothing in one step. Within this process the
- * work on one session runs one at a time: read, merge the changes of this request, write. What holds between processes
- * is up to `counts` and `leave`, and for the end of all sessions of a user to `UserMarks`.
+ * A store over something that can only get and put a session whole, and does nothing in one step.
+ *
+ * Within this process the work on one session runs one at a time: read, apply the changes of this request, write.
+ *
+ * For other processes, the end of a session and a change of its key first leave a **notice** beside it. Every write looks
+ * for notices afterwards, and takes itself back if it came too late. How the sessions of a user are found and ended is in
+ * `UserMarks`.
  */
 export abstract class WholeRecordStore extends SessionStore {
-  override readonly remembersMoves = true;
-  protected readonly lock = new KeyLock();
-  private readonly marks = new UserMarks({
+  private readonly codec: RecordCodec;
+  private readonly lock = new KeyLock();
+  private readonly users = new UserMarks({
     getMark: (operation, name) => this.getMark(operation, name),
     putMark: (operation, name, text, lifetime) => this.putMark(operation, name, text, lifetime),
   });
 
-  /** What is under this key, if it has not expired; a session also when all those of its user were ended. */
-  protected abstract look(operation: string, key: string): Promise<Found>;
+  /** @throws SessionConfigError when a secret is weak */
+  constructor(encryption?: EncryptionOptions) {
+    super();
+    this.codec = new RecordCodec(encryption);
+  }
 
-  /** Ends what is under this key, and where it was moved to. False: there was nothing. */
-  protected abstract remove(key: string, id?: string): Promise<boolean>;
+  /**
+   * What is kept under this id, expired or not.
+   * @throws SessionRecordCorruptError
+   */
+  protected abstract get(operation: string, id: string): Promise<EncodedRecord | null>;
 
-  /** The text under a name that no session has; null when there is none. */
+  /** Inserts or replaces. */
+  protected abstract put(operation: string, id: string, record: EncodedRecord): Promise<void>;
+
+  /** False, where that can be told: there was nothing. */
+  protected abstract remove(operation: string, id: string): Promise<boolean>;
+
+  /** The small text under this name, which is no session id. */
   protected abstract getMark(operation: string, name: string): Promise<string | null>;
 
   /** @param lifetime milliseconds */
   protected abstract putMark(operation: string, name: string, text: string, lifetime: number): Promise<void>;
 
-  /** Is there anything under this key, if only something that cannot be read? */
-  protected abstract isTaken(operation: string, key: string): Promise<boolean>;
-
-  /** Inserts or replaces. */
-  protected abstract put(operation: string, key: string, record: SessionRecord): Promise<void>;
-
-  /** Leads from the old key to the new one, where the record is already. False: it came too late, and is taken back. */
-  protected abstract leave(key: string, newKey: string, id: string): Promise<boolean>;
-
-  /** Does a write count that has just been made? If not, it is taken back. */
-  protected counts(_operation: string, _key: string, _id: string): Promise<boolean> {
-    return Promise.resolve(true);
+  load(id: string): Promise<SessionRecord | null> {
+    return this.read('load', id);
   }
 
-  load(key: string): Promise<SessionRecord | null> {
-    return this.read('load', key);
-  }
-
-  override async find(key: string): Promise<Found> {
-    return this.admitted('load', await this.look('load', key));
-  }
-
-  create(key: string, record: SessionRecord): Promise<boolean> {
-    return this.lock.run(key, async () => {
-      if (await this.isTaken('create', key)) return false;
-      await this.put('create', key, record);
-      await this.enter('create', key, record);
+  async create(id: string, record: SessionRecord): Promise<boolean> {
+    const encoded = this.codec.encode(record);
+    const created = await this.lock.run(id, async () => {
+      if ((await unlessCorrupt(this.live('create', id))) !== null) return false;
+      await this.put('create', id, encoded);
       return true;
     });
+    if (created) await this.enterInList('create', encoded);
+    return created;
   }
 
-  save(key: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
-    return this.update('save', key, (current) => changedRecord(current, changes, record, Date.now()));
+  save(id: string, keyHash: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
+    const [ownChanges, seen] = [structuredClone(changes), { ...record }];
+    return this.update('save', id, (current) =>
+      current.keyHash === keyHash
+        ? this.encodeWithinLimits(changedRecord(this.codec.decode(current), ownChanges, seen, Date.now()))
+        : null,
+    );
   }
 
-  override touch(key: string, { version, expiresAt, lastSeenAt }: SessionRecord): Promise<boolean> {
-    return this.update('touch', key, (current) =>
+  override touch(id: string, { version, expiresAt, lastSeenAt }: SessionRecord): Promise<boolean> {
+    return this.update('touch', id, (current) =>
       current.version === version && current.expiresAt < expiresAt
         ? { ...current, expiresAt, lastSeenAt }
         : null,
     );
   }
 
-  override rename(
-    key: string,
-    newKey: string,
-    changes: SessionChanges,
-    record: SessionRecord,
-  ): Promise<boolean> {
-    return this.lock.run(key, async () => {
-      const current = await this.read('rename', key);
-      if (!current || (await this.isTaken('rename', newKey))) return false;
-      const next = changedRecord(current, changes, record, Date.now());
-      await this.put('rename', newKey, next);
-      if (!(await this.leave(key, newKey, current.id))) return false;
-      // Last, for another process may have been faster. Until then the old key leads on.
-      await this.enter('rename', newKey, next, key);
-      return true;
+  delete(id: string): Promise<boolean> {
+    return this.lock.run(id, async () => {
+      const found = await unlessCorrupt(this.live('delete', id));
+      if (found !== null) await this.announceEnd('delete', id);
+      // Also when nothing is found, because a process with another clock may still find it.
+      return (await this.remove('delete', id)) && found !== null;
     });
   }
 
-  delete(key: string, id?: string): Promise<boolean> {
-    return this.lock.run(key, () => this.remove(key, id));
+  override take(id: string): Promise<SessionRecord | null> {
+    return this.lock.run(id, async () => {
+      if (!(await this.live('take', id))) return null;
+      await this.announceEnd('take', id);
+      // Again, for what another process wrote until it could see the notice.
+      const record = await this.read('take', id);
+      return record && (await this.remove('take', id)) ? record : null;
+    });
   }
 
   override async listByUser(userId: string): Promise<SessionRecord[]> {
-    const found = await this.marks.list('list', userId, (key) => this.findOf(userId, key));
-    const records = found.filter((record) => record !== 'corrupt');
-    return [...new Map(records.map((record) => [record.id, record])).values()];
+    const revocation = await this.users.revocationOf('listByUser', userId);
+    const sessions = await this.users.forEach('listByUser', userId, (id) =>
+      this.sessionOf('listByUser', userId, id),
+    );
+    const readable = sessions.filter((session) => session !== 'corrupt');
+    const live = readable.filter((session) => revocation.admits(session));
+    const records = await Promise.all(live.map((session) => unlessCorrupt(this.decode(session))));
+    return records.filter((record) => record !== 'corrupt');
   }
 
-  /** The revocation ends the sessions, wherever they are; deleting those that the index knows makes room, and counts them. */
+  /** The revocation ends the sessions, on the list or not. Deleting those on the list makes room, and counts them. */
   override async deleteByUser(userId: string, exceptIds: readonly string[] = []): Promise<number> {
-    const [before, after] = await this.marks.revoke('delete', userId, exceptIds);
-    const isMeant: Condition = (record) =>
-      record === null || (record.userId === userId && !exceptIds.includes(record.id));
+    const [before, after] = await this.users.revoke('deleteByUser', userId, exceptIds);
     let count = 0;
-    for (const key of await this.marks.keys('delete', userId)) {
-      if (await this.end(key, isMeant, before)) count += 1;
-    }
-    // Whoever logs in after this must not be taken for somebody who did so before.
+    await this.users.forEach('deleteByUser', userId, async (id) => {
+      if (exceptIds.includes(id)) return id;
+      const ended = await this.lock.run(id, () => this.endOneOf('deleteByUser', userId, id));
+      if (ended !== null && (ended === 'corrupt' || before.admits(ended))) count += 1;
+      return null;
+    });
+    // A session that starts after this must not look as if it had started before.
     if (Date.now() < after.at) await setTimeout(2);
     return count;
   }
 
-  override async deleteById(id: string, userId?: string): Promise<boolean> {
-    const key = await this.marks.keyOf('delete', id);
-    if (key === null) return false;
-    return this.end(key, async (record) => {
-      if (record === null) return userId === undefined;
-      if (record.id !== id || (userId !== undefined && record.userId !== userId)) return false;
-      return this.marks.admits('delete', record);
-    });
+  private async read(operation: string, id: string): Promise<SessionRecord | null> {
+    const record = await this.live(operation, id);
+    return record && this.codec.decode(record);
   }
 
-  /** The live record under this key. */
-  protected async read(operation: string, key: string): Promise<SessionRecord | null> {
-    const found = await this.admitted(operation, await this.look(operation, key));
-    return found !== null && 'movedTo' in found ? null : found;
+  private async decode(record: EncodedRecord): Promise<SessionRecord> {
+    return this.codec.decode(record);
   }
 
-  private async admitted(operation: string, found: Found): Promise<Found> {
-    if (found === null || 'movedTo' in found) return found;
-    return (await this.marks.admits(operation, found)) ? found : null;
+  /** The record under this id, if it has neither expired nor been revoked. */
+  private async live(operation: string, id: string): Promise<EncodedRecord | null> {
+    const record = await this.unexpired(operation, id);
+    if (!record || record.userId === null) return record;
+    return (await this.users.revocationOf(operation, record.userId)).admits(record) ? record : null;
   }
 
-  private enter(operation: string, key: string, record: SessionRecord, formerKey?: string): Promise<void> {
-    return this.marks.enter(
-      operation,
-      key,
-      record,
-      async (other, userId) => {
-        const found = await this.look(operation, other).catch(ifCorrupt);
-        return found === 'corrupt' || (found !== null && 'id' in found && found.userId === userId);
-      },
-      formerKey,
+  private async unexpired(operation: string, id: string): Promise<EncodedRecord | null> {
+    const record = await this.get(operation, id);
+    if (!record || record.expiresAt <= Date.now()) return null;
+    if (record.id === id) return record;
+    throw new SessionRecordCorruptError(
+      'A session record is kept under the id of another session. It is treated as absent and left in the store for inspection.',
     );
   }
 
-  /** This user's live session under this key, or where a rotation has just moved it. */
-  private async findOf(userId: string, key: string): Promise<SessionRecord | 'corrupt' | null> {
-    const found = await this.look('list', key).catch(ifCorrupt);
-    if (found === null || found === 'corrupt') return found;
-    if ('movedTo' in found) return this.findOf(userId, found.movedTo);
-    return found.userId === userId && (await this.marks.admits('list', found)) ? found : null;
+  /** The session with this id, revoked or not, if it is this user's. */
+  private async sessionOf(
+    operation: string,
+    userId: string,
+    id: string,
+  ): Promise<EncodedRecord | 'corrupt' | null> {
+    const found = await unlessCorrupt(this.unexpired(operation, id));
+    return found === null || found === 'corrupt' || found.userId === userId ? found : null;
   }
 
-  /** @param before what counted for a session, of which all have been ended since; false: it was none that did */
-  private end(key: string, isMeant: Condition, before?: UserRevocation): Promise<boolean> {
-    return this.lock.run(key, async () => {
-      const found = await this.look('delete', key).catch(ifCorrupt);
-      if (found === null) return false;
-      if (found !== 'corrupt' && 'movedTo' in found) return this.end(found.movedTo, isMeant, before);
-      const record = found === 'corrupt' ? null : found;
-      if (!(await isMeant(record))) return false;
-      const ended = await this.remove(key, record?.id);
-      return ended && (record === null || (before?.admits(record) ?? true));
-    });
+  private async endOneOf(
+    operation: string,
+    userId: string,
+    id: string,
+  ): Promise<EncodedRecord | 'corrupt' | null> {
+    const found = await this.sessionOf(operation, userId, id);
+    if (found === null) return null;
+    await this.announceEnd(operation, id);
+    return (await this.remove(operation, id)) ? found : null;
   }
 
   /** @param change null: nothing is to be written */
-  private update(
+  private async update(
     operation: string,
-    key: string,
-    change: (current: SessionRecord) => SessionRecord | null,
+    id: string,
+    change: (current: EncodedRecord) => EncodedRecord | null,
   ): Promise<boolean> {
-    return this.lock.run(key, async () => {
-      const current = await this.read(operation, key);
+    const written = await this.lock.run(id, async () => {
+      const current = await this.live(operation, id);
       const next = current && change(current);
-      if (!current || !next) return false;
-      await this.put(operation, key, next);
-      if (!(await this.counts(operation, key, next.id))) return false;
-      if (!stillServe(current, next)) await this.enter(operation, key, next);
-      return true;
+      if (!current || !next) return null;
+      if (next.keyHash !== current.keyHash) {
+        if (!(await this.stands(operation, id, current.keyHash))) return null;
+        await this.putMark(operation, rotationOf(id), toRecordText(next), NOTICE_LASTS);
+      }
+      await this.put(operation, id, next);
+      return (await this.stands(operation, id, next.keyHash)) ? { before: current, now: next } : null;
     });
+    if (!written) return false;
+    const { before, now } = written;
+    if (outlivesList(before.expiresAt, now.expiresAt)) await this.enterInList(operation, now);
+    return true;
+  }
+
+  private encodeWithinLimits(record: SessionRecord): EncodedRecord {
+    const encoded = this.codec.encode(record);
+    // The text is at least as long as the JSON in it, encrypted or not. So the JSON has to be measured only if that is too long.
+    const { length } = encoded.data;
+    checkRecordSize(record.data, this.limits, length <= this.limits.size ? length : undefined);
+    return encoded;
+  }
+
+  private announceEnd(operation: string, id: string): Promise<void> {
+    return this.putMark(operation, endOf(id), '1', NOTICE_LASTS);
+  }
+
+  /**
+   * Does what has been read or written with this key hash still stand? If another process has ended the session or
+   * changed its key in between, what that process did takes its place.
+   */
+  private async stands(operation: string, id: string, keyHash: string): Promise<boolean> {
+    const [ended, rotated] = await Promise.all([
+      this.getMark(operation, endOf(id)),
+      this.getMark(operation, rotationOf(id)),
+    ]);
+    if (ended !== null) {
+      await this.remove(operation, id);
+      return false;
+    }
+    const rotatedRecord = rotated === null ? null : fromRecordText(rotated);
+    if (!rotatedRecord || rotatedRecord.keyHash === keyHash) return true;
+    await this.put(operation, id, rotatedRecord);
+    // It may have ended since.
+    await this.stands(operation, id, rotatedRecord.keyHash);
+    return false;
+  }
+
+  private enterInList(operation: string, record: EncodedRecord): Promise<void> {
+    return this.users.enter(
+      operation,
+      record,
+      async (id, userId) => (await this.sessionOf(operation, userId, id)) !== null,
+    );
   }
 }
 
-function ifCorrupt(error: unknown): 'corrupt' {
-  if (error instanceof SessionRecordCorruptError) return 'corrupt';
-  throw error;
+/** The error for a fault that the client of a store has reported. */
+export function toUnavailable(
+  operation: string,
+  store: string,
+  fault: unknown,
+): SessionStoreUnavailableError {
+  const { message } = (fault ?? {}) as { message?: unknown };
+  const text = (typeof message === 'string' ? message : String(fault)).replaceAll(CREDENTIALS, '…');
+  return new SessionStoreUnavailableError(
+    operation,
+    `the ${store} did not carry it out (${text}). Check that it is up and can be reached.`,
+    // Only the message, because clients put the command and its arguments on their errors.
+    { cause: new Error(text) },
+  );
 }
+
+/** User and password of a URL. */
+const CREDENTIALS = /(?<=:\/\/)[^\s/@]*(?=@)/g;
+
+async function unlessCorrupt<Answer>(answer: Promise<Answer>): Promise<Answer | 'corrupt'> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error instanceof SessionRecordCorruptError) return 'corrupt';
+    throw error;
+  }
+}
+
+const endOf = (id: string): string => `ended:${id}`;
+const rotationOf = (id: string): string => `rotated:${id}`;

@@ -1,5 +1,6 @@
 import type { Cache } from 'cache-manager';
-import { SessionConfigError, SessionStoreUnavailableError } from '../../session.errors.js';
+import { SessionConfigError } from '../../session.errors.js';
+import { toUnavailable } from '../whole-record-store.js';
 
 type Keyv = Cache['stores'][number];
 
@@ -12,9 +13,9 @@ interface Layered {
 /**
  * Text entries in a cache of cache-manager, with errors that are errors.
  *
- * The cache itself cannot be asked: its `get` turns every failure into a miss, and so does a Keyv unless told
- * otherwise. So this goes to the Keyv behind it, and to the last one where there are several: a store in front of a
- * shared one is in the memory of each process, where nobody else's logout reaches it.
+ * The cache itself cannot be asked, because its `get` turns every failure into a miss. So does a Keyv, unless it is told
+ * otherwise. So this asks the Keyv behind the cache, and where there are several, the last one: a store in front of a
+ * shared one is in the memory of each process, where the logout of another process does not reach it.
  */
 export class CacheEntries {
   private readonly keyv: Keyv;
@@ -34,27 +35,24 @@ export class CacheEntries {
     this.keyv.on('error', this.countFault);
   }
 
-  async get(operation: string, name: string): Promise<unknown> {
-    const faultsBefore = this.faults;
+  async get(operation: string, name: string): Promise<string | null> {
     const value = await this.ask(operation, () => this.keyv.get<unknown>(this.prefix + name));
-    if (value === undefined) this.assertNoFault(operation, faultsBefore);
-    return value;
+    if (value === undefined) return null;
+    // Whatever else is there is not ours, and cannot be read as if it were.
+    return typeof value === 'string' ? value : '';
   }
 
   /** @param ttl milliseconds */
   async set(operation: string, name: string, text: string, ttl: number): Promise<void> {
-    const faultsBefore = this.faults;
     // Zero would mean: for ever.
     const lifetime = Math.max(1, Math.ceil(ttl));
     const stored = await this.ask(operation, () => this.keyv.set(this.prefix + name, text, lifetime));
-    this.assertNoFault(operation, faultsBefore);
-    if (!stored) throw unavailable(operation, new Error('the cache did not store the entry'));
+    if (!stored) throw toUnavailable(operation, 'cache', new Error('it did not store the entry'));
   }
 
-  async delete(operation: string, name: string): Promise<void> {
-    const faultsBefore = this.faults;
-    await this.ask(operation, () => this.keyv.delete(this.prefix + name));
-    this.assertNoFault(operation, faultsBefore);
+  /** False: there was none, if the cache can tell. */
+  delete(operation: string, name: string): Promise<boolean> {
+    return this.ask(operation, () => this.keyv.delete(this.prefix + name));
   }
 
   /**
@@ -85,21 +83,26 @@ export class CacheEntries {
     return typeof expires === 'number' && expires <= Date.now();
   }
 
-  private async ask<Answer>(operation: string, call: () => Promise<Answer>): Promise<Answer> {
-    try {
-      return await call();
-    } catch (cause) {
-      throw unavailable(operation, cause);
-    }
-  }
-
   /**
-   * Adapters that answer "absent" or "done" when their server is away still report an error on the side. It may have
-   * been about somebody else's entry, but then the server has failed all the same.
+   * Adapters that answer "absent" or "done" while their server is away still report an error on the side. It may have
+   * been about an entry of somebody else, but then the server has failed all the same.
    */
-  private assertNoFault(operation: string, faultsBefore: number): void {
-    if (this.faults !== faultsBefore) throw unavailable(operation, this.lastFault);
+  private async ask<Answer>(operation: string, call: () => Promise<Answer>): Promise<Answer> {
+    const faultsBefore = this.faults;
+    let answer: Answer;
+    try {
+      answer = await call();
+    } catch (fault) {
+      throw toUnavailable(operation, 'cache', fault);
+    }
+    if (this.faults === faultsBefore || isFound(answer)) return answer;
+    throw toUnavailable(operation, 'cache', this.lastFault);
   }
+}
+
+/** An entry was found: a fault that was reported meanwhile was about something else. */
+function isFound(answer: unknown): boolean {
+  return answer !== undefined && typeof answer !== 'boolean';
 }
 
 /** The same Keyv, with the same settings, hooks and listeners, except that it throws; the application's own does not change. */
@@ -118,21 +121,5 @@ function sharedKeyv(cache: Partial<Cache> | undefined): Keyv {
     'engine',
     'needs a cache of cache-manager 6 or later, which has "stores" of Keyv, and the token resolves to something else. ' +
       'Give the token under which CacheModule of @nestjs/cache-manager provides the cache: CACHE_MANAGER.',
-  );
-}
-
-function unavailable(operation: string, fault: unknown): SessionStoreUnavailableError {
-  // Only the message: clients hang the command with its arguments on their errors.
-  const message = fault instanceof Error || isErrorLike(fault) ? fault.message : String(fault);
-  return new SessionStoreUnavailableError(
-    operation,
-    `the cache did not carry it out (${message.replaceAll(/v\d+-[0-9a-f]{64}/g, '…')}). Check that it is up and can be reached.`,
-    { cause: new Error(message.replaceAll(/v\d+-[0-9a-f]{64}/g, '…')) },
-  );
-}
-
-function isErrorLike(fault: unknown): fault is { message: string } {
-  return (
-    typeof fault === 'object' && fault !== null && 'message' in fault && typeof fault.message === 'string'
   );
 }

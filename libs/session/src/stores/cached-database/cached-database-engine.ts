@@ -3,16 +3,12 @@ import type { Cache } from 'cache-manager';
 import ms from 'ms';
 import { SessionConfigError } from '../../session.errors.js';
 import { databaseEngine, type DatabaseEngineOptions } from '../database/database-engine.js';
-import { SessionEntity } from '../database/session.entity.js';
-import { type EncryptionOptions } from '../record-cipher.js';
 import { checkEngineOptions, type ClientGiven, type ClientWanted } from '../redis/redis-options.js';
+import { type EncryptionOptions } from '../sealing.js';
 import { type SessionEngine } from '../session-engine.js';
 import { type SessionStore } from '../session-store.js';
 import { CachedDatabaseStore } from './cached-database-store.js';
-import { ManagerCache } from './manager-cache.js';
-import { ProcessCache } from './process-cache.js';
-import { type RecordCache } from './record-cache.js';
-import { RedisCache } from './redis-cache.js';
+import { ManagerCache, ProcessCache, type RecordCache, RedisCache } from './record-cache.js';
 
 export interface CachedDatabaseEngineOptions {
   /** As of `databaseEngine`, but for the encryption, which is that of the cache as well. */
@@ -24,8 +20,8 @@ export interface CachedDatabaseEngineOptions {
   encryption?: EncryptionOptions;
   /**
    * Which cache, or a factory that says so.
-   * @default one in the memory of this process: right for one process, while several do not see each other's writes
-   * for as long as `revocationBound`
+   * @default one in the memory of this process: right for one process. Several do not see each other's writes for as long
+   * as `revocationBound`
    */
   cache?: CacheChoice | CacheChoiceFactory;
   /**
@@ -83,26 +79,19 @@ export function cachedDatabaseEngine(options: CachedDatabaseEngineOptions = {}):
   const {
     imports: databaseImports = [],
     inject: databaseInject = [],
-    useFactory,
+    useFactory: makeDatabase,
   } = databaseEngine({ ...database, ...encrypted });
   return {
     imports: [...databaseImports, ...imports],
     inject: [...databaseInject, ...inject],
-    useFactory: async (...dependencies: unknown[]) => {
-      const own = dependencies.slice(0, databaseInject.length) as [SessionTables];
+    useFactory: async (...dependencies: unknown[]): Promise<SessionStore> => {
       const choice = await chooseCache(...dependencies.slice(databaseInject.length));
       checkChoice(choice);
-      const store: SessionStore = await useFactory(...own);
-      const keysOf = keysIn(own[0], database.entity ?? SessionEntity);
+      const store = (await makeDatabase(...dependencies.slice(0, databaseInject.length))) as SessionStore;
       return new CachedDatabaseStore(
         store,
         makeCache(choice),
-        {
-          ...limits,
-          ...encrypted,
-          keysOfUser: (userId) => keysOf({ userId }),
-          keysOfSession: (sessionId) => keysOf({ sessionId }),
-        },
+        { ...limits, ...encrypted },
         new Logger('Sessions'),
       );
     },
@@ -132,22 +121,6 @@ function makeCache(choice: CacheChoice): RecordCache {
 }
 
 const DEFAULT_PREFIX = 'session-cache:';
-
-type Owner = { userId: string } | { sessionId: string };
-
-/** What is used here of the data source that the database engine injects. */
-interface SessionTables {
-  getRepository(entity: typeof SessionEntity): {
-    find(query: { select: { sessionKey: true }; where: Owner }): Promise<{ sessionKey: string }[]>;
-  };
-}
-
-function keysIn(tables: SessionTables, entity: typeof SessionEntity): (owner: Owner) => Promise<string[]> {
-  return async (owner) => {
-    const rows = await tables.getRepository(entity).find({ select: { sessionKey: true }, where: owner });
-    return rows.map(({ sessionKey }) => sessionKey);
-  };
-}
 
 function milliseconds(option: string, duration: number | string): number {
   const parsed: unknown =

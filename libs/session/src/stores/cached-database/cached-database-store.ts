@@ -1,21 +1,11 @@
-import { type EncryptionOptions } from '../record-cipher.js';
-import { RecordCodec } from '../record-codec.js';
-import { changesData } from '../session-log.js';
-import {
-  type SessionChanges,
-  type SessionMoved,
-  type SessionRecord,
-  SessionStore,
-} from '../session-store.js';
-import { beginningOf, decodeCached, encodeCached, movedKey, newLease } from './cached-record.js';
+import { randomBytes } from 'node:crypto';
+import { fromRecordText, RecordCodec, toRecordText } from '../record-codec.js';
+import { type EncryptionOptions } from '../sealing.js';
+import { type SessionChanges, type SessionRecord, SessionStore } from '../session-store.js';
 import { type CacheLog, GuardedCache, type GuardedCacheOptions } from './guarded-cache.js';
 import { type RecordCache } from './record-cache.js';
 
 export interface CachedDatabaseStoreOptions extends GuardedCacheOptions {
-  /** The store keys of a user's records, expired ones too if that is easier. */
-  keysOfUser: (userId: string) => Promise<string[]>;
-  /** The store keys of the record with this session id: one or none. */
-  keysOfSession: (id: string) => Promise<string[]>;
   /**
    * Encrypts what comes into the cache, as the database has it.
    * @default off
@@ -23,22 +13,21 @@ export interface CachedDatabaseStoreOptions extends GuardedCacheOptions {
   encryption?: EncryptionOptions;
 }
 
-/** How long the cache knows where a record went: longer than any request that may carry its old key. */
-const MOVE_KNOWN_FOR = 120_000;
-
 /**
  * A database that decides, and a cache in front that saves reading it.
  *
- * - Whoever finds nothing in the cache takes a lease there, reads the database, and puts the record in the place of
- *   the lease. Every write deletes what is there, after it wrote to the database. So a reader that was slower than a
- *   write or a logout finds its lease gone, and the stale record stays outside.
- * - A save that finds in the cache the very version it was made from replaces it; where others wrote meanwhile, only
- *   the database knows how the changes add up.
- * - What comes into the cache inherits the time to live of the lease, which began before the database was read. So
- *   whatever changes without us, by SQL or while the cache is away, shows after that time at the latest.
+ * Under a session id the cache holds a record, or the mark of a write, or nothing.
+ *
+ * - A load that finds no record reads the database, and puts the record into the cache only if what it found there is
+ *   there still: nothing, or the same mark. Every write puts a new mark there, after it wrote to the database. So a load
+ *   that was slower than a write or a logout finds the place taken, and its stale record stays outside.
+ * - A save that finds in the cache the version that it was made from replaces it. If others wrote in between, only the
+ *   database knows how the changes add up, so the save leaves a mark as well.
+ * - A record stays in the cache for `revocationBound`, which begins before the database is read and which no save puts
+ *   off. So whatever changes without us, by SQL or while the cache is away, shows after that time at the latest.
+ * - A mark stays for twice that time, so it outlasts every load that began before it.
  */
 export class CachedDatabaseStore extends SessionStore {
-  override readonly remembersMoves: boolean;
   private readonly cache: GuardedCache;
   private readonly codec: RecordCodec;
 
@@ -50,90 +39,77 @@ export class CachedDatabaseStore extends SessionStore {
     logger: CacheLog,
   ) {
     super();
-    this.remembersMoves = database.remembersMoves;
     this.codec = new RecordCodec(options.encryption);
     this.cache = new GuardedCache(cache, options, logger);
   }
 
-  load(key: string): Promise<SessionRecord | null> {
-    return this.read<never>(key, () => this.database.load(key));
-  }
-
-  /** Where a record has moved to is for the database to say: nobody asks for it often. */
-  override find(key: string): Promise<SessionRecord | SessionMoved | null> {
-    return this.read(key, () => this.database.find(key));
+  /** An id that nobody has costs one look at each, and leaves nothing in the cache. */
+  async load(id: string): Promise<SessionRecord | null> {
+    const held = await this.cache.get(id);
+    const cached = held ? this.decode(id, held) : null;
+    if (cached) return cached;
+    const [began, readAt] = [performance.now(), Date.now()];
+    const record = await this.database.load(id);
+    if (record && held !== undefined) {
+      const ttl = this.options.revocationBound - (performance.now() - began);
+      if (ttl >= 1) await this.fill(id, held, this.encode(record, readAt), ttl);
+    }
+    return record;
   }
 
   /** Leaves the cache alone: most visitors never come back, and the first load of the others fills it. */
-  create(key: string, record: SessionRecord): Promise<boolean> {
-    return this.database.create(key, record);
+  create(id: string, record: SessionRecord): Promise<boolean> {
+    return this.database.create(id, record);
   }
 
-  async save(key: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
+  async save(id: string, keyHash: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
+    const { version } = record;
+    const next = { ...record, keyHash: changes.keyHash ?? keyHash, version: version + 1 };
+    const written = this.encode(next, Date.now());
+    // Set on this store after it was made.
+    this.database.limits = this.limits;
     let replaced = false;
     try {
-      const saved = await this.database.save(key, changes, record);
-      if (saved && changesData(changes)) {
-        const { version } = record;
-        const written = encodeCached({ ...record, version: version + 1 }, this.codec);
-        replaced = await this.cache.replace(key, beginningOf(version), written);
+      const saved = await this.database.save(id, keyHash, changes, record);
+      if (saved) {
+        replaced = await this.cache.replace(id, beginningOf(version), written, this.options.revocationBound);
       }
       return saved;
     } finally {
-      // Also after an error, for the database may have done it and only failed to say so.
-      if (!replaced) await this.cache.delete(key);
+      // Also after an error, because the database may have saved it and only failed to say so.
+      if (!replaced) await this.mark(id);
     }
   }
 
-  async delete(key: string, id?: string): Promise<boolean> {
-    try {
-      return await this.database.delete(key, id);
-    } finally {
-      await this.forget(key);
-    }
+  delete(id: string): Promise<boolean> {
+    return this.write(id, () => this.database.delete(id));
   }
 
-  override async touch(key: string, record: SessionRecord): Promise<boolean> {
-    try {
-      return await this.database.touch(key, record);
-    } finally {
-      await this.cache.delete(key);
-    }
+  override take(id: string): Promise<SessionRecord | null> {
+    return this.write(id, () => this.database.take(id));
   }
 
-  /** Puts nothing under the new key: a logout that knows only the old one could come between. */
-  override async rename(
-    key: string,
-    newKey: string,
-    changes: SessionChanges,
-    record: SessionRecord,
-  ): Promise<boolean> {
-    let renamed: boolean | undefined;
-    try {
-      renamed = await this.database.rename(key, newKey, changes, record);
-      return renamed;
-    } finally {
-      // Before anybody learns of the new key, so that a logout under the old one finds what is cached under the new.
-      if (renamed !== false) await this.cache.set(movedKey(key), newKey, MOVE_KNOWN_FOR);
-      await this.cache.delete(key);
-    }
-  }
-
-  override clearExpired(batchSize: number): Promise<number> {
-    // The cache shows no expired record, and forgets it soon.
-    return this.database.clearExpired(batchSize);
+  override touch(id: string, record: SessionRecord): Promise<boolean> {
+    return this.write(id, () => this.database.touch(id, record));
   }
 
   override listByUser(userId: string): Promise<SessionRecord[]> {
     return this.database.listByUser(userId);
   }
 
-  override deleteByUser(userId: string, exceptIds?: readonly string[]): Promise<number> {
-    return this.end(this.options.keysOfUser(userId), () => this.database.deleteByUser(userId, exceptIds));
+  override async deleteByUser(userId: string, exceptIds?: readonly string[]): Promise<number> {
+    // If they cannot be listed, the cache shows them until the bound passes, which is no reason not to end them.
+    const records = await this.database.listByUser(userId).catch(() => []);
+    try {
+      return await this.database.deleteByUser(userId, exceptIds);
+    } finally {
+      await Promise.all(records.map(({ id }) => this.mark(id)));
+    }
   }
 
-  override deleteById(id: string, userId?: string): Promise<boolean> {
-    return this.end(this.options.keysOfSession(id), () => this.database.deleteById(id, userId));
+  override clearExpired(batchSize: number): Promise<number> {
+    // The cache shows no expired record, and forgets it soon.
+    return this.database.clearExpired(batchSize);
   }
 
   override now(): number {
@@ -145,41 +121,51 @@ export class CachedDatabaseStore extends SessionStore {
     await this.database.close();
   }
 
-  private async read<Moved extends SessionMoved>(
-    key: string,
-    ask: () => Promise<SessionRecord | Moved | null>,
-  ): Promise<SessionRecord | Moved | null> {
-    const { revocationBound } = this.options;
-    const held = await this.cache.get(key);
-    const cached = held ? decodeCached(held, revocationBound, this.codec) : null;
-    if (cached) return cached;
-    const lease = newLease();
-    const leased = held === null && (await this.cache.add(key, lease, revocationBound));
-    const found = await ask();
-    if (found && leased && !('movedTo' in found)) {
-      await this.cache.replace(key, lease, encodeCached(found, this.codec));
-    }
-    return found;
-  }
-
-  /** Deletes in the database, and takes out of the cache what was under these keys before. */
-  private async end<Answer>(keys: Promise<string[]>, work: () => Promise<Answer>): Promise<Answer> {
-    // Without the keys the cache shows them until the bound passes, which must not keep them from being ended.
-    const known = await keys.catch(() => []);
+  private async write<Answer>(id: string, work: () => Promise<Answer>): Promise<Answer> {
     try {
       return await work();
     } finally {
-      await Promise.all(known.map((key) => this.forget(key)));
+      await this.mark(id);
     }
   }
 
-  /** Takes a record out of the cache, wherever it has moved since. */
-  private async forget(key: string): Promise<void> {
-    const forgotten = new Set<string>();
-    for (let next: string | null | undefined = key; next && !forgotten.has(next);) {
-      forgotten.add(next);
-      await this.cache.delete(next);
-      next = await this.cache.get(movedKey(next));
+  private mark(id: string): Promise<void> {
+    return this.cache.mark(id, `w${randomBytes(12).toString('base64url')}`, 2 * this.options.revocationBound);
+  }
+
+  /** @param held what the cache had before the database was read */
+  private async fill(id: string, held: string | null, record: string, ttl: number): Promise<void> {
+    if (held === null) await this.cache.add(id, record, ttl);
+    else if (held.startsWith('w')) await this.cache.replace(id, held, record, ttl);
+  }
+
+  /** `r`, the version, when the database was read by the clock of this process, a newline, and the record. */
+  private encode(record: SessionRecord, readAt: number): string {
+    return `${beginningOf(record.version)}${readAt}\n${toRecordText(this.codec.encode(record))}`;
+  }
+
+  /**
+   * The record that is held, or null if there is none to rely on: it must be live, and younger than the bound by the
+   * clock of this process as well. Its moments are on the clock of the process that put it there, and where the clocks of
+   * two processes are further apart than the bound, neither uses what the other has put there.
+   */
+  private decode(id: string, held: string): SessionRecord | null {
+    if (!held.startsWith('r')) return null;
+    const end = held.indexOf('\n');
+    const readAt = Number(held.slice(held.indexOf(' '), end));
+    const now = Date.now();
+    if (!(Math.abs(now - readAt) <= this.options.revocationBound)) return null;
+    try {
+      const record = this.codec.decode(fromRecordText(held.slice(end + 1)));
+      return record.id === id && record.expiresAt > now ? record : null;
+    } catch {
+      // Whatever it is, the database has the original.
+      return null;
     }
   }
+}
+
+/** What records of this version begin with, and no others. */
+function beginningOf(version: number): string {
+  return `r${version} `;
 }

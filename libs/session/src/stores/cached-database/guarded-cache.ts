@@ -8,21 +8,31 @@ export interface CacheLog {
 export interface GuardedCacheOptions {
   /** Milliseconds that one operation may take. */
   cacheTimeout: number;
-  /** Milliseconds after which nothing that was in the cache is left of it. */
+  /** Milliseconds after which no record that is in the cache now is in it any more. */
   revocationBound: number;
 }
 
-/** While the cache does not answer, it is tried once in so many milliseconds. */
+/** While something fails, it is tried once in so many milliseconds. */
 const TRIED_EVERY = 1000;
 
-/**
- * A cache that may fail: no operation rejects or takes long, and the log says when it went and when it came back.
- */
+/** To fill is apart, because a cache that is full refuses it and does everything else. */
+type Work = 'answer' | 'fill';
+
+const messages: Readonly<Record<Work, [fails: string, works: string]>> = {
+  answer: ['does not answer', 'answers again'],
+  fill: ['takes nothing in', 'takes entries in again'],
+};
+
+class NoAnswer extends Error {}
+
+/** A cache that may fail: no operation rejects or takes long, and the log gets one line when it fails and one when it is back. */
 export class GuardedCache {
-  private away = false;
-  /** How often it went and came back. */
+  /** What fails now, and when it is tried again on the clock of `performance`. */
+  private readonly failing = new Map<Work, number>();
+  /** How often that has changed. */
   private turns = 0;
-  private triedAgainAt = 0;
+  /** What began the outage. */
+  private cause: Work = 'answer';
   /** Until then the cache may hold what this process could not take out of it. */
   private distrustedUntil = 0;
 
@@ -32,30 +42,27 @@ export class GuardedCache {
     private readonly logger: CacheLog,
   ) {}
 
-  /** Null: nothing is held. Undefined: nobody knows. */
+  /** Null: nothing is held. Undefined: that is not known. */
   async get(key: string): Promise<string | null | undefined> {
-    const held = await this.attempt(() => this.cache.get(key));
+    const held = await this.attempt('answer', key, () => this.cache.get(key));
     return performance.now() < this.distrustedUntil ? undefined : held;
   }
 
   async add(key: string, value: string, ttl: number): Promise<boolean> {
-    return (await this.attempt(() => this.cache.add(key, value, ttl))) ?? false;
+    return (await this.attempt('fill', key, () => this.cache.add(key, value, ttl))) ?? false;
   }
 
-  async replace(key: string, beginning: string, value: string): Promise<boolean> {
-    return (await this.attempt(() => this.cache.replace(key, beginning, value))) ?? false;
+  async replace(key: string, beginning: string, value: string, ttl: number): Promise<boolean> {
+    return (await this.attempt('fill', key, () => this.cache.replace(key, beginning, value, ttl))) ?? false;
   }
 
-  async set(key: string, value: string, ttl: number): Promise<void> {
-    await this.attempt(() => this.cache.set(key, value, ttl));
-  }
-
-  async delete(key: string): Promise<void> {
-    const deleted = await this.attempt(async () => {
-      await this.cache.delete(key);
+  /** Puts a mark in the place of what is held; where there is no room for it, at least what is held goes. */
+  async mark(key: string, mark: string, ttl: number): Promise<void> {
+    const done = await this.attempt('answer', key, async () => {
+      await this.cache.set(key, mark, ttl).catch(() => this.cache.delete(key));
       return true;
     });
-    if (!deleted) this.distrustedUntil = performance.now() + this.options.revocationBound;
+    if (!done) this.distrustedUntil = performance.now() + this.options.revocationBound;
   }
 
   async close(): Promise<void> {
@@ -63,40 +70,58 @@ export class GuardedCache {
   }
 
   /** Undefined: it failed, or was not even tried. */
-  private async attempt<Answer>(operation: () => Promise<Answer>): Promise<Answer | undefined> {
-    if (this.away && performance.now() < this.triedAgainAt) return undefined;
+  private async attempt<Answer>(
+    work: Work,
+    key: string,
+    operation: () => Promise<Answer>,
+  ): Promise<Answer | undefined> {
+    const now = performance.now();
+    if (this.rests('answer', now) || this.rests(work, now)) return undefined;
     // One try at a time: the others need not wait for its time-out.
-    this.triedAgainAt = performance.now() + TRIED_EVERY;
+    if (this.failing.has(work)) this.failing.set(work, now + TRIED_EVERY);
     const { turns } = this;
     try {
       const answer = await this.inTime(operation);
-      if (turns === this.turns && this.away) this.turn(false);
+      // What began before the last turn tells nothing about the time after it.
+      if (turns === this.turns && this.failing.has(work)) this.recovered(work);
       return answer;
     } catch (error) {
-      if (turns === this.turns && !this.away) this.turn(true, messageOf(error));
+      const failed = error instanceof NoAnswer ? 'answer' : work;
+      // A cache that refuses to be filled may still do the rest, or not answer at all.
+      if (failed === 'fill') await this.attempt('answer', key, () => this.cache.get(key));
+      if (turns === this.turns && !this.failing.has(failed)) this.failed(failed, error);
       return undefined;
     }
   }
 
-  /** What began before the last turn has nothing to say about it: it is the same outage. */
-  private turn(away: boolean, reason = ''): void {
-    this.away = away;
+  private rests(work: Work, now: number): boolean {
+    return now < (this.failing.get(work) ?? 0);
+  }
+
+  private failed(work: Work, error: unknown): void {
     this.turns += 1;
-    if (away) {
-      this.logger.warn(
-        `The cache of the sessions does not answer (${reason}). Sessions come from the database until it does: ` +
-          'nothing is lost, but the database has more to do. Look after the cache.',
-      );
-    } else {
-      this.logger.log('The cache of the sessions answers again.');
-    }
+    const begins = this.failing.size === 0;
+    this.failing.set(work, performance.now() + TRIED_EVERY);
+    if (!begins) return;
+    this.cause = work;
+    const { message } = (error ?? {}) as { message?: unknown };
+    this.logger.warn(
+      `The cache of the sessions ${messages[work][0]} (${String(message ?? error)}). Sessions come from the database ` +
+        'instead: nothing is lost, but the database has more to do. Look after the cache.',
+    );
+  }
+
+  private recovered(work: Work): void {
+    this.turns += 1;
+    this.failing.delete(work);
+    if (this.failing.size === 0) this.logger.log(`The cache of the sessions ${messages[this.cause][1]}.`);
   }
 
   private async inTime<Answer>(operation: () => Promise<Answer>): Promise<Answer> {
     const { cacheTimeout } = this.options;
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new Error(`no answer within ${cacheTimeout} ms`)), cacheTimeout);
+      timer = setTimeout(() => reject(new NoAnswer(`no answer within ${cacheTimeout} ms`)), cacheTimeout);
     });
     try {
       return await Promise.race([operation(), timeout]);
@@ -104,10 +129,4 @@ export class GuardedCache {
       clearTimeout(timer);
     }
   }
-}
-
-/** Without keys, which some clients quote. */
-function messageOf(error: unknown): string {
-  const { message } = (error ?? {}) as { message?: unknown };
-  return String(message ?? error).replaceAll(/v\d-[0-9a-f]{64}/g, '…');
 }

@@ -1,6 +1,9 @@
-import { SessionConfigError } from '../../session.errors.js';
-import { answerOf, type Callback } from './answer.js';
-import { isNothingThere, toStoreError } from './store-errors.js';
+import { EventEmitter } from 'node:events';
+import { isPromise } from 'node:util/types';
+import { SessionConfigError, SessionRecordCorruptError } from '../../session.errors.js';
+import { toUnavailable } from '../whole-record-store.js';
+
+type Callback = (error?: unknown, answer?: unknown) => void;
 
 /** What is used of a store that was written for express-session. */
 export interface CallbackStore {
@@ -16,10 +19,60 @@ const PRUNING_METHODS = ['pruneSessions', 'prune', 'clearExpiredSessions', 'reap
 type Pruning = Partial<Record<(typeof PRUNING_METHODS)[number], (callback?: Callback) => unknown>>;
 
 /**
- * An answer that has not come after so many milliseconds never will. Whoever asked has given up long before; this is
- * for those who wait for the same session.
+ * Milliseconds after which an answer counts as lost. The request has given up long before; this is for those that wait
+ * for the same session.
  */
 const PATIENCE = 30_000;
+
+/** The calls of such a store, as promises that reject with errors of ours. */
+export class StoreCalls {
+  /** @throws SessionConfigError when it is no store for express-session */
+  constructor(private readonly store: CallbackStore) {
+    checkCallbackStore(store);
+  }
+
+  /** What the store has under this sid; null or undefined when there is nothing. */
+  async get(operation: string, sid: string): Promise<unknown> {
+    const { store } = this;
+    try {
+      return await answerOf((callback) => store.get(sid, callback), store.get.length > 1, PATIENCE);
+    } catch (fault) {
+      if (isNothingThere(fault)) return null;
+      throw toStoreError(operation, fault);
+    }
+  }
+
+  async set(operation: string, sid: string, session: object): Promise<void> {
+    const { store } = this;
+    try {
+      await answerOf((callback) => store.set(sid, session, callback), store.set.length > 2, PATIENCE);
+    } catch (fault) {
+      throw toStoreError(operation, fault);
+    }
+  }
+
+  async destroy(operation: string, sid: string): Promise<void> {
+    const { store } = this;
+    try {
+      await answerOf((callback) => store.destroy(sid, callback), store.destroy.length > 1, PATIENCE);
+    } catch (fault) {
+      if (!isNothingThere(fault)) throw toStoreError(operation, fault);
+    }
+  }
+
+  /** Lets a store that can do so delete what has expired. None of them tells how much that was. */
+  async prune(): Promise<void> {
+    const store: Pruning = this.store as Pruning;
+    const name = PRUNING_METHODS.find((candidate) => typeof store[candidate] === 'function');
+    if (name === undefined) return;
+    try {
+      if (store[name]?.length === 0) await store[name]();
+      else await answerOf((callback) => store[name]?.(callback), true);
+    } catch (fault) {
+      throw toStoreError('clearExpired', fault);
+    }
+  }
+}
 
 /** @throws SessionConfigError when it is no store for express-session */
 export function checkCallbackStore(candidate: unknown): asserts candidate is CallbackStore {
@@ -34,46 +87,89 @@ export function checkCallbackStore(candidate: unknown): asserts candidate is Cal
   );
 }
 
-/** What the store has under this sid; null or undefined when there is nothing. */
-export async function getFrom(store: CallbackStore, operation: string, sid: string): Promise<unknown> {
-  try {
-    return await answerOf((callback) => store.get(sid, callback), store.get.length > 1, PATIENCE);
-  } catch (fault) {
-    if (isNothingThere(fault)) return null;
-    throw toStoreError(operation, fault);
-  }
+/**
+ * The answer to a call, by its callback or by a promise. The first one counts, and the callback never throws: some stores
+ * catch that and call it once more.
+ * @param takesCallback whether the method has a parameter for it. If it has, what its promise resolves with means
+ * nothing: an async method may return before its answer is there
+ * @param patience milliseconds until the answer counts as lost
+ */
+function answerOf(
+  call: (callback: Callback) => unknown,
+  takesCallback: boolean,
+  patience?: number,
+): Promise<unknown> {
+  return new Promise<unknown>((resolve, reject) => {
+    let timer: NodeJS.Timeout | undefined;
+    const settle: Callback = (error, answer) => {
+      clearTimeout(timer);
+      if (error) reject(error);
+      else resolve(answer);
+    };
+    const fail = (error: unknown): void => settle(error ?? new Error('it failed without an error'));
+    if (patience !== undefined) {
+      const lost = new Error(`there was no answer within ${patience / 1000} s`);
+      timer = setTimeout(() => settle(lost), patience);
+      timer.unref();
+    }
+    try {
+      const returned = call((error, answer) => settle(error, answer));
+      if (isPromise(returned)) returned.then((answer) => takesCallback || settle(null, answer), fail);
+    } catch (error) {
+      fail(error);
+    }
+  });
 }
 
-export async function setIn(
-  store: CallbackStore,
-  operation: string,
-  sid: string,
-  session: object,
-): Promise<void> {
-  try {
-    await answerOf((callback) => store.set(sid, session, callback), store.set.length > 2, PATIENCE);
-  } catch (fault) {
-    throw toStoreError(operation, fault);
-  }
+/** How stores on files say that there is no such session. From a socket, it says that there is no server. */
+function isNothingThere(fault: unknown): boolean {
+  const { code, syscall } = (fault ?? {}) as { code?: unknown; syscall?: unknown };
+  return code === 'ENOENT' && syscall !== 'connect';
 }
 
-export async function destroyIn(store: CallbackStore, operation: string, sid: string): Promise<void> {
-  try {
-    await answerOf((callback) => store.destroy(sid, callback), store.destroy.length > 1, PATIENCE);
-  } catch (fault) {
-    if (!isNothingThere(fault)) throw toStoreError(operation, fault);
-  }
+/** Nobody knows what all these stores mean by their errors, so that only the complaint of a parser is no outage. */
+function toStoreError(operation: string, fault: unknown): Error {
+  const { name } = (fault ?? {}) as { name?: unknown };
+  if (name !== 'SyntaxError') return toUnavailable(operation, 'express-session store', fault);
+  // Without a cause, because a parser quotes what it could not read.
+  return new SessionRecordCorruptError(
+    'A session in the express-session store could not be parsed. It is treated as absent and left for inspection.',
+  );
 }
 
-/** Lets a store that can do so delete what has expired. None of them tells how much that was. */
-export async function pruneIn(store: CallbackStore): Promise<void> {
-  const pruning = store as Pruning;
-  const name = PRUNING_METHODS.find((candidate) => typeof pruning[candidate] === 'function');
-  if (name === undefined) return;
-  try {
-    if (pruning[name]?.length === 0) await pruning[name]();
-    else await answerOf((callback) => pruning[name]?.(callback), true);
-  } catch (fault) {
-    throw toStoreError('clearExpired', fault);
-  }
+/** What stands in for express-session where a store is made from it. */
+export interface ExpressSession {
+  (options?: unknown): never;
+  /** What stores inherit from. */
+  readonly Store: Omit<typeof EventEmitter, 'prototype'> & (new (options?: unknown) => never);
+  // No store that we know of uses these.
+  readonly Session: never;
+  readonly Cookie: never;
+  readonly MemoryStore: never;
+}
+
+// Not a class: older stores inherit by Store.call(this), which a class refuses.
+function Store(this: EventEmitter): void {
+  EventEmitter.call(this as never);
+}
+Object.setPrototypeOf(Store, EventEmitter);
+Object.setPrototypeOf(Store.prototype, EventEmitter.prototype);
+
+/**
+ * Stands in for express-session with stores that are made from it, so that it need not be installed. Stores that import
+ * express-session themselves need the package.
+ *
+ * @example
+ * ```ts
+ * const FileStore = createFileStore(expressSession); // from session-file-store
+ * SessionModule.forRoot(expressStoreEngine(new FileStore({ path: '/var/lib/shop/sessions', retries: 0 })))
+ * ```
+ */
+export const expressSession = Object.assign(refuse, { Store }) as unknown as ExpressSession;
+
+function refuse(): never {
+  throw new SessionConfigError(
+    'engine',
+    'has a store that wants to run the middleware of express-session. Install express-session and make the store from it.',
+  );
 }
