@@ -103,7 +103,7 @@ class SteppedSqlStore extends SqlStore {
 }
 
 function inTurn<Result>(name: string, id: string, work: () => Promise<Result>): Promise<Result> {
-  return asking.getStore()?.take({ name, keys: [id] }, work) ?? work();
+  return asking.getStore()?.take({ name, ids: [id] }, work) ?? work();
 }
 
 /** What the requests do that race, each with the cookie of Ann's session. */
