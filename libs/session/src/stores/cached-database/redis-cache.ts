@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { openConnection } from '../redis/open-connection.js';
+import { openConnection } from '../redis/redis-engine.js';
 import { type RedisConnection } from '../redis/redis-connection.js';
 import { type ClientGiven, type ClientWanted } from '../redis/redis-options.js';
 import { type RedisScript } from '../redis/redis-scripts.js';
