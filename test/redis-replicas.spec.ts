@@ -1,8 +1,7 @@
 import { Redis } from 'ioredis';
 import { type RedisConnection, RedisStore } from 'nest-sessions/redis';
-import { openConnection } from '../libs/session/src/stores/redis/open-connection.js';
-import { newKey, newRecord } from '../libs/session/src/testing/store-bench.js';
-import { DelegatingConnection } from './support/redis-connections.js';
+import { openConnection } from '../libs/session/src/stores/redis/redis-engine.js';
+import { newKeyHash, newRecord, save } from '../libs/session/src/testing/store-bench.js';
 import { redisLibraries, testRedis } from './support/redis-store-bench.js';
 import { describeWithService } from './support/services.js';
 
@@ -27,19 +26,19 @@ describeWithService('redis', 'RedisStore without the replicas that it waits for'
         prefix,
         waitForReplicas: { replicas: 1, timeout: TIMEOUT },
       });
-      const keys = Array.from({ length: ENDS }, newKey);
-      await Promise.all(keys.map((key) => store.create(key, newRecord())));
+      const records = Array.from({ length: ENDS }, () => newRecord());
+      await Promise.all(records.map((record) => store.create(record.id, record)));
 
       const raw = new Redis(url);
-      const answers = keys.map((key) =>
-        store.delete(key).then(
+      const answers = records.map(({ id }) =>
+        store.delete(id).then(
           () => ({ told: 'ended', left: 1 }),
-          async (error: unknown) => ({ told: String(error), left: await raw.exists(`${prefix}{${key}}`) }),
+          async (error: unknown) => ({ told: String(error), left: await raw.exists(prefix + id) }),
         ),
       );
       for (const { told, left } of await Promise.all(answers)) {
         expect(told).toContain('0 of 1 replicas');
-        // Whoever is told that it is done on the primary can rely on that from then on.
+        // What is told to be done on the primary is done there from then on.
         expect(left).toBe(0);
       }
       await store.close();
@@ -47,20 +46,29 @@ describeWithService('redis', 'RedisStore without the replicas that it waits for'
     },
   );
 
-  it('lets no session of a cluster leave for a key that no replica has', async () => {
+  it('says of a rotation and of the end of all sessions of a user that no replica has them', async () => {
     const { url, prefix } = testRedis();
     const connection = await openConnection({ url });
     open.push(connection);
     const waitForReplicas = { replicas: 1, timeout: 20 };
-    const store = new RedisStore(new DelegatingConnection(connection, { cluster: true }), {
-      prefix,
-      waitForReplicas,
-    });
-    const [key, next, record] = [newKey(), newKey(), newRecord({ a: 1 })];
-    await store.create(key, record);
-    await expect(store.rename(key, next, {}, record)).rejects.toThrow('0 of 1 replicas');
-    expect(await store.find(key)).toMatchObject({ data: { a: 1 } });
-    expect(await store.load(next)).toBeNull();
-    await store.close();
+    const [waiting, plain] = [
+      new RedisStore(connection, { prefix, waitForReplicas }),
+      new RedisStore(connection, { prefix }),
+    ];
+    const record = newRecord({ a: 1 }, { userId: 'Ann' });
+    const { id } = record;
+    await expect(waiting.create(id, record)).rejects.toThrow('0 of 1 replicas');
+    expect(await plain.load(id)).toBeNull();
+    await plain.create(id, record);
+
+    const keyHash = newKeyHash();
+    await expect(save(waiting, record, { keyHash })).rejects.toThrow('0 of 1 replicas');
+    const loaded = await plain.load(id);
+    expect(loaded?.keyHash).toBe(keyHash);
+    expect(loaded && (await save(waiting, loaded, { set: { b: 2 } }))).toBe(true);
+
+    await expect(waiting.deleteByUser('Ann')).rejects.toThrow('0 of 1 replicas');
+    expect(await plain.load(id)).toBeNull();
+    await waiting.close();
   });
 });

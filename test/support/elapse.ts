@@ -14,18 +14,28 @@ export function setClockRight(): void {
   Date.now = realNow;
 }
 
-/** Takes milliseconds off the time that every key has left, and off the moments in the header of a session. */
+/** Takes milliseconds off the time that every key has left, and off the moments in the head and the lines of a session. */
 const AGE = `
+  local DIGITS = '0123456789abcdefghijklmnopqrstuvwxyz'
+  local function aged(text)
+    local moment, earlier = tonumber(text, 36) - ARGV[2], ''
+    while moment > 0 do
+      local digit = moment % 36
+      earlier, moment = string.sub(DIGITS, digit + 1, digit + 1) .. earlier, (moment - digit) / 36
+    end
+    return ' ' .. earlier
+  end
   for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
     local left = redis.call('PTTL', key)
     if left >= 0 and left <= tonumber(ARGV[2]) then
       redis.call('DEL', key)
     elseif left >= 0 then
       redis.call('PEXPIRE', key, left - ARGV[2])
-      if redis.call('TYPE', key).ok == 'string' and redis.call('GETRANGE', key, 0, 0) == 'S' then
-        for _, at in ipairs({23, 38}) do
-          local moment = tonumber(redis.call('GETRANGE', key, at, at + 14))
-          redis.call('SETRANGE', key, at, string.format('%015.0f', moment - ARGV[2]))
+      if redis.call('TYPE', key).ok == 'list' then
+        for place = 1, redis.call('LLEN', key) - 2 do
+          local numbers, others = string.match(redis.call('LINDEX', key, place), '^([^\\n]*)(.*)$')
+          -- Moments are longer than versions, and the id of the write is not behind a space.
+          redis.call('LSET', key, place, string.gsub(numbers, ' (%w%w%w%w%w%w%w%w+)', aged) .. others)
         end
       end
     end

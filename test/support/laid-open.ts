@@ -82,23 +82,25 @@ async function openPostgres(): Promise<LaidOpen> {
 function openRedis(): Promise<LaidOpen> {
   const { url, prefix } = testRedis();
   const access = new Redis(url);
-  /** Sessions are strings; the rest (indexes of users) is shown as Redis would save it. */
-  const strings = async (): Promise<[key: string, value: string | null][]> => {
+  /** Sessions are lists; the rest (indexes of users) is shown as Redis would save it. */
+  const lists = async (): Promise<[key: string, elements: string[] | null][]> => {
     const keys = await access.keys(`${prefix}*`);
-    return Promise.all(keys.map(async (key) => [key, await access.get(key).catch(() => null)]));
+    return Promise.all(keys.map(async (key) => [key, await access.lrange(key, 0, -1).catch(() => null)]));
   };
   return Promise.resolve({
     engine: redisEngine({ url, prefix }),
     async dump() {
-      const stored = (await strings()).toSorted(([one], [other]) => (one < other ? -1 : 1));
+      const stored = (await lists()).toSorted(([one], [other]) => (one < other ? -1 : 1));
       const all = stored.map(
-        async ([key, value]) => `${key}\t${JSON.stringify(value ?? (await access.dump(key)))}`,
+        async ([key, elements]) => `${key}\t${JSON.stringify(elements ?? (await access.dump(key)))}`,
       );
       return (await Promise.all(all)).join('\n');
     },
     async replace(text, by) {
-      for (const [key, value] of await strings()) {
-        if (value?.includes(text)) await access.set(key, value.replaceAll(text, by), 'KEEPTTL');
+      for (const [key, elements] of await lists()) {
+        for (const [place, element] of (elements ?? []).entries()) {
+          if (element.includes(text)) await access.lset(key, place, element.replaceAll(text, by));
+        }
       }
     },
     dispose: async () => void (await access.quit()),

@@ -1,19 +1,14 @@
-import {
-  type RedisConnection,
-  type RedisScript,
-  type ReplicaWait,
-  type RunsScripts,
-} from 'nest-sessions/redis';
+import { type Command, type RedisConnection, type RedisScript, type ReplicaWait } from 'nest-sessions/redis';
 
 interface Interference {
-  cluster?: boolean;
   /** Called before each command with its number, from 1 on. */
-  before?: (command: number) => Promise<void>;
+  before?: (command: number, name: string) => Promise<void>;
 }
 
 /** Counts the commands that go over a connection, and lets others come in between. */
 export class DelegatingConnection implements RedisConnection {
-  commands = 0;
+  /** Their names in the order in which they were sent; of a script `script`. */
+  readonly sent: string[] = [];
 
   constructor(
     protected readonly connection: RedisConnection,
@@ -21,7 +16,7 @@ export class DelegatingConnection implements RedisConnection {
   ) {}
 
   get cluster(): boolean {
-    return this.interference.cluster ?? this.connection.cluster;
+    return this.connection.cluster;
   }
 
   get ready(): boolean {
@@ -32,23 +27,23 @@ export class DelegatingConnection implements RedisConnection {
     return this.connection.connect();
   }
 
-  async run(script: RedisScript, keys: string[], values: string[]): Promise<unknown> {
-    this.commands++;
-    await this.interference.before?.(this.commands);
+  async send(command: Command): Promise<unknown> {
+    await this.note(command[0]);
+    return this.connection.send(command);
+  }
+
+  async sendAll(commands: readonly Command[]): Promise<PromiseSettledResult<unknown>[]> {
+    await this.note(`${commands.length} × ${commands[0]?.[0]}`);
+    return this.connection.sendAll(commands);
+  }
+
+  async run(script: RedisScript, keys: [string], values: string[]): Promise<unknown> {
+    await this.note('script');
     return this.connection.run(script, keys, values);
   }
 
-  runAndWait(
-    script: RedisScript,
-    keys: string[],
-    values: string[],
-    wait: ReplicaWait,
-  ): Promise<[unknown, number]> {
-    return this.connection.runAndWait(script, keys, values, wait);
-  }
-
-  primaries(): Promise<readonly RunsScripts[]> {
-    return this.connection.primaries();
+  sendAndWait(key: string, command: Command, wait: ReplicaWait): Promise<[unknown, number]> {
+    return this.connection.sendAndWait(key, command, wait);
   }
 
   duplicate(): RedisConnection {
@@ -58,31 +53,22 @@ export class DelegatingConnection implements RedisConnection {
   close(): Promise<void> {
     return Promise.resolve();
   }
+
+  private async note(name: string): Promise<void> {
+    this.sent.push(name);
+    await this.interference.before?.(this.sent.length, name);
+  }
 }
 
 /** Sends everything twice, as a client does that reconnects before the answer is there. */
 export class StutteringConnection extends DelegatingConnection {
-  override async run(script: RedisScript, keys: string[], values: string[]): Promise<unknown> {
+  override async send(command: Command): Promise<unknown> {
+    await super.send(command);
+    return super.send(command);
+  }
+
+  override async run(script: RedisScript, keys: [string], values: string[]): Promise<unknown> {
     await super.run(script, keys, values);
     return super.run(script, keys, values);
-  }
-}
-
-/** Breaks at a step of a rotation across servers, for good: the process behind it has died. */
-export class DyingConnection extends DelegatingConnection {
-  constructor(
-    connection: RedisConnection,
-    private readonly end: { step: number; carriedOut: boolean },
-  ) {
-    super(connection, { cluster: true });
-  }
-
-  override async run(script: RedisScript, keys: string[], values: string[]): Promise<unknown> {
-    const { step, carriedOut } = this.end;
-    if (this.commands + 1 > step) throw new Error('The connection is closed.');
-    if (this.commands + 1 < step) return super.run(script, keys, values);
-    if (carriedOut) await super.run(script, keys, values);
-    else this.commands++;
-    throw new Error('The connection is closed.');
   }
 }

@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import { openConnection } from '../../libs/session/src/stores/redis/open-connection.js';
+import { openConnection } from '../../libs/session/src/stores/redis/redis-engine.js';
 import {
   type RedisEngineOptions,
   type RedisLibrary,
@@ -8,7 +8,7 @@ import {
   type RedisStoreOptions,
 } from 'nest-sessions/redis';
 import { type StoreUnderTest } from 'nest-sessions/testing';
-import { newKey, newRecord } from '../../libs/session/src/testing/store-bench.js';
+import { newRecord } from '../../libs/session/src/testing/store-bench.js';
 import { serviceUrl } from './services.js';
 import { startTcpProxy } from './tcp-proxy.js';
 
@@ -43,7 +43,7 @@ export async function redisStoreUnderTest(
   return {
     store,
     sibling: () => sibling,
-    corrupt: async (key) => void (await raw.set(`${prefix}{${key}}`, 'not ours', 'EX', 60)),
+    corrupt: async (id) => void (await raw.lset(prefix + id, -1, 'not ours')),
     cut: async () => proxy.cut(),
     mend: async () => {
       proxy.mend();
@@ -60,9 +60,9 @@ export async function redisStoreUnderTest(
 export async function untilServing(store: RedisStore): Promise<void> {
   for (const deadline = Date.now() + 20_000; ;) {
     try {
-      const key = newKey();
-      await store.create(key, newRecord());
-      await store.delete(key);
+      const record = newRecord();
+      await store.create(record.id, record);
+      await store.delete(record.id);
       return;
     } catch (error) {
       if (Date.now() > deadline) throw error;

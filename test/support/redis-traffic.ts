@@ -1,25 +1,31 @@
 import { setTimeout } from 'node:timers/promises';
 import { SessionStoreUnavailableError } from 'nest-sessions';
 import { type RedisStore } from 'nest-sessions/redis';
-import { changed, newKey, newRecord } from '../../libs/session/src/testing/store-bench.js';
+import { newKeyHash, newRecord, save } from '../../libs/session/src/testing/store-bench.js';
 
 /** One session, what was acknowledged to its visitor, and when (`performance.now()`). */
 interface Visit {
   userId: string;
-  key: string;
-  /** Keys to which rotations would have moved it whose answers never came: see `rotate`. */
-  perhaps: string[];
+  id: string;
   createdAt: number;
   attempts: number;
   acknowledged: number[];
   ended: boolean;
 }
 
+/** A rotation that was acknowledged: the key hash that is of no use from then on. */
+interface Rotation {
+  visit: Visit;
+  former: string;
+  at: number;
+}
+
 /** Visitors who log in, click, rotate and log out without pause, and a ledger of what they were told. */
 export class RedisTraffic {
   readonly visits: Visit[] = [];
-  /** Keys of which a visitor was told that they are of no use any more. */
-  readonly deadKeys: string[] = [];
+  readonly rotations: Rotation[] = [];
+  /** Sessions of which a visitor was told that they have ended. */
+  readonly endedIds: string[] = [];
   /** What must never happen. */
   readonly complaints: string[] = [];
   /** Ids of sessions of which nobody learned whether they came about. */
@@ -58,20 +64,19 @@ export class RedisTraffic {
         else await this.count(visit);
       }
       if (this.running) await this.logOut(visit);
-      else await this.present(visit);
     }
   }
 
   private async logIn(userId: string): Promise<Visit> {
     for (;;) {
-      const [key, record] = [newKey(), newRecord({}, { userId })];
-      this.unsure.add(record.id);
-      if (await this.told(this.store.create(key, record))) {
-        this.unsure.delete(record.id);
+      const record = newRecord({}, { userId });
+      const { id } = record;
+      this.unsure.add(id);
+      if (await this.told(this.store.create(id, record))) {
+        this.unsure.delete(id);
         const visit = {
           userId,
-          key,
-          perhaps: [],
+          id,
           createdAt: performance.now(),
           attempts: 0,
           acknowledged: [],
@@ -84,77 +89,32 @@ export class RedisTraffic {
   }
 
   private async count(visit: Visit): Promise<void> {
-    const record = await this.told(this.store.load(visit.key));
-    if (record === null) await this.present(visit);
+    const record = await this.told(this.store.load(visit.id));
     if (!record) return;
     visit.attempts++;
-    const changes = { increment: { n: 1 } };
-    if (await this.told(this.store.save(visit.key, changes, changed(record, changes)))) {
+    if (await this.told(save(this.store, record, { increment: { n: 1 } }))) {
       visit.acknowledged.push(performance.now());
     }
   }
 
+  /** Whether a rotation without an answer came to pass, the next load tells. A save under the former hash is refused. */
   private async rotate(visit: Visit): Promise<void> {
-    const [old, next] = [visit.key, newKey()];
-    const record = await this.told(this.store.load(old));
+    const record = await this.told(this.store.load(visit.id));
     if (!record) return;
-    const renamed = await this.told(this.store.rename(old, next, {}, record));
-    if (renamed === true) this.moved(visit, next);
-    if (renamed === false) this.deadKeys.push(next);
-    if (renamed === undefined) {
-      visit.perhaps.push(next);
-      const problem = await this.problemBetween(old, next);
-      if (problem) this.complaints.push(`after a failed rotation ${problem}`);
-    }
-  }
-
-  /**
-   * At every moment one of the two keys is alive, and not both. But a rotation whose answer never came may be on its way
-   * still, and no client can take back what it has sent: it may come to pass between two questions, or after all of
-   * them. The only way is from the old key to the new one, though: when the old is dead the new lives from then on, and
-   * when the new lives the old is dead from then on.
-   */
-  private async problemBetween(old: string, next: string): Promise<string | undefined> {
-    if (!(await this.alive(old))) return (await this.alive(next)) ? undefined : 'no key lives';
-    return (await this.alive(next)) && (await this.alive(old)) ? 'both keys live' : undefined;
-  }
-
-  /** A session has moved to one key at most: the others will never be alive. */
-  private moved(visit: Visit, next: string): void {
-    this.deadKeys.push(visit.key, ...visit.perhaps.filter((key) => key !== next));
-    visit.key = next;
-    visit.perhaps = [];
-  }
-
-  /** Makes `visit.key` the one that is alive, if a rotation has come to pass late. */
-  private async present(visit: Visit): Promise<void> {
-    if (await this.alive(visit.key)) return;
-    for (const key of visit.perhaps) {
-      if (await this.alive(key)) {
-        this.moved(visit, key);
-        return;
-      }
+    const rotated = await this.told(save(this.store, record, { keyHash: newKeyHash() }));
+    if (!rotated) return;
+    const at = performance.now();
+    if ((await this.told(save(this.store, record, { set: { former: true } }))) === false) {
+      this.rotations.push({ visit, former: record.keyHash, at });
+    } else if (this.unavailable === 0) {
+      this.complaints.push('a save under a replaced key hash was taken');
     }
   }
 
   private async logOut(visit: Visit): Promise<void> {
     visit.ended = true;
-    await this.present(visit);
-    const { id } = (await this.insist(() => this.store.load(visit.key))) ?? {};
-    await this.insist(() => this.store.delete(visit.key, id));
-    this.deadKeys.push(visit.key, ...visit.perhaps);
-  }
-
-  private async alive(key: string): Promise<boolean> {
-    return (await this.insist(() => this.store.load(key))) !== null;
-  }
-
-  /** Tries again, as a visitor does who got a 503. */
-  private async insist<Answer>(operation: () => Promise<Answer>): Promise<Answer> {
-    for (;;) {
-      const answer = await this.told(operation());
-      if (answer !== undefined) return answer;
-    }
+    while ((await this.told(this.store.delete(visit.id))) === undefined);
+    this.endedIds.push(visit.id);
   }
 
   /** Undefined: the store was unavailable, and said so. */

@@ -1,5 +1,8 @@
 import { type RedisScript } from './redis-scripts.js';
 
+/** A command and its parameters. Where there is a key, it comes right after the name. */
+export type Command = readonly [name: string, ...parameters: string[]];
+
 /** For how many replicas an end waits, and for how long. */
 export interface ReplicaWait {
   /** How many replicas must have the end before it counts as done. */
@@ -11,41 +14,32 @@ export interface ReplicaWait {
 /** A connection on which nothing comes for so long, though an answer is due, is given up. Milliseconds. */
 export const ANSWERS_WITHIN = 5000;
 
-/** Runs a script that is given no keys. */
-export type RunsScripts = (script: RedisScript, values: string[]) => Promise<unknown>;
-
-/** All that the store wants of a Redis client: to run a script on the primary that holds the keys. */
+/** All that the store wants of a Redis client. Everything goes to the primary that holds the key. */
 export interface RedisConnection {
-  /** Are the keys spread over several primaries, so that a script may touch those of one slot only? */
+  /** Are the keys spread over several primaries, so that a command may name those of one slot only? */
   readonly cluster: boolean;
   /** Would a command go out now, instead of waiting in a queue for a connection? */
   readonly ready: boolean;
   /** Resolves when `ready`. */
   connect(): Promise<void>;
-  run(script: RedisScript, keys: string[], values: string[]): Promise<unknown>;
+  send(command: Command): Promise<unknown>;
+  /** Commands about any keys, sent together where the client can. Each has its own outcome. */
+  sendAll(commands: readonly Command[]): Promise<PromiseSettledResult<unknown>[]>;
+  /** Runs a script about one key. */
+  run(script: RedisScript, keys: [string], values: string[]): Promise<unknown>;
   /**
-   * Runs a script, then waits until its effects are on replicas. Resolves with its reply and how many have them. Both
-   * go out together over one connection, for WAIT speaks of the writes of its own, and after a reconnection of none.
-   * While one waits, others gather for the next: see `SharedWait`.
+   * Sends a command about this key, then waits until its effects are on replicas. Resolves with its reply and how many
+   * have them. Both go out together over one connection, because WAIT speaks of the writes of its own, and after a
+   * reconnection of none. What comes while one waits goes out together after it: see `SharedWait`.
    */
-  runAndWait(
-    script: RedisScript,
-    keys: string[],
-    values: string[],
-    wait: ReplicaWait,
-  ): Promise<[reply: unknown, confirmed: number]>;
-  /**
-   * Every primary, each as a function that runs a script there, for what looks at all keys: on a single server that one,
-   * in a cluster those that are known to be in charge of slots.
-   */
-  primaries(): Promise<readonly RunsScripts[]>;
+  sendAndWait(key: string, command: Command, wait: ReplicaWait): Promise<[reply: unknown, confirmed: number]>;
   /** Another connection to the same place, which is the caller's to connect and close. */
   duplicate(): RedisConnection;
   /** Closes the client, unless it is the application's own. */
   close(): Promise<void>;
 }
 
-/** By its hash, which is short; in full when the server does not know it, for it forgets all at a restart. */
+/** Runs a script by its hash, which is short; in full when the server does not know it, as after a restart. */
 export async function runByHash(
   script: RedisScript,
   byHash: (hash: string) => Promise<unknown>,
@@ -59,7 +53,7 @@ export async function runByHash(
   }
 }
 
-/** The client does not know, or not any more, which server of the cluster has a key. */
+/** The client does not know, or no longer knows, which server of the cluster has a key. */
 export class UnknownPrimaryError extends Error {
   constructor() {
     super('No primary is known for the key');
@@ -67,8 +61,8 @@ export class UnknownPrimaryError extends Error {
 }
 
 /**
- * What is sent to one server of a cluster follows no redirection. So after one a command of its own goes first, by which
- * the client learns where the key lives now. What was redirected has not been carried out.
+ * A command that is sent to one server of a cluster follows no redirection. So after a redirection another command goes
+ * first, from which the client learns where the key lives now. A command that was redirected has not been carried out.
  */
 export async function followRedirection<Result>(
   send: () => Promise<Result>,
@@ -84,5 +78,90 @@ export async function followRedirection<Result>(
   }
 }
 
-/** A script that does nothing but to be sent to where its key lives. */
-export const NO_SCRIPT = 'return 1';
+const SLOTS = 16_384;
+/** CRC-16/XMODEM, as the specification of Redis Cluster has it. */
+const POLYNOMIAL = 0x1021;
+
+/** The slot of a key in a Redis Cluster. No key of ours has braces, of which a part alone would decide. */
+export function slotOf(key: string): number {
+  let crc = 0;
+  for (const byte of Buffer.from(key)) {
+    crc ^= byte << 8;
+    for (let bit = 0; bit < 8; bit++) crc = crc & 0x8000 ? (crc << 1) ^ POLYNOMIAL : crc << 1;
+  }
+  return (crc & 0xffff) % SLOTS;
+}
+
+/** Sends commands to a server in one go over one connection, and resolves with what became of each. */
+type SendTogether = (server: string, commands: Command[]) => Promise<PromiseSettledResult<unknown>[]>;
+
+interface Waiting {
+  command: Command;
+  since: number;
+  resolve: (outcome: [reply: unknown, confirmed: number]) => void;
+  reject: (reason: unknown) => void;
+}
+
+/**
+ * Commands that wait for replicas share a WAIT. It holds up its connection, for its whole timeout when the replicas are
+ * away. With a WAIT each, commands would pile up behind it at the server and be carried out long after their callers
+ * have given up. So what comes while one is under way stays here, and goes out together after it.
+ */
+export class SharedWait {
+  private readonly waiting = new Map<string, Waiting[]>();
+
+  constructor(private readonly send: SendTogether) {}
+
+  run(server: string, command: Command, wait: ReplicaWait): Promise<[reply: unknown, confirmed: number]> {
+    return new Promise((resolve, reject) => {
+      const one = { command, since: performance.now(), resolve, reject };
+      const others = this.waiting.get(server);
+      if (others) {
+        others.push(one);
+        return;
+      }
+      this.waiting.set(server, [one]);
+      void this.carryOut(server, wait);
+    });
+  }
+
+  private async carryOut(server: string, wait: ReplicaWait): Promise<void> {
+    for (;;) {
+      const waiting = this.waiting.get(server) ?? [];
+      if (waiting.length === 0) break;
+      this.waiting.set(server, []);
+      await this.together(server, this.inTime(waiting), wait);
+    }
+    this.waiting.delete(server);
+  }
+
+  /** Nobody waits for the others any more, so they are not sent. */
+  private inTime(waiting: Waiting[]): Waiting[] {
+    const oldest = performance.now() - ANSWERS_WITHIN;
+    for (const { since, reject } of waiting) {
+      if (since < oldest) reject(new Error('It was not sent, because the connection was held up'));
+    }
+    return waiting.filter(({ since }) => since >= oldest);
+  }
+
+  private async together(server: string, batch: Waiting[], wait: ReplicaWait): Promise<void> {
+    if (batch.length === 0) return;
+    const commands = batch.map(({ command }) => command);
+    try {
+      const outcomes = await this.send(server, [
+        ...commands,
+        ['wait', String(wait.replicas), String(wait.timeout)],
+      ]);
+      const confirmation = outcomes[batch.length];
+      batch.forEach(({ resolve, reject }, index) => {
+        const [own, seen] = [outcomes[index], confirmation];
+        if (own?.status === 'rejected') reject(own.reason);
+        else if (seen?.status === 'rejected') reject(seen.reason);
+        else if (!own || !seen) reject(new Error('The client left a command without an answer'));
+        else resolve([own.value, Number(seen.value)]);
+      });
+    } catch (error) {
+      for (const { reject } of batch) reject(error);
+    }
+  }
+}

@@ -1,7 +1,18 @@
 import { type FactoryProvider } from '@nestjs/common';
+import { SessionConfigError, SessionStoreUnavailableError } from '../../session.errors.js';
 import { type SessionEngine } from '../session-engine.js';
-import { openConnection } from './open-connection.js';
-import { checkEngineOptions, type RedisEngineOptions } from './redis-options.js';
+import { IoRedisConnection, openIoRedis } from './ioredis.js';
+import { NodeRedisConnection, openNodeRedis } from './node-redis.js';
+import { toStoreError } from './redis-commands.js';
+import { type RedisConnection } from './redis-connection.js';
+import {
+  checkEngineOptions,
+  type ClientGiven,
+  type ClientWanted,
+  isIoRedis,
+  type RedisEngineOptions,
+  type RedisLibrary,
+} from './redis-options.js';
 import { RedisStore } from './redis-store.js';
 
 /** Options from a factory, for what has to be injected: a configuration, or a client of the application's own. */
@@ -45,4 +56,68 @@ export function redisEngine(options: RedisEngineOptions | RedisEngineFactory): S
 
 async function openStore(options: RedisEngineOptions): Promise<RedisStore> {
   return new RedisStore(await openConnection(options), options);
+}
+
+/** How long the start of an application waits for Redis. Milliseconds. */
+const CONNECTS_WITHIN = 10_000;
+
+/** @throws SessionStoreUnavailableError when there is no connection in time */
+export async function openConnection(options: ClientGiven | ClientWanted): Promise<RedisConnection> {
+  const connection = 'client' in options ? connectionOf(options) : await makeConnection(options);
+  try {
+    await connectInTime(connection);
+    return connection;
+  } catch (error) {
+    await connection.close();
+    throw error;
+  }
+}
+
+function connectionOf({ client }: ClientGiven): RedisConnection {
+  const ownership = { owned: false };
+  return isIoRedis(client)
+    ? new IoRedisConnection(client, ownership)
+    : new NodeRedisConnection(client, ownership);
+}
+
+async function connectInTime(connection: RedisConnection): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => {
+      const problem = `there was no connection within ${CONNECTS_WITHIN / 1000} s. Check that Redis is up, and where the options look for it.`;
+      reject(new SessionStoreUnavailableError('connect', problem));
+    }, CONNECTS_WITHIN);
+  });
+  try {
+    await Promise.race([connection.connect(), timeout]);
+  } catch (error) {
+    throw error instanceof SessionStoreUnavailableError ? error : toStoreError('connect', error);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function makeConnection(wanted: ClientWanted): Promise<RedisConnection> {
+  const { library: chosen } = wanted;
+  const library = chosen ?? 'ioredis';
+  try {
+    return library === 'ioredis' ? await openIoRedis(wanted) : await openNodeRedis(wanted);
+  } catch (error) {
+    if (!isMissingPackage(error, library)) throw error;
+    if (chosen === undefined) return makeConnection({ ...wanted, library: 'redis' });
+    throw missing(library, error);
+  }
+}
+
+function isMissingPackage(error: unknown, name: RedisLibrary): boolean {
+  const { code, message } = error as { code?: unknown; message: string };
+  return (code === 'ERR_MODULE_NOT_FOUND' || code === 'MODULE_NOT_FOUND') && message.includes(`'${name}'`);
+}
+
+function missing(library: RedisLibrary, cause: unknown): SessionConfigError {
+  return new SessionConfigError(
+    'engine',
+    `needs the package "${library}", which is not installed. Run npm install ioredis (or redis).`,
+    { cause },
+  );
 }

@@ -1,8 +1,8 @@
 import { SessionConfigError } from '../../session.errors.js';
-import { type EncryptionOptions } from '../record-cipher.js';
+import { type EncryptionOptions } from '../sealing.js';
 import { checkSecrets } from '../secrets.js';
-import { type IoRedisClient } from './ioredis-connection.js';
-import { type NodeRedisClient } from './node-redis-connection.js';
+import { type IoRedisClient } from './ioredis.js';
+import { type NodeRedisClient } from './node-redis.js';
 import { type ReplicaWait } from './redis-connection.js';
 
 export interface RedisStoreOptions {

@@ -1,52 +1,69 @@
-import { SessionRecordCorruptError } from '../../session.errors.js';
+import { setTimeout } from 'node:timers/promises';
+import { SessionRecordCorruptError, SessionStoreUnavailableError } from '../../session.errors.js';
+import { KeyLock } from '../key-lock.js';
 import { RecordCodec } from '../record-codec.js';
-import {
-  type SessionChanges,
-  type SessionMoved,
-  type SessionRecord,
-  SessionStore,
-} from '../session-store.js';
+import { checkRecordSize } from '../record-log.js';
+import { type SessionChanges, type SessionRecord, SessionStore } from '../session-store.js';
+import { type Entry, hasRoomFor, type RecentLoad, RecentLoads, SMALL } from './recent-loads.js';
+import { inBatches, RedisCommands, ServerClock } from './redis-commands.js';
 import { type RedisConnection } from './redis-connection.js';
 import { type RedisStoreOptions, resolveStoreOptions } from './redis-options.js';
-import { createScript, endScript, loadScript, saveScript, touchScript } from './redis-scripts.js';
-import { decodeValue, encodeLines, type StoredValue } from './redis-value.js';
-import { type Reply, ScriptRunner } from './script-runner.js';
-import { SessionMove } from './session-move.js';
-import { keysOfSession } from './session-search.js';
-import { UserIndex } from './user-index.js';
-import { entryTime, fromNow, newWriteId, WrittenValues } from './written-values.js';
+import {
+  type DecodedSession,
+  decodeSession,
+  encodeHead,
+  encodeLine,
+  encodeMoment,
+  encodeWrite,
+  type EncodedWrite,
+  isHeadOf,
+  keyHashIn,
+  LAST_MOMENT,
+  newWriteId,
+  onClock,
+} from './redis-record.js';
+import { createScript, endScript, foldScript, saveScript, touchScript } from './redis-scripts.js';
+import { UserIndex } from './redis-users.js';
 
-/** How many sessions of a user are asked for at a time. */
-const AT_A_TIME = 50;
+/** A key is kept for a twentieth of the session's life longer than the session, but for no more than an hour. */
+const KEPT_LONGER = { part: 1 / 20, most: 60 * 60 * 1000 };
 
-/** What a session has to be to be ended. */
-interface EndConditions {
-  userId?: string | undefined;
-  id?: string;
-  spared?: readonly string[];
-  /** Not only under this key, but also under the one that it was moved to. */
-  follow: boolean;
-}
+/** For so long a process does not ask again whether the index of the user still has the session. Milliseconds. */
+const ENTRY_TRUSTED_FOR = 60_000;
 
-interface EndedSession {
-  key: string;
+const NO_USER: Entry = { until: Infinity, trustedUntil: Infinity };
+
+/** How often a save that has to replace the snapshot tries while others are faster. */
+const TRIES = 100;
+
+/** Answers of the save script. */
+const [SAVED, TOO_LARGE] = [1, 2];
+
+/** A save that is more than a short line. */
+interface Save {
   id: string;
-  userId: string | null;
-  bound: number;
+  keyHash: string;
+  newKeyHash: string | undefined;
+  line: string;
+  write: EncodedWrite;
+  /** Milliseconds for which Redis keeps the key from now on: at least, or exactly. */
+  keep: number;
+  exactly: boolean;
 }
 
 /**
- * Keeps sessions in Redis, each in one string. A load is one script, a save is one script; both on the primary, for a
- * replica may still have a session that was ended. Redis expires what nobody uses, by its own clock.
+ * Keeps sessions in Redis, each in one list: see redis-record.ts. A load is one command, an ordinary save is another. Both
+ * go to the primary, because a replica may still have a session that was ended.
  */
 export class RedisStore extends SessionStore {
-  override readonly remembersMoves = true;
   private readonly prefix: string;
   private readonly codec: RecordCodec;
-  private readonly scripts: ScriptRunner;
+  private readonly commands: RedisCommands;
   private readonly users: UserIndex;
-  private readonly move: SessionMove;
-  private readonly written: WrittenValues;
+  private readonly clock: ServerClock;
+  private readonly recent = new RecentLoads();
+  private readonly folding = new Set<string>();
+  private readonly wholeSaves = new KeyLock();
 
   /**
    * @param connection connected already; `close()` closes it
@@ -57,230 +74,295 @@ export class RedisStore extends SessionStore {
     const { prefix, waitForReplicas } = resolveStoreOptions(options);
     this.prefix = prefix;
     this.codec = new RecordCodec(options.encryption);
-    this.written = new WrittenValues(this.codec);
-    this.scripts = new ScriptRunner(connection, waitForReplicas);
-    this.users = new UserIndex(this.scripts, prefix);
-    this.move = new SessionMove(
-      this.scripts,
-      this.users,
-      (key) => this.keyOf(key),
-      (operation, key) => this.read(operation, key, ''),
-    );
+    this.commands = new RedisCommands(connection, waitForReplicas);
+    this.users = new UserIndex(this.commands, prefix);
+    this.clock = new ServerClock(this.commands, prefix);
   }
 
-  async load(key: string): Promise<SessionRecord | null> {
-    const found = await this.find(key);
-    return found === null || 'movedTo' in found ? null : found;
+  load(id: string): Promise<SessionRecord | null> {
+    return this.look('load', id);
   }
 
-  override async find(key: string): Promise<SessionRecord | SessionMoved | null> {
-    const stored = await this.stored('load', key, this.users.epochs);
-    if (stored?.kind === 'moved') return { movedTo: stored.to };
-    if (stored?.kind !== 'session') return null;
-    const { record, bound } = stored;
-    if (this.scripts.cluster && record.userId !== null) {
-      const epoch = await this.users.epoch('load', record.userId);
-      if (!epoch.admits({ id: record.id, bound })) return null;
+  async create(id: string, record: SessionRecord): Promise<boolean> {
+    const { codec, clock } = this;
+    const copy = { ...record };
+    const [snapshot, meta] = [codec.encodeSnapshot(record.data, id), codec.encodeMeta(record.meta, id)];
+    await clock.ready('create');
+    const stored = onClock(copy, clock.offset);
+    const lives = stored.expiresAt - clock.now();
+    if (lives <= 0) return true;
+    if (stored.userId !== null) await this.users.enter('create', stored.userId, id, lives);
+    const keptUntil = this.keptUntil(stored.expiresAt);
+    const head = encodeHead(stored, meta, keptUntil, newWriteId());
+    const values = [stored.keyHash, head, snapshot, this.fromNow(keptUntil)];
+    return (await this.commands.run('create', createScript, this.keyOf(id), values)) === 1;
+  }
+
+  async save(id: string, keyHash: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
+    const write = encodeWrite(changes, record, id, this.codec);
+    const { keyHash: newKeyHash } = changes;
+    const exactly = changes.expiry !== undefined;
+    const newKeys = keysIn(changes);
+    const { expiresAt } = record;
+
+    const known = await this.recentLoad('save', id);
+    if (!known) return false;
+    const deadline = this.onServer(expiresAt);
+    if (!(await this.entryLasts('save', id, deadline, known))) return false;
+
+    const now = this.clock.now();
+    const line = encodeLine(write, now, deadline);
+    const tooManyKeys = known.keys + newKeys > this.limits.keys;
+    const isOrdinary = newKeyHash === undefined && !exactly && deadline <= known.keptUntil;
+    if (isOrdinary && !tooManyKeys && hasRoomFor(line.length, known, this.limits)) {
+      known.written += line.length;
+      known.keys += newKeys;
+      const length = await this.commands.send('save', 'linsert', this.keyOf(id), 'AFTER', keyHash, line);
+      // -1: the key hash was replaced, or the record has become large.
+      if (length !== -1) return Number(length) > 0;
     }
-    if (stored.longLog) this.written.rememberLongLog(key);
-    return record;
+    const keptUntil = this.keptUntil(deadline);
+    const keep = this.fromNow(keptUntil);
+    const save = {
+      id,
+      keyHash,
+      newKeyHash,
+      line: encodeLine(write, now, deadline, keptUntil),
+      write,
+      keep,
+      exactly,
+    };
+    this.recent.forget(id);
+    const answer = tooManyKeys ? TOO_LARGE : await this.saveByScript(save);
+    if (answer !== TOO_LARGE) return answer === SAVED;
+    return this.wholeSaves.run(id, () => this.saveWhole(save, tooManyKeys));
   }
 
-  async create(key: string, record: SessionRecord): Promise<boolean> {
-    const { userId } = record;
-    const indexedFor = entryTime(record);
-    const bound = userId === null ? 0 : await this.users.enrol('create', userId, key, indexedFor);
-    const [created] = await this.scripts.run(
-      'create',
-      createScript,
-      [this.keyOf(key)],
-      [
-        newWriteId(),
-        fromNow(record.expiresAt),
-        fromNow(record.createdAt),
-        fromNow(record.lastSeenAt),
-        userId === null ? 0 : indexedFor,
-        bound,
-        encodeLines(record, this.codec),
-        this.codec.encodeSnapshot(record.data, record.id),
-      ],
-    );
-    return created === 1;
-  }
-
-  async save(key: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
-    const { userId } = changes;
-    const bound =
-      typeof userId === 'string' ? await this.users.enrol('save', userId, key, entryTime(record)) : 0;
-    const values = [this.users.epochs, ...this.written.of(key, changes, record), bound];
-    const [status, user, version] = await this.scripts.run('save', saveScript, [this.keyOf(key)], values);
-    if (status !== 1) return false;
-    if (user) {
-      const saved = { ...record, version: Number(version) };
-      // It is saved, and to say otherwise would have it saved twice. The next use tries again.
-      await this.prolong(key, JSON.parse(String(user)) as string, saved).catch(() => {});
+  async delete(id: string): Promise<boolean> {
+    try {
+      return (await this.end(id)) !== null;
+    } catch (error) {
+      // It is deleted, although nobody can say what it was.
+      if (error instanceof SessionRecordCorruptError) return true;
+      throw error;
     }
-    return true;
   }
 
-  async delete(key: string, id?: string): Promise<boolean> {
-    return this.endOne(key, { follow: id !== undefined });
+  override async take(id: string): Promise<SessionRecord | null> {
+    // Loaded first, because a corrupt record is left alone.
+    return (await this.load(id)) && this.end(id);
   }
 
-  override async touch(key: string, record: SessionRecord): Promise<boolean> {
-    const [status, user] = await this.restartClock('touch', key, record, 0);
-    if (status !== 2) return status === 1;
-    return this.prolong(key, JSON.parse(String(user)) as string, record);
-  }
-
-  /** In a cluster the two keys live on different servers: see `SessionMove`. */
-  override rename(
-    key: string,
-    newKey: string,
-    changes: SessionChanges,
-    record: SessionRecord,
-  ): Promise<boolean> {
-    const written = [this.users.epochs, ...this.written.of(key, changes, record)];
-    return this.move.rename({ key, newKey, record, written, indexedFor: entryTime(record) });
+  override async touch(id: string, record: SessionRecord): Promise<boolean> {
+    const { version, lastSeenAt, expiresAt } = record;
+    const known = await this.recentLoad('touch', id, version);
+    const deadline = this.onServer(expiresAt);
+    if (known?.version !== version || deadline <= known.expiresAt) return false;
+    if (!(await this.entryLasts('touch', id, deadline, known))) return false;
+    const keptUntil = Math.max(known.keptUntil, this.keptUntil(deadline));
+    const times = [this.onServer(lastSeenAt), deadline, keptUntil].map(encodeMoment);
+    const values = [version, ...times, this.fromNow(keptUntil)];
+    return (await this.commands.run('touch', touchScript, this.keyOf(id), values)) === 1;
   }
 
   override async listByUser(userId: string): Promise<SessionRecord[]> {
-    const { keys, epoch } = await this.users.members('list', userId);
-    const stored = await inBatches(keys, (key) => this.readable(key));
-    return stored.flatMap((value) => {
-      if (value?.kind !== 'session' || value.record.userId !== userId) return [];
-      const { record, bound } = value;
-      return epoch.admits({ id: record.id, bound }) ? [record] : [];
-    });
+    const ids = await this.users.members('list', userId);
+    await this.clock.ready('list');
+    const records: SessionRecord[] = [];
+    for (const batch of inBatches(ids)) {
+      const replies = await this.commands.sendAll(
+        'list',
+        batch.map((id) => ['lrange', this.keyOf(id), '0', '-1']),
+      );
+      for (const [place, id] of batch.entries()) {
+        const decoded = this.decodeListed(replies[place], id);
+        if (decoded?.record.userId === userId) records.push(onClock(decoded.record, -this.clock.offset));
+      }
+    }
+    return records;
   }
 
-  /** The epoch ends the sessions, wherever they are; deleting those that the index knows makes room, and counts them. */
+  /** The records first, then their entries: should it fail halfway, the next try still finds the entries. */
   override async deleteByUser(userId: string, exceptIds: readonly string[] = []): Promise<number> {
-    const keys = await this.users.revoke('delete', userId, exceptIds);
-    const ended = await inBatches(keys, async (key) => {
-      const end = await this.end(key, { userId, spared: exceptIds, follow: true });
-      if (end !== null) await this.users.leave(userId, [key, end.key]);
-      return end !== null;
-    });
-    return ended.filter(Boolean).length;
-  }
-
-  /** With a user, through the index. What is not found there is looked for among all sessions of all users. */
-  override async deleteById(id: string, userId?: string): Promise<boolean> {
-    const conditions = { id, userId, follow: true };
-    if (userId !== undefined) {
-      // The index has all of them. To look on, whenever somebody makes up an id, would have Redis walk all its keys.
-      const { keys } = await this.users.members('delete', userId);
-      const ended = await inBatches(keys, (key) => this.endOne(key, conditions));
-      return ended.some(Boolean);
-    }
-    for await (const key of keysOfSession(this.scripts, this.prefix, id)) {
-      if (await this.endOne(key, conditions)) return true;
-    }
-    return false;
+    const spared = new Set(exceptIds);
+    const ids = (await this.users.members('delete', userId)).filter((id) => !spared.has(id));
+    this.recent.forgetUser(userId);
+    if (ids.length === 0) return 0;
+    const keys = ids.map((id) => this.keyOf(id));
+    const count = await this.commands.deleteForGood('delete', keys);
+    await this.users.remove('delete', userId, ids);
+    return count;
   }
 
   override close(): Promise<void> {
-    return this.scripts.close();
+    return this.commands.close();
   }
 
-  /** False: there was none, or none that the epoch of its user had left alive. */
-  private async endOne(key: string, conditions: EndConditions): Promise<boolean> {
-    const ended = await this.end(key, conditions);
-    if (ended === null) return false;
-    if (ended.userId === null) return true;
-    const epoch = await this.users.leave(ended.userId, [key, ended.key]);
-    return epoch?.admits(ended) ?? true;
-  }
-
-  private async end(
-    key: string,
-    { userId, id, spared = [], follow }: EndConditions,
-  ): Promise<EndedSession | null> {
-    const [owner, only] = [userId, id].map((value) => (value === undefined ? '' : JSON.stringify(value)));
-    const values = [owner, only, ...spared.map((sparedId) => JSON.stringify(sparedId))] as string[];
-    for (let current = key; ;) {
-      const reply = await this.scripts.end('delete', endScript, [this.keyOf(current)], values);
-      const [status, detail] = reply;
-      if (status === 1) return endedSession(current, reply);
-      if (status === 2 && follow) current = String(detail);
-      // Pending: alive only if it has left its old key already. Then it can be ended here.
-      else if (status !== 3 || (await this.stored('delete', current, ''))?.kind !== 'session') return null;
+  private async look(operation: string, id: string): Promise<SessionRecord | null> {
+    const before = this.recent.get(id);
+    const elements = await this.elements(operation, id);
+    await this.clock.ready(operation);
+    const decoded = elements.length > 0 ? this.decode(elements, id) : null;
+    const entry = decoded && (await this.entryOf(operation, decoded.record, before?.entry));
+    if (!decoded || !entry) {
+      this.recent.forget(id);
+      return null;
     }
+    const keys = this.limits.keys === Infinity ? 0 : Object.keys(decoded.record.data).length;
+    this.recent.remember(decoded, entry, before?.written ?? 0, keys);
+    if (decoded.longLog) this.foldLater(elements, decoded);
+    return onClock(decoded.record, -this.clock.offset);
   }
 
-  /** Extends the entry in the user's index, then the life of the session. */
-  private async prolong(key: string, userId: string, record: SessionRecord): Promise<boolean> {
-    const indexedFor = entryTime(record);
-    await this.users.enrol('touch', userId, key, indexedFor);
-    const [status] = await this.restartClock('touch', key, record, indexedFor);
-    return status === 1;
+  private async elements(operation: string, id: string): Promise<string[]> {
+    return (await this.commands.send(operation, 'lrange', this.keyOf(id), '0', '-1')) as string[];
   }
 
-  private restartClock(
-    operation: string,
-    key: string,
-    record: SessionRecord,
-    indexedFor: number,
-  ): Promise<Reply> {
-    const { version, expiresAt, lastSeenAt } = record;
-    const values = [this.users.epochs, version, fromNow(expiresAt), fromNow(lastSeenAt), indexedFor];
-    return this.scripts.run(operation, touchScript, [this.keyOf(key)], values);
+  private decode(elements: readonly string[], id: string): DecodedSession | null {
+    return decodeSession(elements, id, this.codec, this.clock.now());
   }
 
-  /** Whoever meets a session on its way between two servers brings it home, should its carrier have died. */
-  private async stored(operation: string, key: string, epochs: string): Promise<StoredValue | null> {
-    const stored = await this.read(operation, key, epochs);
-    if (stored?.kind !== 'pending') return stored;
-    await this.move.complete(operation, stored.from, key);
-    return this.read(operation, key, epochs);
-  }
-
-  /** Like `stored`; one corrupt record must not hide the others. */
-  private async readable(key: string): Promise<StoredValue | null> {
+  /** One corrupt record must not hide the others. */
+  private decodeListed(reply: unknown, id: string): DecodedSession | null {
     try {
-      return await this.stored('list', key, '');
+      if (reply instanceof Error) throw reply;
+      const elements = reply as string[];
+      return elements.length > 0 ? this.decode(elements, id) : null;
     } catch (error) {
       if (error instanceof SessionRecordCorruptError) return null;
       throw error;
     }
   }
 
-  /** @param epochs where a session's epoch is, if it may be missing because of that; '' if not */
-  private async read(operation: string, key: string, epochs: string): Promise<StoredValue | null> {
-    return decodeValue(
-      await this.scripts.run(operation, loadScript, [this.keyOf(key)], [epochs]),
-      this.codec,
+  /** @param version that it has to have at least; undefined: any that is live */
+  private async recentLoad(operation: string, id: string, version = 0): Promise<RecentLoad | undefined> {
+    await this.clock.ready(operation);
+    const known = this.recent.get(id);
+    if (known && known.version >= version && known.expiresAt > this.clock.now()) return known;
+    await this.look(operation, id);
+    return this.recent.get(id);
+  }
+
+  /** Null: the index of its user does not have it, so that it has ended. */
+  private async entryOf(
+    operation: string,
+    { id, userId }: SessionRecord,
+    known: Entry | undefined,
+  ): Promise<Entry | null> {
+    if (userId === null) return NO_USER;
+    const now = performance.now();
+    if (known && known.trustedUntil > now) return known;
+    const until = await this.users.entry(operation, userId, id);
+    return until === null ? null : { until, trustedUntil: now + ENTRY_TRUSTED_FOR };
+  }
+
+  /** Makes the entry in the index last as long as the session is to live. False: there is none. */
+  private async entryLasts(
+    operation: string,
+    id: string,
+    deadline: number,
+    { userId, entry }: RecentLoad,
+  ): Promise<boolean> {
+    if (userId === null || deadline <= entry.until) return true;
+    const until = await this.users.prolong(operation, userId, id, this.fromNow(deadline));
+    if (until === null) this.recent.forget(id);
+    else entry.until = until;
+    return until !== null;
+  }
+
+  private async saveByScript({ id, keyHash, newKeyHash, line, keep, exactly }: Save): Promise<unknown> {
+    const limit = this.limits.size === Infinity ? '' : this.limits.size;
+    const values = [keyHash, line, newKeyHash ?? keyHash, keep, exactly ? 1 : 0, limit];
+    return newKeyHash === undefined
+      ? this.commands.run('save', saveScript, this.keyOf(id), values)
+      : this.commands.runForGood('save', saveScript, this.keyOf(id), values);
+  }
+
+  /**
+   * Replaces the snapshot by one that holds this save, or finds that there is room again because another save did.
+   * @throws SessionLimitError when the record would be too large
+   */
+  private async saveWhole(save: Save, tooManyKeys: boolean): Promise<boolean> {
+    const { id, keyHash, newKeyHash, line, write, keep, exactly } = save;
+    for (let time = 0; time < TRIES; time++) {
+      const answer = tooManyKeys ? TOO_LARGE : await this.saveByScript(save);
+      if (answer !== TOO_LARGE) return answer === SAVED;
+      const elements = await this.elements('save', id);
+      const head = elements.at(-2);
+      if (isHeadOf(head, write)) return true;
+      if (head === undefined || keyHashIn(elements) !== keyHash) return false;
+      const decoded = this.decode([keyHash, line, ...elements.slice(1)], id);
+      if (decoded === null) return false;
+      checkRecordSize(decoded.record.data, this.limits);
+      const fold = this.foldValues(elements, decoded, write.writeId);
+      const values = [...fold, keyHash, newKeyHash ?? keyHash, keep, exactly ? 1 : 0];
+      if ((await this.commands.runForGood('save', foldScript, this.keyOf(id), values)) === 1) return true;
+      await setTimeout(Math.random() * time);
+    }
+    throw new SessionStoreUnavailableError(
+      'save',
+      'the record is nearly as large as it may be, and too many others write to it. Try again.',
     );
   }
 
-  /** The braces make the store key alone decide on the slot. */
-  private keyOf(key: string): string {
-    return `${this.prefix}{${key}}`;
+  /** Nobody waits for it: should it fail, the next load finds the log as long as before. */
+  private foldLater(elements: readonly string[], decoded: DecodedSession): void {
+    const { id } = decoded.record;
+    if (this.folding.has(id)) return;
+    this.folding.add(id);
+    const values = this.foldValues(elements, decoded, newWriteId());
+    this.commands
+      .run('load', foldScript, this.keyOf(id), values)
+      .catch(() => {})
+      .finally(() => this.folding.delete(id));
+  }
+
+  private foldValues(
+    elements: readonly string[],
+    { record, keptUntil }: DecodedSession,
+    writeId: string,
+  ): (string | number)[] {
+    const { id, data, meta } = record;
+    const head = encodeHead(record, this.codec.encodeMeta(meta, id), keptUntil, writeId);
+    const snapshot = this.codec.encodeSnapshot(data, id);
+    const isLarge = snapshot.length > this.limits.size * SMALL;
+    return [elements.at(-2) ?? '', elements.length, head, snapshot, isLarge ? 1 : 0];
+  }
+
+  /** What the record was, and null if it had ended before. Of two callers only one gets it. */
+  private async end(id: string): Promise<SessionRecord | null> {
+    this.recent.forget(id);
+    await this.clock.ready('delete');
+    const reply = await this.commands.runForGood('delete', endScript, this.keyOf(id), []);
+    const elements = reply as string[];
+    const decoded = elements.length > 0 ? this.decode(elements, id) : null;
+    if (decoded === null) return null;
+    const { record } = decoded;
+    // An entry that stays without a session is harmless.
+    const leave = (userId: string) => this.users.remove('delete', userId, [id]).catch(() => 1);
+    if (record.userId !== null && (await leave(record.userId)) === 0) return null;
+    return onClock(record, -this.clock.offset);
+  }
+
+  private keyOf(id: string): string {
+    return this.prefix + id;
+  }
+
+  private onServer(moment: number): number {
+    return Math.min(moment + this.clock.offset, LAST_MOMENT);
+  }
+
+  private keptUntil(deadline: number): number {
+    const lives = Math.max(0, deadline - this.clock.now());
+    return deadline + Math.min(lives * KEPT_LONGER.part, KEPT_LONGER.most);
+  }
+
+  private fromNow(moment: number): number {
+    return Math.round(moment - this.clock.now());
   }
 }
 
-function endedSession(key: string, [, user, id, bound]: Reply): EndedSession {
-  return { key, userId: textIn(user), id: textIn(id) ?? '', bound: Number(bound) };
-}
-
-/** Null for what is no text: also of a record that could not be read one can say that it was ended. */
-function textIn(line: unknown): string | null {
-  try {
-    const value: unknown = JSON.parse(String(line));
-    return typeof value === 'string' ? value : null;
-  } catch {
-    return null;
-  }
-}
-
-async function inBatches<Item, Result>(
-  items: readonly Item[],
-  work: (item: Item) => Promise<Result>,
-): Promise<Result[]> {
-  const results: Result[] = [];
-  for (let start = 0; start < items.length; start += AT_A_TIME) {
-    results.push(...(await Promise.all(items.slice(start, start + AT_A_TIME).map(work))));
-  }
-  return results;
+/** How many keys a record gains at most by these changes. */
+function keysIn({ set = {}, increment = {}, push = {} }: SessionChanges): number {
+  return [set, increment, push].reduce((sum, part) => sum + Object.keys(part).length, 0);
 }

@@ -1,21 +1,25 @@
-import { slotOf } from './cluster-slot.js';
+import { SessionConfigError } from '../../session.errors.js';
 import {
+  ANSWERS_WITHIN,
+  type Command,
   followRedirection,
-  NO_SCRIPT,
   type RedisConnection,
   type ReplicaWait,
   runByHash,
-  type RunsScripts,
+  SharedWait,
+  slotOf,
   UnknownPrimaryError,
 } from './redis-connection.js';
+import { type ClientWanted, credentialsOf, parseNode } from './redis-options.js';
 import { type RedisScript } from './redis-scripts.js';
-import { type Command, SharedWait } from './shared-wait.js';
 
 /** What is used of a client of `ioredis`: `Redis` (single node or Sentinel) or `Cluster`. */
 export interface IoRedisClient {
   readonly status: string;
   readonly isCluster: boolean;
+  readonly options: { readonly keyPrefix?: unknown };
   connect(): Promise<void>;
+  call(command: string, ...parameters: string[]): Promise<unknown>;
   evalsha(hash: string, numberOfKeys: number, ...keysAndValues: string[]): Promise<unknown>;
   eval(text: string, numberOfKeys: number, ...keysAndValues: string[]): Promise<unknown>;
   pipeline(commands: unknown[][]): { exec(): Promise<[error: Error | null, result: unknown][] | null> };
@@ -29,7 +33,7 @@ export interface IoRedisClient {
   disconnect(reconnect?: boolean): void;
 }
 
-interface ClusterNode extends Pick<IoRedisClient, 'status' | 'evalsha' | 'eval' | 'pipeline'> {
+interface ClusterNode extends Pick<IoRedisClient, 'status' | 'pipeline'> {
   readonly options: { readonly host?: string | undefined; readonly port?: number | undefined };
   ping(): Promise<unknown>;
 }
@@ -37,15 +41,78 @@ interface ClusterNode extends Pick<IoRedisClient, 'status' | 'evalsha' | 'eval' 
 /** What ioredis says when `commandTimeout` passes. */
 const TIMED_OUT = 'Command timed out';
 
+/** Without the retries at 0 ioredis would let the commands that it does not send again wait for ever. */
+const failFast = {
+  autoResendUnfulfilledCommands: false,
+  maxRetriesPerRequest: 0,
+  commandTimeout: ANSWERS_WITHIN,
+};
+
+/**
+ * Makes a client whose commands fail at once while there is no connection, instead of waiting for one, and are not sent
+ * again when the connection broke before the answer: whether to try again is for the application to say.
+ */
+export async function openIoRedis({
+  url,
+  cluster,
+  sentinel,
+  options = {},
+}: ClientWanted): Promise<RedisConnection> {
+  const { Cluster, Redis } = await import('ioredis');
+  const defaults = {
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    ...failFast,
+  };
+  let client: IoRedisClient;
+  if (cluster !== undefined) {
+    const given = options as { redisOptions?: object };
+    const credentials = credentialsOf(cluster);
+    client = new Cluster([...cluster], {
+      lazyConnect: true,
+      enableOfflineQueue: false,
+      retryDelayOnFailover: 0,
+      ...given,
+      redisOptions: {
+        ...failFast,
+        ...credentials,
+        ...(credentials.tls && { tls: {} }),
+        ...given.redisOptions,
+      },
+    } as ConstructorParameters<typeof Cluster>[1]);
+  } else if (sentinel !== undefined) {
+    const sentinels = sentinel.nodes.map((node) => parseNode('sentinel.nodes', node));
+    client = new Redis({ ...defaults, sentinels, name: sentinel.name, ...options });
+  } else {
+    client =
+      url === undefined
+        ? new Redis({ ...defaults, ...options })
+        : new Redis(url, { ...defaults, ...options });
+  }
+  ignoreErrorEvents(client);
+  return new IoRedisConnection(client, { owned: true });
+}
+
 export class IoRedisConnection implements RedisConnection {
   private reconnectedAt = -Infinity;
   private readonly wait = new SharedWait((server, commands) => this.together(server, commands));
 
-  /** @param ownership does closing this connection close the client? Not if the client is the application's own */
+  /**
+   * @param ownership does closing this connection close the client? Not if the client is the application's own
+   * @throws SessionConfigError when the client puts a prefix before all keys
+   */
   constructor(
     private readonly client: IoRedisClient,
     private readonly ownership: { owned: boolean },
-  ) {}
+  ) {
+    // In a cluster the store has to know the whole key, to find the server that it lives on.
+    if (client.options.keyPrefix) {
+      throw new SessionConfigError(
+        'prefix',
+        'is what keys of sessions begin with. Set it, and take "keyPrefix" out of the options of the ioredis client (give sessions a client of their own if other code needs it).',
+      );
+    }
+  }
 
   get cluster(): boolean {
     return this.client.isCluster;
@@ -72,42 +139,29 @@ export class IoRedisConnection implements RedisConnection {
     await Promise.allSettled(primaries.map((primary) => primary.ping()));
   }
 
-  async run(script: RedisScript, keys: string[], values: string[]): Promise<unknown> {
+  send(command: Command): Promise<unknown> {
+    return this.watched(() => this.client.call(...command));
+  }
+
+  sendAll(commands: readonly Command[]): Promise<PromiseSettledResult<unknown>[]> {
+    if (!this.cluster) return this.together('', commands);
+    return Promise.allSettled(commands.map((command) => this.send(command)));
+  }
+
+  run(script: RedisScript, [key]: [string], values: string[]): Promise<unknown> {
     return this.watched(() =>
       runByHash(
         script,
-        (hash) => this.client.evalsha(hash, keys.length, ...keys, ...values),
-        (text) => this.client.eval(text, keys.length, ...keys, ...values),
+        (hash) => this.client.evalsha(hash, 1, key, ...values),
+        (text) => this.client.eval(text, 1, key, ...values),
       ),
     );
   }
 
-  async runAndWait(
-    script: RedisScript,
-    keys: string[],
-    values: string[],
-    wait: ReplicaWait,
-  ): Promise<[unknown, number]> {
-    const command = ['eval', script.text, String(keys.length), ...keys, ...values];
-    const [key = ''] = keys;
+  sendAndWait(key: string, command: Command, wait: ReplicaWait): Promise<[unknown, number]> {
     return followRedirection(
       async () => this.wait.run(this.primaryOf(key), command, wait),
-      () => this.watched(() => this.client.eval(NO_SCRIPT, 1, key)),
-    );
-  }
-
-  primaries(): Promise<readonly RunsScripts[]> {
-    const nodes = this.client.nodes?.('master') ?? [this.client];
-    return Promise.resolve(
-      nodes.map(
-        (node): RunsScripts =>
-          (script, values) =>
-            runByHash(
-              script,
-              (hash) => node.evalsha(hash, 0, ...values),
-              (text) => node.eval(text, 0, ...values),
-            ),
-      ),
+      () => this.send(['exists', key]),
     );
   }
 
@@ -119,9 +173,10 @@ export class IoRedisConnection implements RedisConnection {
     return primary;
   }
 
-  private together(server: string, commands: Command[]): Promise<PromiseSettledResult<unknown>[]> {
+  private together(server: string, commands: readonly Command[]): Promise<PromiseSettledResult<unknown>[]> {
     return this.watched(async () => {
-      const results = await (await this.clientFor(server)).pipeline(commands).exec();
+      const client = await this.clientFor(server);
+      const results = await client.pipeline(commands.map((command) => [...command])).exec();
       const outcomes = (results ?? []).map(([error, value]): PromiseSettledResult<unknown> =>
         error ? { status: 'rejected', reason: error } : { status: 'fulfilled', value },
       );
@@ -141,7 +196,7 @@ export class IoRedisConnection implements RedisConnection {
     return node;
   }
 
-  /** For what is sent there may still be carried out, long after nobody reckons with it any more. */
+  /** What is sent may still be carried out, long after its caller has given up. */
   private async watched<Result>(work: () => Promise<Result>): Promise<Result> {
     const startedAt = performance.now();
     try {
@@ -180,7 +235,7 @@ function isTimeout(error: unknown): boolean {
   return (error as Error).message === TIMED_OUT;
 }
 
-/** Every operation that fails tells so itself; an `error` event without a listener is printed, or ends the process. */
+/** Every operation that fails says so itself; an `error` event without a listener is printed, or ends the process. */
 export function ignoreErrorEvents(client: { on(event: 'error', listener: () => void): unknown }): void {
   client.on('error', () => {});
 }

@@ -1,6 +1,5 @@
 import { jest } from '@jest/globals';
-import { ANSWERS_WITHIN } from './redis-connection.js';
-import { type Command, SharedWait } from './shared-wait.js';
+import { ANSWERS_WITHIN, type Command, SharedWait, slotOf } from './redis-connection.js';
 
 const wait = { replicas: 2, timeout: 300 };
 const WAIT: Command = ['wait', '2', '300'];
@@ -118,5 +117,17 @@ describe('SharedWait', () => {
     await first;
     expect(await late).toMatchObject([{ reason: { message: expect.stringContaining('not sent') } }]);
     expect(server.batches).toEqual([[['a'], WAIT]]);
+  });
+});
+
+describe('slotOf', () => {
+  // The first is the check value of the specification; the others are what `CLUSTER KEYSLOT` says.
+  it.each([
+    ['123456789', 12739],
+    ['', 0],
+    ['foo', 12182],
+    ['session:größe', 13421],
+  ])('of %j is %d', (key, slot) => {
+    expect(slotOf(key)).toBe(slot);
   });
 });

@@ -1,0 +1,194 @@
+import { SessionConfigError } from '../../session.errors.js';
+import { ignoreErrorEvents } from './ioredis.js';
+import {
+  ANSWERS_WITHIN,
+  type Command,
+  followRedirection,
+  type RedisConnection,
+  type ReplicaWait,
+  runByHash,
+  SharedWait,
+  slotOf,
+  UnknownPrimaryError,
+} from './redis-connection.js';
+import { type ClientWanted, credentialsOf, parseNode } from './redis-options.js';
+import { type RedisScript } from './redis-scripts.js';
+
+/** What is used of a client of `redis` (node-redis): of `createClient`, `createCluster` or `createSentinel`. */
+export interface NodeRedisClient {
+  readonly isOpen: boolean;
+  readonly isReady?: boolean;
+  connect(): Promise<unknown>;
+  evalSha(hash: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>;
+  eval(text: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>;
+  // Its parameters differ between the three kinds.
+  sendCommand(...parameters: never[]): Promise<unknown>;
+  once(event: 'ready', listener: () => void): unknown;
+  on(event: 'error', listener: () => void): unknown;
+  destroy(): unknown;
+}
+
+interface Clustered {
+  readonly masters: readonly ClusterNode[];
+  readonly slots: readonly ({ master: ClusterNode } | undefined)[];
+  nodeClient(node: ClusterNode): Promise<Pick<NodeRedisClient, 'sendCommand'>>;
+}
+
+interface ClusterNode {
+  readonly address: string;
+}
+
+interface Duplicable {
+  duplicate?(): NodeRedisClient;
+}
+
+type SendCommand = (...parameters: unknown[]) => Promise<unknown>;
+type Kind = 'single' | 'cluster' | 'sentinel';
+
+/**
+ * Makes a client whose commands fail at once while there is no connection, instead of waiting for one. This client sends
+ * no command again of which it does not know whether it was carried out.
+ */
+export async function openNodeRedis({
+  url,
+  cluster,
+  sentinel,
+  options = {},
+}: ClientWanted): Promise<RedisConnection> {
+  const { createClient, createCluster, createSentinel } = await import('redis');
+  const make = (): NodeRedisClient => {
+    if (cluster !== undefined) {
+      const given = options as { defaults?: { socket?: object } };
+      const { tls, ...credentials } = credentialsOf(cluster);
+      const socket = { ...(tls && { tls }), ...given.defaults?.socket };
+      return createCluster({
+        rootNodes: cluster.map((node) => ({ url: node })),
+        // Soon after a node has gone. Otherwise its commands fail until it is back, though another has taken over.
+        topologyRefreshOnReconnectionAttemptStrategy: 500,
+        ...given,
+        defaults: nodeDefaults({ ...credentials, ...given.defaults, socket }),
+      });
+    }
+    if (sentinel !== undefined) {
+      const given = options as { nodeClientOptions?: object };
+      return createSentinel({
+        name: sentinel.name,
+        sentinelRootNodes: sentinel.nodes.map((node) => parseNode('sentinel.nodes', node)),
+        ...given,
+        nodeClientOptions: nodeDefaults(given.nodeClientOptions),
+      });
+    }
+    return createClient({ ...(url !== undefined && { url }), ...nodeDefaults(options) });
+  };
+  const client = make();
+  ignoreErrorEvents(client);
+  return new NodeRedisConnection(client, { owned: true, another: make });
+}
+
+function nodeDefaults(given: { socket?: object } = {}): object {
+  return {
+    disableOfflineQueue: true,
+    pingInterval: ANSWERS_WITHIN / 2,
+    ...given,
+    socket: {
+      socketTimeout: ANSWERS_WITHIN,
+      // The client's own gives up for good after the first connection that went silent.
+      reconnectStrategy: (retries: number) => Math.min(50 * 2 ** retries, 2000),
+      ...given.socket,
+    },
+  };
+}
+
+export class NodeRedisConnection implements RedisConnection {
+  private readonly kind: Kind;
+  private readonly wait = new SharedWait((server, commands) => this.together(server, commands));
+
+  /**
+   * @param ownership does closing this connection close the client? Not if the client is the application's own. And
+   * how another one like it is made, for clients of Sentinel have no method for that
+   */
+  constructor(
+    private readonly client: NodeRedisClient,
+    private readonly ownership: { owned: boolean; another?: () => NodeRedisClient },
+  ) {
+    this.kind = 'nodeClient' in client ? 'cluster' : 'getMasterNode' in client ? 'sentinel' : 'single';
+  }
+
+  get cluster(): boolean {
+    return this.kind === 'cluster';
+  }
+
+  get ready(): boolean {
+    // A cluster of version 5 does not tell.
+    return this.client.isReady ?? this.client.isOpen;
+  }
+
+  async connect(): Promise<void> {
+    if (!this.client.isOpen) await this.client.connect();
+    if (!this.ready) await new Promise<void>((resolve) => this.client.once('ready', resolve));
+  }
+
+  send(command: Command): Promise<unknown> {
+    const client = this.client as NodeRedisClient & { sendCommand: SendCommand };
+    if (this.kind === 'single') return client.sendCommand(command);
+    return this.kind === 'cluster'
+      ? client.sendCommand(command[1], false, command)
+      : client.sendCommand(false, command);
+  }
+
+  /** What is sent in one turn of the event loop goes out together. */
+  sendAll(commands: readonly Command[]): Promise<PromiseSettledResult<unknown>[]> {
+    return Promise.allSettled(commands.map((command) => this.send(command)));
+  }
+
+  run(script: RedisScript, keys: [string], values: string[]): Promise<unknown> {
+    return runByHash(
+      script,
+      (hash) => this.client.evalSha(hash, { keys, arguments: values }),
+      (text) => this.client.eval(text, { keys, arguments: values }),
+    );
+  }
+
+  sendAndWait(key: string, command: Command, wait: ReplicaWait): Promise<[unknown, number]> {
+    return followRedirection(
+      async () => this.wait.run(this.primaryOf(key), command, wait),
+      () => this.send(['exists', key]),
+    );
+  }
+
+  duplicate(): RedisConnection {
+    const client = this.ownership.another?.() ?? (this.client as NodeRedisClient & Duplicable).duplicate?.();
+    if (client === undefined) {
+      throw new SessionConfigError(
+        'waitForReplicas',
+        'needs a second connection, and a client of createSentinel cannot be duplicated. Say where the sentinels are by "sentinel" instead of handing in a "client".',
+      );
+    }
+    ignoreErrorEvents(client);
+    return new NodeRedisConnection(client, { owned: true });
+  }
+
+  close(): Promise<void> {
+    // Destroying twice throws.
+    if (this.ownership.owned && this.client.isOpen) this.client.destroy();
+    return Promise.resolve();
+  }
+
+  /** @returns `host:port` in a cluster */
+  private primaryOf(key: string): string {
+    if (this.kind !== 'cluster') return '';
+    const primary = (this.client as NodeRedisClient & Clustered).slots[slotOf(key)]?.master;
+    if (!primary) throw new UnknownPrimaryError();
+    return primary.address;
+  }
+
+  private async together(server: string, commands: Command[]): Promise<PromiseSettledResult<unknown>[]> {
+    if (this.kind !== 'cluster') return this.sendAll(commands);
+    const cluster = this.client as NodeRedisClient & Clustered;
+    const primary = cluster.masters.find(({ address }) => address === server);
+    if (!primary) throw new UnknownPrimaryError();
+    const node = await cluster.nodeClient(primary);
+    const send = node.sendCommand.bind(node) as SendCommand;
+    return Promise.allSettled(commands.map((command) => send(command)));
+  }
+}
