@@ -103,7 +103,7 @@ class SteppedSqlStore extends SqlStore {
 }
 
 function inTurn<Result>(name: string, id: string, work: () => Promise<Result>): Promise<Result> {
-  return asking.getStore()?.take({ name, keys: [id] }, work) ?? work();
+  return asking.getStore()?.take({ name, ids: [id] }, work) ?? work();
 }
 
 /** What the requests do that race, each with the cookie of Ann's session. */
@@ -182,9 +182,9 @@ async function start(url: string, pair: readonly Kind[]): Promise<Race> {
   const { cookie: key = '' } = await send(`${url}/start`, '');
   ahead = pair.includes('renew') ? 10 * MINUTE : 0;
   race = { id: key.slice(0, 22), key, walkers: [], answers: [] };
-  const storeKeys = new Set<string>();
+  const sessionIds = new Set<string>();
   for (const [index, kind] of pair.entries()) {
-    const walker = new Walker(kind, storeKeys, async () => {
+    const walker = new Walker(kind, sessionIds, async () => {
       race.answers.push({ kind, ...(await send(`${url}/${kind}`, key, index)) });
     });
     race.walkers.push(walker);
