@@ -182,9 +182,9 @@ async function start(url: string, pair: readonly Kind[]): Promise<Race> {
   const { cookie: key = '' } = await send(`${url}/start`, '');
   ahead = pair.includes('renew') ? 10 * MINUTE : 0;
   race = { id: key.slice(0, 22), key, walkers: [], answers: [] };
-  const storeKeys = new Set<string>();
+  const sessionIds = new Set<string>();
   for (const [index, kind] of pair.entries()) {
-    const walker = new Walker(kind, storeKeys, async () => {
+    const walker = new Walker(kind, sessionIds, async () => {
       race.answers.push({ kind, ...(await send(`${url}/${kind}`, key, index)) });
     });
     race.walkers.push(walker);

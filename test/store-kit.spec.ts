@@ -231,7 +231,7 @@ const faults: Record<string, [Store: typeof SoundStore, ...red: string[]]> = {
     class extends SoundStore {
       override async load(id: string): Promise<SessionRecord | null> {
         const record = await super.load(id);
-        for (let line = 1; record && line < record.version; line++) structuredClone(record.data);
+        for (let line = 1; line < (record?.version ?? 0); line++) structuredClone(record?.data);
         return record;
       }
     },

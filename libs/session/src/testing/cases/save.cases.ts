@@ -27,14 +27,8 @@ export const saveCases: Cases = (it, bench) => {
       push: { list: [1], new: ['x'] },
     };
     assert.equal(await bench.save(loaded, changes), true);
-    assertData(await bench.load(loaded.id), {
-      a: 3,
-      c: { d: [] },
-      n: 5,
-      m: -1.5,
-      list: [0, 1],
-      new: ['x'],
-    });
+    const expected = { a: 3, c: { d: [] }, n: 5, m: -1.5, list: [0, 1], new: ['x'] };
+    assertData(await bench.load(loaded.id), expected);
   });
 
   it('clears before it does anything else', async () => {
@@ -92,14 +86,13 @@ export const saveCases: Cases = (it, bench) => {
     const store = await bench.store();
     const created = await bench.create({ a: 1 }, { userId: 'Ann', createdAt: Date.now() - HOUR });
     const { id } = created;
-    for (const changes of [
+    const kinds: SessionChanges[] = [
       { set: { a: 2 } },
-      { clear: true as const },
+      { clear: true },
       { keyHash: newKeyHash() },
       { expiry: 60 },
-    ]) {
-      await bench.save(await bench.load(id), changes);
-    }
+    ];
+    for (const changes of kinds) await bench.save(await bench.load(id), changes);
     await store.touch(id, { ...(await bench.load(id)), expiresAt: Date.now() + 2 * HOUR });
     const loaded = await bench.load(id);
     assert.deepEqual([loaded.id, loaded.userId], [id, 'Ann']);
@@ -109,14 +102,8 @@ export const saveCases: Cases = (it, bench) => {
   if (bench.capabilities.atomicChanges) {
     it('takes nothing from the record of the request that is not a change', async () => {
       const loaded = await bench.created({ a: 1 }, { userId: 'Ann', expiry: 60, meta });
-      const foreign = {
-        userId: 'Bob',
-        id: newId(),
-        createdAt: 0,
-        keyHash: newKeyHash(),
-        expiry: 1,
-        meta: {},
-      };
+      const other = { id: newId(), keyHash: newKeyHash(), userId: 'Bob' };
+      const foreign = { ...other, createdAt: 0, expiry: 1, meta: {} };
       assert.equal(await bench.save(loaded, { set: { b: 2 } }, foreign), true);
       const after = await bench.load(loaded.id);
       assert.deepEqual(
@@ -133,10 +120,8 @@ export const saveCases: Cases = (it, bench) => {
     for (const changes of [{ set: { a: 1 } }, {}]) {
       for (const minutes of [90, 30]) {
         const expiresAt = Date.now() + minutes * MINUTE;
-        assert.equal(
-          await bench.save(await bench.load(id), changes, { expiresAt, lastSeenAt: Date.now() }),
-          true,
-        );
+        const moments = { expiresAt, lastSeenAt: Date.now() };
+        assert.equal(await bench.save(await bench.load(id), changes, moments), true);
         const saved = await bench.load(id);
         assertNear(saved.expiresAt, expiresAt, 'expiresAt');
         assertNear(saved.lastSeenAt, Date.now(), 'lastSeenAt');
