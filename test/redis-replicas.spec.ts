@@ -38,7 +38,7 @@ describeWithService('redis', 'RedisStore without the replicas that it waits for'
         ),
       );
       for (const { told, left } of await Promise.all(answers)) {
-        expect(told).toContain('0 of 1 replicas');
+        expect(told).toContain('0 of 1 replica confirmed');
         // Whoever is told that it is done on the primary can rely on that from then on.
         expect(left).toBe(0);
       }
@@ -58,7 +58,7 @@ describeWithService('redis', 'RedisStore without the replicas that it waits for'
     });
     const [key, next, record] = [newKey(), newKey(), newRecord({ a: 1 })];
     await store.create(key, record);
-    await expect(store.rename(key, next, {}, record)).rejects.toThrow('0 of 1 replicas');
+    await expect(store.rename(key, next, {}, record)).rejects.toThrow('0 of 1 replica confirmed');
     expect(await store.find(key)).toMatchObject({ data: { a: 1 } });
     expect(await store.load(next)).toBeNull();
     await store.close();
