@@ -31,6 +31,7 @@ export { type PepperOptions } from './session/session-key.js';
 export { type LoginOptions } from './session/session-draft.js';
 export { type SessionLimit } from './session/session-limit.js';
 export { type SessionData } from './session/session.js';
+export { type StorableData } from './session/storable-data.js';
 export { type EncryptionOptions } from './stores/record-cipher.js';
 export { applyChanges } from './stores/session-log.js';
 export { type SessionEngine } from './stores/session-engine.js';

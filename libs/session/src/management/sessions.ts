@@ -5,6 +5,7 @@ import { type SessionEnvironment } from '../session/session-environment.js';
 import { type ProbeFactory } from '../session/session-probe.js';
 import { SessionState } from '../session/session-state.js';
 import { createSession, type Session, type SessionData } from '../session/session.js';
+import { type StorableData } from '../session/storable-data.js';
 import { type ForeignAccess, liveSessionsOf } from '../session/user-sessions.js';
 import { type SessionStore } from '../stores/session-store.js';
 import { clearExpired, type ClearingOptions } from './clear-expired.js';
@@ -37,14 +38,18 @@ export class Sessions {
   ) {}
 
   /** The live session with this session key (the value of the cookie), or null. */
-  async open<Data extends object = SessionData>(sessionKey: string): Promise<Session<Data> | null> {
+  async open<Data extends StorableData<Data> = SessionData>(
+    sessionKey: string,
+  ): Promise<Session<Data> | null> {
     const state = new SessionState(this.environment, sessionKey);
     await state.load();
     return state.record && (createSession(state) as unknown as Session<Data>);
   }
 
   /** A new session with these data, saved; its `sessionKey` is what a cookie would carry. */
-  async create<Data extends object = SessionData>(data: Partial<Data> = {}): Promise<Session<Data>> {
+  async create<Data extends StorableData<Data> = SessionData>(
+    data: Partial<Data> = {},
+  ): Promise<Session<Data>> {
     const state = new SessionState(this.environment, undefined);
     await state.load();
     for (const [key, value] of Object.entries(data)) state.dictionary.set(key, value);
