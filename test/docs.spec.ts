@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { deadLinksOf, pages } from './support/markdown.js';
 
 describe('the pages', () => {
@@ -28,5 +29,26 @@ const [a](not/a/link.md)
       '../src/gone.ts',
       'https://github.com/somebody/nest-sessions/blob/main/docs/session.md#gone',
     ]);
+  });
+});
+
+describe('docs/configuration.md', () => {
+  const page = readFileSync('docs/configuration.md', 'utf8');
+
+  it('tells of every error, with its code', () => {
+    const source = readFileSync('libs/session/src/session.errors.ts', 'utf8');
+    const errors = [...source.matchAll(/class (\w+) extends SessionError .*?code = '(\w+)'/gs)];
+    expect(errors).not.toEqual([]);
+    for (const [, name, code] of errors)
+      expect(page).toMatch(new RegExp(`^\\| \`${name}\` +\\| \`${code}\` `, 'm'));
+  });
+
+  it('tells of every engine, with its import', () => {
+    const { exports } = JSON.parse(readFileSync('libs/session/package.json', 'utf8')) as {
+      exports: Record<string, { default?: string }>;
+    };
+    const engines = Object.entries(exports).filter(([, target]) => target.default?.includes('/stores/'));
+    expect(engines).not.toEqual([]);
+    for (const [path] of engines) expect(page).toContain(`| \`nest-sessions${path.slice(1)}\` `);
   });
 });
