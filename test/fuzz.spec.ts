@@ -245,7 +245,7 @@ const spoilable: Record<string, () => Spoilable> = {
       join(
         directory,
         readdirSync(directory, { recursive: true, encoding: 'utf8' }).find((path) =>
-          path.endsWith(key),
+          path.endsWith(Buffer.from(`${key}AA`, 'base64url').toString('hex').slice(0, 33)),
         ) as string,
       );
     return {
@@ -259,7 +259,7 @@ const spoilable: Record<string, () => Spoilable> = {
   redis: () => {
     const { url, prefix } = testRedis();
     const access = new Redis(url);
-    const place = (key: string): string => `${prefix}{${key}}`;
+    const place = (key: string): string => `${prefix}${key}`;
     return {
       engine: redisEngine({ url, prefix }),
       stored: async (key) =>
