@@ -21,10 +21,15 @@ import {
   SessionCookieTooLargeError,
   type SessionOptions,
   Sessions,
-  SessionStore,
+  SessionSealer,
   SessionStoreUnavailableError,
 } from 'nest-sessions';
-import { cookieEngine, type CookieEngineOptions, CookieStore, RevocationRecords } from 'nest-sessions/cookie';
+import {
+  cookieEngine,
+  type CookieEngineOptions,
+  CookieSealer,
+  RevocationRecords,
+} from 'nest-sessions/cookie';
 import { databaseEngine, DatabaseStore, SessionEntity } from 'nest-sessions/database';
 import { describeSessionStore } from 'nest-sessions/testing';
 import { type AppSetup, platforms, type RunningApp, silent, startApp } from './support/app.js';
@@ -53,7 +58,7 @@ class Gate {
 class VisitController {
   constructor(
     private readonly gate: Gate,
-    @Inject(SessionStore) private readonly store: CookieStore,
+    @Inject(SessionSealer) private readonly store: CookieSealer,
     private readonly sessions: Sessions,
   ) {}
 
@@ -708,7 +713,7 @@ const tooLarge = new Set([
 describeSessionStore(
   'a browser with sealed cookies',
   () => {
-    const store = new CookieJarStore(new CookieStore({ secrets: SECRET }));
+    const store = new CookieJarStore(new CookieSealer({ secrets: SECRET }));
     return Promise.resolve({
       store,
       corrupt: (key: string) => store.spoil(key),
@@ -720,7 +725,6 @@ describeSessionStore(
     capabilities: {
       atomicChanges: false,
       severalProcesses: false,
-      findsRenamed: false,
       byUser: false,
       clearsExpired: false,
       ownClock: false,

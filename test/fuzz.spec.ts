@@ -28,11 +28,11 @@ import { databaseEngine } from 'nest-sessions/database';
 import { fileEngine } from 'nest-sessions/file';
 import { redisEngine } from 'nest-sessions/redis';
 import { DataSource } from 'typeorm';
-import { readCookie, removeCookieHeader, setCookieHeader } from '../libs/session/src/http/cookie-header.js';
+import { readCookies, removeCookieHeaders, setCookieHeader } from '../libs/session/src/http/cookie-header.js';
 import { isSessionKey } from '../libs/session/src/session/session-key.js';
 import { ProcessCache } from '../libs/session/src/stores/cached-database/record-cache.js';
 import { resolveOptions } from '../libs/session/src/session.options.js';
-import { HOUR, newKey, newRecord } from '../libs/session/src/testing/store-bench.js';
+import { HOUR, newRecord, save } from '../libs/session/src/testing/store-bench.js';
 import { platforms, type RunningApp, silent, startApp } from './support/app.js';
 import { sessionOptions } from './support/option-arbitraries.js';
 import { RecordingStore } from './support/recording-store.js';
@@ -82,16 +82,16 @@ const cookieHeaders = (key: string): fc.Arbitrary<string> =>
     .map((parts) => parts.join(''));
 
 describe('the Cookie header', () => {
-  const KEY = 'Zk3-_'.padEnd(43, 'x');
+  const KEY = `${'Zk3-_'.padEnd(22, 'x')}.${'Zk3-_'.padEnd(43, 'x')}`;
 
   it('is read without an error, and nothing is made of it that it does not hold', () => {
     fc.assert(
       fc.property(fc.oneof(cookieHeaders(KEY), fc.string({ unit: 'binary' })), (header) => {
-        const value = readCookie(header, 'sessionid', isSessionKey);
-        if (value === undefined) return;
-        expect(header).toContain(value);
-        const pairs = header.split(';').map((pair) => pair.replace(/[ \t]*=[ \t]*/, '=').trim());
-        expect(!isSessionKey(value) || pairs.includes(`sessionid=${value}`)).toBe(true);
+        for (const value of readCookies(header, 'sessionid')) {
+          expect(header).toContain(value);
+          const pairs = header.split(';').map((pair) => pair.replace(/[ \t]*=[ \t]*/, '=').trim());
+          expect(!isSessionKey(value) || pairs.includes(`sessionid=${value}`)).toBe(true);
+        }
       }),
       runs(5000),
     );
@@ -105,7 +105,7 @@ describe('the Cookie header', () => {
     ['the name', (length) => 'sessionid'.repeat(length / 9)],
     ['the name and nothing', (length) => 'sessionid=;'.repeat(length / 11)],
     ['3000 other cookies and more', (length) => `${'a=b; '.repeat(length / 5)}sessionid=x`],
-    ['values that are almost keys', (length) => `sessionid=${'k'.repeat(44)}; `.repeat(length / 56)],
+    ['values that are almost keys', (length) => `sessionid=${KEY}k; `.repeat(length / 79)],
     ['one long value', (length) => `sessionid=${'k'.repeat(length)}`],
     ['quotes', (length) => `sessionid=${'"'.repeat(length)}`],
     ['percent signs', (length) => `sessionid=${'%'.repeat(length)}`],
@@ -113,7 +113,7 @@ describe('the Cookie header', () => {
     const header = make(1_000_000);
     const times = [1, 2, 3].map(() => {
       const start = process.hrtime.bigint();
-      readCookie(header, 'sessionid', isSessionKey);
+      readCookies(header, 'sessionid').filter(isSessionKey);
       return Number(process.hrtime.bigint() - start) / 1e6;
     });
     // Sixty times what a server accepts. In quadratic time that would take minutes.
@@ -245,7 +245,7 @@ const spoilable: Record<string, () => Spoilable> = {
       join(
         directory,
         readdirSync(directory, { recursive: true, encoding: 'utf8' }).find((path) =>
-          path.endsWith(key),
+          path.endsWith(Buffer.from(`${key}AA`, 'base64url').toString('hex').slice(0, 33)),
         ) as string,
       );
     return {
@@ -259,11 +259,15 @@ const spoilable: Record<string, () => Spoilable> = {
   redis: () => {
     const { url, prefix } = testRedis();
     const access = new Redis(url);
-    const place = (key: string): string => `${prefix}{${key}}`;
+    const place = (key: string): string => `${prefix}${key}`;
     return {
       engine: redisEngine({ url, prefix }),
-      stored: async (key) => ({ value: (await access.get(place(key))) as string }),
-      spoil: async (key, _name, text) => void (await access.set(place(key), text, 'EX', 600)),
+      stored: async (key) =>
+        Object.fromEntries(
+          (await access.lrange(place(key), 0, -1)).map((text, index) => [`element ${index}`, text]),
+        ),
+      spoil: async (key, name, text) =>
+        void (await access.lset(place(key), Number(name.replace('element ', '')), text)),
       dispose: async () => void (await access.quit()),
     };
   },
@@ -295,27 +299,17 @@ describe.each(Object.entries(spoilable))('what is stored in %s, and spoilt', (na
     it(
       'S64: is absent, corrupt or a whole record, never anything else, and never of another session',
       async () => {
-        const key = newKey();
-        const other = newKey();
-        const large = 'Ada '.repeat(600);
-        await store.create(
-          key,
-          newRecord(
-            { name: 'Ada', list: [1, { deep: null }], large },
-            { userId: 'ada', expiry: 600, meta: { stamp: 's', rotation: { after: 1, successor: 'sealed' } } },
-          ),
+        const record = newRecord(
+          { name: 'Ada', list: [1, { deep: null }], large: 'Ada '.repeat(600) },
+          { userId: 'ada', expiry: 600, meta: { stamp: 's', rotation: { after: 1, successor: 'sealed' } } },
         );
+        const bob = newRecord({ secret: 'of Bob' }, { userId: 'bob', expiresAt: Date.now() + HOUR });
+        const [key, other] = [record.id, bob.id];
+        await store.create(key, record);
         const loaded = (await store.load(key)) as SessionRecord;
-        await store.save(
-          key,
-          { set: { second: 2 }, unset: ['list'], increment: { n: 1 }, push: { list: [1] } },
-          loaded,
-        );
-        await store.save(key, { set: { third: 3 } }, loaded);
-        await store.create(
-          other,
-          newRecord({ secret: 'of Bob' }, { userId: 'bob', expiresAt: Date.now() + HOUR }),
-        );
+        await save(store, loaded, { set: { second: 2 }, unset: ['list'], increment: { n: 1 } });
+        await save(store, loaded, { set: { third: 3 } });
+        await store.create(other, bob);
         const whole = await subject.stored(key, store);
         const before = await subject.stored(other, store);
         const outcomes = { absent: 0, corrupt: 0, whole: 0 };
@@ -362,7 +356,7 @@ async function outcomeOf(store: SessionStore, key: string): Promise<Outcome> {
   try {
     const found = await store.load(key);
     if (found === null) return { what: 'absent', faults: [] };
-    return { what: 'whole', faults: 'movedTo' in found ? [] : faultsOf(found) };
+    return { what: 'whole', faults: faultsOf(found) };
   } catch (error) {
     if (!(error instanceof SessionRecordCorruptError)) throw error;
     return { what: 'corrupt', faults: error.message.includes('Ada') ? [error.message] : [] };
@@ -405,8 +399,9 @@ describe('a cache in front of the database that has lost its mind', () => {
         .setLogger(silent)
         .compile();
       const store = app.get(SessionStore);
-      const key = newKey();
-      await store.create(key, newRecord({ name: 'Ada' }, { userId: 'ada' }));
+      const record = newRecord({ name: 'Ada' }, { userId: 'ada' });
+      const key = record.id;
+      await store.create(key, record);
       await store.load(key);
       const whole = (await front.get(key)) as string;
       expect(whole).toContain('Ada');
@@ -457,7 +452,7 @@ describe('the options', () => {
         const attributes = { ...cookie, secure: true };
         for (const line of [
           setCookieHeader(cookie.name, 'k', attributes, policy.cookieAge, Date.now()),
-          removeCookieHeader(cookie.name, attributes),
+          ...removeCookieHeaders(cookie, true),
         ]) {
           expect(line).not.toMatch(/[\r\n]|Invalid|NaN/);
         }

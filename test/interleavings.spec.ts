@@ -5,13 +5,14 @@ import { raceInEveryOrder, type Results } from './support/interleaving-races.js'
 import { allScenarios, scenariosByRequirement } from './support/interleaving-scenarios.js';
 import { Site } from './support/interleaving-site.js';
 import { SteppedStore } from './support/interleaving-store.js';
-import { raceTracks, shared, tracksByCommands } from './support/interleaving-stores.js';
+import { byCommands, onCluster, type RaceTrack, raceTracks, shared } from './support/interleaving-stores.js';
 import { describeOnTrack } from './support/interleaving-suite.js';
+import { describeWithRedisCluster } from './support/redis-cluster.js';
 
 /** Far more than it takes, for machines with other work to do. */
 const TIME_LIMIT = 600_000;
 
-for (const [name, track] of Object.entries(raceTracks)) {
+function describeEveryScenario(name: string, track: RaceTrack): void {
   describeOnTrack(name, track, (race) => {
     it.each(scenariosByRequirement())(
       '%s',
@@ -23,17 +24,21 @@ for (const [name, track] of Object.entries(raceTracks)) {
   });
 }
 
-for (const [name, track] of Object.entries(tracksByCommands)) {
-  describeOnTrack(name, track, (race) => {
-    it(
-      'S34, S36, S112: two requests keep to all rules between any two commands',
-      async () => {
-        expect(await race(allScenarios())).toEqual([]);
-      },
-      TIME_LIMIT,
-    );
-  });
-}
+for (const [name, track] of Object.entries(raceTracks)) describeEveryScenario(name, track);
+
+describeWithRedisCluster('on a cluster', (cluster) => {
+  describeEveryScenario('Redis Cluster', onCluster(cluster));
+});
+
+describeOnTrack('Redis, by its commands', byCommands, (race) => {
+  it(
+    'S34, S36, S112: two requests keep to all rules between any two commands',
+    async () => {
+      expect(await race(allScenarios())).toEqual([]);
+    },
+    TIME_LIMIT,
+  );
+});
 
 describe('S36: a logout with a key that another request has just replaced', () => {
   it('ends nothing, because the key opens nothing', async () => {

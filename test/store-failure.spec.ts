@@ -270,7 +270,7 @@ describe.each(platforms)('on %s, when the store', (platform) => {
       ['save', '/stream', 'known'],
       ['save', '/events', 'known'],
       ['save', '/raw', 'known'],
-      ['rename', '/login', 'known'],
+      ['take', '/login', 'known'],
       ['delete', '/logout', 'known'],
       ['delete', '/logout-and-crash', 'known'],
     ];
@@ -340,7 +340,7 @@ describe.each(platforms)('on %s, when the store', (platform) => {
   });
 
   it('fails without being asked, nobody notices', async () => {
-    for (const operation of ['load', 'create', 'save', 'touch', 'rename', 'delete'] as const)
+    for (const operation of ['load', 'create', 'save', 'touch', 'take', 'delete'] as const)
       store.hang(operation);
     expect((await send('/ping', cookie)).body.toString()).toBe('pong');
     expect((await send('/read')).status).toBe(200);

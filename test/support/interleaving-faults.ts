@@ -81,7 +81,12 @@ export const storeFaults: Fault[] = [
   { name: 'touches by upsert', Store: TouchesUp, requests: ['touch', 'revoke'], asWhat: revived },
   { name: 'saves data whole', Store: SavesWhole, requests: ['write a', 'write b'], asWhat: 'holds' },
   { name: 'saves counters whole', Store: SavesWhole, requests: ['count', 'count'], asWhat: 'holds' },
-  { name: 'ignores the key hash', Store: IgnoresHash, requests: ['rotate', 'rotate'], asWhat: 'two rotations' },
+  {
+    name: 'ignores the key hash',
+    Store: IgnoresHash,
+    requests: ['rotate', 'rotate'],
+    asWhat: 'two rotations',
+  },
   {
     name: 'compares the key hash a step too early',
     Store: ComparesFirst,

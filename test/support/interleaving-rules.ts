@@ -43,8 +43,7 @@ function found({ answer }: Racer, { id }: Race): boolean {
 /** Their work is in the shared session, or so they say. */
 function keptBy(race: Race): Racer[] {
   return race.racers.filter(
-    (racer) =>
-      found(racer, race) && !racer.kind.logsIn && !racer.kind.ends && racer.answer?.left === race.id,
+    (racer) => found(racer, race) && !racer.kind.logsIn && !racer.kind.ends && racer.answer?.left === race.id,
   );
 }
 
@@ -165,12 +164,13 @@ function faultsOfLogins(race: Race, seen: Map<string, Seen>): string[] {
     const carriesOver = race.scenario.owner === 'visitor' || kind.logsIn === 'user';
     const others = endsOf(race).filter((other) => other !== login);
     const mayBeOwn = !found(login, race) || !carriesOver || others.some((other) => !isBefore(login, other));
-    const mayBeFull =
-      found(login, race) && carriesOver && !others.some((other) => isBefore(other, login));
+    const mayBeFull = found(login, race) && carriesOver && !others.some((other) => isBefore(other, login));
     const own = { since: tag };
     const all = { ...fullData(race, session), since: tag };
     if (!holds(session, [...(mayBeOwn ? [own] : []), ...(mayBeFull ? [all] : [])])) {
-      faults.push(`the session of "${tag}" holds ${JSON.stringify(session.data)}, kept was ${JSON.stringify(all)}`);
+      faults.push(
+        `the session of "${tag}" holds ${JSON.stringify(session.data)}, kept was ${JSON.stringify(all)}`,
+      );
     }
     if (!isDeepStrictEqual(sorted(session.data), own)) full.push(login);
   }

@@ -34,7 +34,10 @@ const requirements: [title: string, isAbout: (scenario: Scenario) => boolean][] 
   ['S45: a key that was removed stays removed', ({ requests }) => requests.includes('remove')],
   [
     'S112: a late request restores neither key nor lifetime, and a login stands',
-    ({ requests }) => requests.some((name) => 'rotates' in kinds[name] || 'logsIn' in kinds[name] || 'expires' in kinds[name]),
+    ({ requests }) =>
+      requests.some(
+        (name) => 'rotates' in kinds[name] || 'logsIn' in kinds[name] || 'expires' in kinds[name],
+      ),
   ],
   ['S109: the writes of all are kept', () => true],
 ];

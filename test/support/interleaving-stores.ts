@@ -4,18 +4,18 @@ import { join } from 'node:path';
 import { DatabaseStore, SessionEntity } from 'nest-sessions/database';
 import { FileStore } from 'nest-sessions/file';
 import { type RedisScript, RedisStore } from 'nest-sessions/redis';
-import { openConnection } from '../../libs/session/src/stores/redis/open-connection.js';
-import * as moveScripts from '../../libs/session/src/stores/redis/move-scripts.js';
-import * as redisScripts from '../../libs/session/src/stores/redis/redis-scripts.js';
-import * as userScripts from '../../libs/session/src/stores/redis/user-scripts.js';
+import { type Command } from '../../libs/session/src/stores/redis/redis-connection.js';
+import { openConnection } from '../../libs/session/src/stores/redis/redis-engine.js';
+import * as scripts from '../../libs/session/src/stores/redis/redis-scripts.js';
 import { testDataSource } from './data-source.js';
 import { takeStep } from './interleaving.js';
-import { basicKinds, type KindName } from './interleaving-kinds.js';
+import { basicKinds } from './interleaving-kinds.js';
 import { type Scenario } from './interleaving-race.js';
 import { Site } from './interleaving-site.js';
 import { SteppedStore } from './interleaving-store.js';
+import { type RedisCluster } from './redis-cluster.js';
 import { DelegatingConnection } from './redis-connections.js';
-import { testRedis } from './redis-store-bench.js';
+import { openRedisStore, testRedis } from './redis-store-bench.js';
 import { type DatabaseServer, type ServiceName } from './services.js';
 
 /** A real store for requests to race on. */
@@ -43,11 +43,7 @@ export const raceTracks: Record<string, RaceTrack> = {
     service: 'redis',
     atOnce: 16,
     swapsLoads: true,
-    async open() {
-      const { url, ...options } = testRedis();
-      const store = new RedisStore(await openConnection({ url }), options);
-      return shared(await Site.over(new SteppedStore(store)), () => store.close());
-    },
+    open: () => openRedis(testRedis()),
   },
   files: {
     atOnce: 2,
@@ -57,50 +53,54 @@ export const raceTracks: Record<string, RaceTrack> = {
 };
 
 /** Redis again, by its commands: what takes several of them is not one step. */
-export const tracksByCommands: Record<string, RaceTrack> = {
-  'Redis, by its commands': byCommands({
-    cluster: false,
-    runs: ({ requests }) => requests.length === 2 && requests.every((name) => basicKinds.includes(name)),
-  }),
-  // A rotation takes six commands here, so that two of them have thousands of orders.
-  'Redis, by its commands in a cluster': byCommands({
-    cluster: true,
-    runs: ({ owner, requests: [one, other, third] }) =>
-      owner === 'user' && third === undefined && isBrief(one) && other === 'rotate',
-  }),
+export const byCommands: RaceTrack = {
+  service: 'redis',
+  atOnce: 16,
+  swapsLoads: true,
+  runs: ({ requests }) => requests.length === 2 && requests.every((name) => basicKinds.includes(name)),
+  async open() {
+    const { url, ...options } = testRedis();
+    const connection = await openConnection({ url });
+    const store = new RedisStore(new SteppedConnection(connection), options);
+    return shared(await Site.over(new SteppedStore(store, false)), () => connection.close());
+  },
 };
 
-function isBrief(name: KindName | undefined): boolean {
-  return name === 'read' || name === 'write a' || name === 'touch' || name === 'logout';
-}
-
-function byCommands({ cluster, runs }: { cluster: boolean } & Required<Pick<RaceTrack, 'runs'>>): RaceTrack {
+export function onCluster(cluster: RedisCluster): RaceTrack {
   return {
-    service: 'redis',
     atOnce: 16,
     swapsLoads: true,
-    runs,
-    async open() {
-      const { url, ...options } = testRedis();
-      const connection = await openConnection({ url });
-      const store = new RedisStore(new SteppedConnection(connection, { cluster }), options);
-      return shared(await Site.over(new SteppedStore(store, false)), () => connection.close());
-    },
+    open: () => openRedis({ cluster: cluster.urls, prefix: 'races:' }),
   };
 }
 
+async function openRedis(options: Parameters<typeof openRedisStore>[0]): Promise<OpenTrack> {
+  const store = await openRedisStore(options);
+  return shared(await Site.over(new SteppedStore(store)), () => store.close());
+}
+
+/** Every command is a step, and so is every script. */
 class SteppedConnection extends DelegatingConnection {
-  override run(script: RedisScript, keys: string[], values: string[]): Promise<unknown> {
-    const storeKeys = [...keys, ...values].flatMap((text) => text.match(/v1-[0-9a-f]{64}/g) ?? []);
-    return takeStep({ name: nameOf(script), keys: storeKeys }, () => super.run(script, keys, values));
+  override send(command: Command): Promise<unknown> {
+    return takeStep({ name: command[0] ?? '', ids: idsIn(command) }, () => super.send(command));
+  }
+
+  override sendAll(commands: readonly Command[]): Promise<PromiseSettledResult<unknown>[]> {
+    const name = commands.map(([first]) => first).join('+');
+    return takeStep({ name, ids: idsIn(commands.flat()) }, () => super.sendAll(commands));
+  }
+
+  override run(script: RedisScript, keys: [string], values: string[]): Promise<unknown> {
+    return takeStep({ name: nameOf(script), ids: idsIn(keys) }, () => super.run(script, keys, values));
   }
 }
 
+function idsIn(texts: readonly string[]): string[] {
+  return texts.flatMap((text) => /:([\w-]{22})$/.exec(text)?.[1] ?? []);
+}
+
 function nameOf(script: RedisScript): string {
-  const name =
-    Object.entries({ ...moveScripts, ...redisScripts, ...userScripts }).find(
-      ([, one]) => one === script,
-    )?.[0] ?? 'command';
+  const name = Object.entries(scripts).find(([, one]) => one === script)?.[0] ?? 'script';
   return name.replace(/Script$/, '');
 }
 
@@ -109,7 +109,7 @@ async function openDatabase(kind: DatabaseServer): Promise<OpenTrack> {
   return shared(await Site.over(new SteppedStore(new DatabaseStore(dataSource))), dispose);
 }
 
-/** A directory for each scenario: to find the sessions of a user, all files in it are read. */
+/** A directory for each scenario. */
 async function enterDirectory(): Promise<{ site: Site; leave: () => Promise<void> }> {
   const directory = await mkdtemp(join(tmpdir(), 'nest-sessions-'));
   const site = await Site.over(new SteppedStore(new FileStore({ directory })));
