@@ -67,7 +67,8 @@ export abstract class WholeRecordStore extends SessionStore {
   }
 
   save(id: string, keyHash: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
-    const [ownChanges, seen] = [structuredClone(changes), { ...record }];
+    const ownChanges = JSON.parse(JSON.stringify(changes)) as SessionChanges;
+    const seen = { ...record };
     return this.update('save', id, (current) =>
       current.keyHash === keyHash
         ? this.encodeWithinLimits(changedRecord(this.codec.decode(current), ownChanges, seen, Date.now()))
