@@ -25,12 +25,12 @@ export class ReplacedTokens {
 
   /** Somebody is about to replace this token: from now on no request with it may start a session. */
   announce(token: string, sessionId: string | null): void {
-    this.put(token, sessionId, true);
+    if (!this.find(token)) this.put(token, sessionId, true);
   }
 
-  /** It was not replaced after all. */
+  /** It was not replaced after all; unless another request was faster. */
   withdraw(token: string): void {
-    this.tokens.delete(digest(token));
+    if (this.find(token)?.pending) this.tokens.delete(digest(token));
   }
 
   add(token: string, sessionId: string | null): void {
