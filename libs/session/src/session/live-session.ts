@@ -190,7 +190,7 @@ export class LiveSession {
   ): Promise<({ standing: 'live' } & Held) | { standing: 'replaced'; sessionId: string | null } | null> {
     const { tokens, replacedTokens, emit, now } = this.environment;
     const replaced = replacedTokens.find(token);
-    if (replaced) return { standing: 'replaced', ...replaced };
+    if (replaced?.pending === false) return { standing: 'replaced', sessionId: replaced.sessionId };
     const found = await nullIfCorrupt(tokens.load(token), this.environment);
     if (found === null || found.standing === 'replaced') return found;
     const { record } = found;
@@ -522,9 +522,12 @@ export class LiveSession {
     let created = await tokens.create(this.#nextRecord(delta.snapshot));
     try {
       await this.environment.afterLogin?.(created.record, predecessor?.held.record.id);
+      for (const token of this.#presented)
+        replacedTokens.announce(token, predecessor?.held.record.id ?? null);
       if (predecessor) created = await this.#takeOver(predecessor, created, delta);
     } catch (error) {
       // The login failed, so nothing of it may stay. The session from before is still there.
+      for (const token of this.#presented) replacedTokens.withdraw(token);
       await tokens.end(created).catch(() => {});
       if (error instanceof SessionsPerUserError) {
         this.#gone = true;
