@@ -45,7 +45,7 @@ describe('removeCookieHeaders', () => {
     partitioned: false,
   } as const;
 
-  it('removes the cookie from its place, and from those that it had before', () => {
+  it('S42: removes the cookie from its place, and from those that it had before', () => {
     const former = [{ path: '/' }, { domain: 'example.com', path: '/' }, { path: '/shop' }];
     const headers = removeCookieHeaders({ ...cookie, domain: 'shop.example.com', former }, true);
     expect(

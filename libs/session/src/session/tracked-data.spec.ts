@@ -338,6 +338,18 @@ describe('limits', () => {
     subject.set('a', 'x'.repeat(32));
   });
 
+  it('S65: counts the keys', () => {
+    const subject = new TrackedData({ a: 1, b: 1 }, { ...limits, keys: 3 });
+    subject.set('c', 1);
+    for (const add of [() => subject.set('d', 1), () => subject.increment('d'), () => subject.push('d', 1)]) {
+      expect(add).toThrow(expect.objectContaining({ limit: 'keys', allowed: 3, actual: 4 }));
+    }
+    subject.set('a', 2);
+    subject.delete('a');
+    subject.set('d', 1);
+    expect(subject.keys()).toEqual(['b', 'c', 'd']);
+  });
+
   it.each<[string, (d: TrackedData) => unknown]>([
     ['a new key', (d) => d.set('c', 1)],
     ['increment', (d) => d.increment('c')],
