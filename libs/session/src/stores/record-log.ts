@@ -73,15 +73,16 @@ export function decodeData(snapshot: string, log: string): JsonObject {
  * @param data an object without prototype that nobody else holds
  */
 export function applyChanges(data: JsonObject, changes: SessionChanges): void {
-  if (changes.clear) for (const key of Object.keys(data)) delete data[key];
-  for (const key of changes.unset ?? []) delete data[key];
-  for (const key in changes.set) data[key] = changes.set[key] as JsonValue;
-  for (const [key, by] of Object.entries(changes.increment ?? {})) {
-    const current = data[key];
+  const { clear, unset, set, increment, push } = changes;
+  if (clear) for (const key of Object.keys(data)) delete data[key];
+  if (unset) for (const key of unset) delete data[key];
+  for (const key in set) data[key] = set[key] as JsonValue;
+  for (const key in increment) {
+    const [current, by] = [data[key], increment[key] as number];
     data[key] = typeof current === 'number' ? current + by : by;
   }
-  for (const [key, items] of Object.entries(changes.push ?? {})) {
-    const current = data[key];
+  for (const key in push) {
+    const [current, items] = [data[key], push[key] as JsonValue[]];
     if (Array.isArray(current)) for (const item of items) current.push(item);
     else data[key] = [...items];
   }
@@ -146,13 +147,14 @@ export function checkRecordSize(data: JsonObject, limits: Readonly<RecordLimits>
 
 function fromLine(line: LogLine): SessionChanges {
   if (!isObject(line)) throw new SessionRecordCorruptError('A line of a session log is not an object.');
-  return {
-    ...(line.c && { clear: true }),
-    ...(line.s && { set: line.s }),
-    ...(line.r && { unset: line.r }),
-    ...(line.i && { increment: line.i }),
-    ...(line.p && { push: line.p }),
-  };
+  // Not by spreading: a load does it for every line of a log.
+  const changes: SessionChanges = {};
+  if (line.c) changes.clear = true;
+  if (line.s) changes.set = line.s;
+  if (line.r) changes.unset = line.r;
+  if (line.i) changes.increment = line.i;
+  if (line.p) changes.push = line.p;
+  return changes;
 }
 
 /** A shallow copy without prototype. */
