@@ -73,16 +73,15 @@ export function decodeData(snapshot: string, log: string): JsonObject {
  * @param data an object without prototype that nobody else holds
  */
 export function applyChanges(data: JsonObject, changes: SessionChanges): void {
-  const { clear, unset, set, increment, push } = changes;
-  if (clear) for (const key of Object.keys(data)) delete data[key];
-  if (unset) for (const key of unset) delete data[key];
-  for (const key in set) data[key] = set[key] as JsonValue;
-  for (const key in increment) {
-    const [current, by] = [data[key], increment[key] as number];
+  if (changes.clear) for (const key of Object.keys(data)) delete data[key];
+  for (const key of changes.unset ?? []) delete data[key];
+  for (const key in changes.set) data[key] = changes.set[key] as JsonValue;
+  for (const key in changes.increment) {
+    const [current, by] = [data[key], changes.increment[key] as number];
     data[key] = typeof current === 'number' ? current + by : by;
   }
-  for (const key in push) {
-    const [current, items] = [data[key], push[key] as JsonValue[]];
+  for (const key in changes.push) {
+    const [current, items] = [data[key], changes.push[key] as JsonValue[]];
     if (Array.isArray(current)) for (const item of items) current.push(item);
     else data[key] = [...items];
   }
