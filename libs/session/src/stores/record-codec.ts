@@ -68,13 +68,15 @@ export class RecordCodec {
     );
   }
 
-  encode({ data, meta, ...rest }: SessionRecord): EncodedRecord {
-    return { ...rest, data: this.encodeSnapshot(data, rest.id), meta: this.encodeMeta(meta, rest.id) };
+  encode(record: SessionRecord): EncodedRecord {
+    const { id, data, meta } = record;
+    return { ...record, data: this.encodeSnapshot(data, id), meta: this.encodeMeta(meta, id) };
   }
 
   /** @throws SessionRecordCorruptError when data or metadata are not what this codec wrote for this session */
-  decode({ data, meta, ...rest }: EncodedRecord): SessionRecord {
-    return { ...rest, data: this.decodeData(data, '', rest.id), meta: this.decodeMeta(meta, rest.id) };
+  decode(record: EncodedRecord): SessionRecord {
+    const { id, data, meta } = record;
+    return { ...record, data: this.decodeData(data, '', id), meta: this.decodeMeta(meta, id) };
   }
 }
 
@@ -82,34 +84,30 @@ export class RecordCodec {
 export const plainCodec = new RecordCodec();
 
 /** An encoded record as one text: a line with everything around the data, then the data. JSON holds no raw newline. */
-export function toRecordText({ data, ...head }: EncodedRecord): string {
-  return `${JSON.stringify(head)}\n${data}`;
+export function toRecordText(record: EncodedRecord): string {
+  return `${JSON.stringify({ ...record, data: undefined })}\n${record.data}`;
 }
 
 /** @throws SessionRecordCorruptError when it is not what `toRecordText` made */
-export function fromRecordText(text: unknown): EncodedRecord {
-  const [head = '', data] = typeof text === 'string' ? text.split('\n', 2) : [];
-  let parsed: unknown;
+export function fromRecordText(text: string): EncodedRecord {
+  const end = text.indexOf('\n');
   try {
-    parsed = JSON.parse(head);
+    const record = JSON.parse(text.slice(0, end)) as { data?: string };
+    record.data = text.slice(end + 1);
+    if (end > 0 && isEncodedRecord(record)) return record;
   } catch {
     // Falls through, without the parser's message, which quotes the text.
   }
-  return toEncodedRecord({ ...(parsed as object | undefined), data });
+  throw corruptRecord();
 }
 
-/**
- * What a store read back, if it is an encoded record. Nulls may be missing, because not every store keeps them.
- * @throws SessionRecordCorruptError
- */
-export function toEncodedRecord(value: object): EncodedRecord {
-  const { id, keyHash, userId = null, data, expiry = null, meta = null } = value as Partial<EncodedRecord>;
-  const { createdAt, lastSeenAt, expiresAt, version } = value as Partial<EncodedRecord>;
-  const fields = { id, keyHash, userId, expiry, createdAt, lastSeenAt, expiresAt, version };
-  if (hasRecordFields(fields) && typeof data === 'string' && (meta === null || typeof meta === 'string')) {
-    return { ...fields, data, meta };
-  }
-  throw new SessionRecordCorruptError(
+export function isEncodedRecord(value: object): value is EncodedRecord {
+  const { data, meta } = value as Partial<EncodedRecord>;
+  return hasRecordFields(value) && typeof data === 'string' && (meta === null || typeof meta === 'string');
+}
+
+export function corruptRecord(): SessionRecordCorruptError {
+  return new SessionRecordCorruptError(
     'A session record could not be decoded. It is treated as absent and left in the store for inspection.',
   );
 }

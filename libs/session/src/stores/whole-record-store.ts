@@ -67,7 +67,8 @@ export abstract class WholeRecordStore extends SessionStore {
   }
 
   save(id: string, keyHash: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
-    const [ownChanges, seen] = [structuredClone(changes), { ...record }];
+    const ownChanges = JSON.parse(JSON.stringify(changes)) as SessionChanges;
+    const seen = { ...record };
     return this.update('save', id, (current) =>
       current.keyHash === keyHash
         ? this.encodeWithinLimits(changedRecord(this.codec.decode(current), ownChanges, seen, Date.now()))
@@ -86,9 +87,7 @@ export abstract class WholeRecordStore extends SessionStore {
   delete(id: string): Promise<boolean> {
     return this.lock.run(id, async () => {
       const found = await unlessCorrupt(this.live('delete', id));
-      if (found !== null) await this.announceEnd('delete', id);
-      // Also when nothing is found, because a process with another clock may still find it.
-      return (await this.remove('delete', id)) && found !== null;
+      return found !== null && this.end('delete', id);
     });
   }
 
@@ -119,8 +118,11 @@ export abstract class WholeRecordStore extends SessionStore {
     let count = 0;
     await this.users.forEach('deleteByUser', userId, async (id) => {
       if (exceptIds.includes(id)) return id;
-      const ended = await this.lock.run(id, () => this.endOneOf('deleteByUser', userId, id));
-      if (ended !== null && (ended === 'corrupt' || before.admits(ended))) count += 1;
+      await this.lock.run(id, async () => {
+        const session = await this.sessionOf('deleteByUser', userId, id);
+        if (session === null || !(await this.end('deleteByUser', id))) return;
+        if (session === 'corrupt' || before.admits(session)) count += 1;
+      });
       return null;
     });
     // A session that starts after this must not look as if it had started before.
@@ -149,7 +151,7 @@ export abstract class WholeRecordStore extends SessionStore {
     if (!record || record.expiresAt <= Date.now()) return null;
     if (record.id === id) return record;
     throw new SessionRecordCorruptError(
-      'A session record is kept under the id of another session. It is treated as absent and left in the store for inspection.',
+      'A session record is under the id of another session. It is treated as absent and left in the store for inspection.',
     );
   }
 
@@ -161,17 +163,6 @@ export abstract class WholeRecordStore extends SessionStore {
   ): Promise<EncodedRecord | 'corrupt' | null> {
     const found = await unlessCorrupt(this.unexpired(operation, id));
     return found === null || found === 'corrupt' || found.userId === userId ? found : null;
-  }
-
-  private async endOneOf(
-    operation: string,
-    userId: string,
-    id: string,
-  ): Promise<EncodedRecord | 'corrupt' | null> {
-    const found = await this.sessionOf(operation, userId, id);
-    if (found === null) return null;
-    await this.announceEnd(operation, id);
-    return (await this.remove(operation, id)) ? found : null;
   }
 
   /** @param change null: nothing is to be written */
@@ -199,10 +190,15 @@ export abstract class WholeRecordStore extends SessionStore {
 
   private encodeWithinLimits(record: SessionRecord): EncodedRecord {
     const encoded = this.codec.encode(record);
-    // The text is at least as long as the JSON in it, encrypted or not. So the JSON has to be measured only if that is too long.
+    // Encrypted or not, the text is at least as long as the JSON in it. Only if it is too long, the JSON is measured.
     const { length } = encoded.data;
     checkRecordSize(record.data, this.limits, length <= this.limits.size ? length : undefined);
     return encoded;
+  }
+
+  private async end(operation: string, id: string): Promise<boolean> {
+    await this.announceEnd(operation, id);
+    return this.remove(operation, id);
   }
 
   private announceEnd(operation: string, id: string): Promise<void> {

@@ -1,2 +1,1 @@
-export * from './cache-engine.js';
 export * from './cache-store.js';

@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { isPromise } from 'node:util/types';
-import { SessionConfigError, SessionRecordCorruptError } from '../../session.errors.js';
+import { SessionConfigError } from '../../session.errors.js';
+import { corruptRecord } from '../record-codec.js';
 import { toUnavailable } from '../whole-record-store.js';
 
 type Callback = (error?: unknown, answer?: unknown) => void;
@@ -132,9 +133,7 @@ function toStoreError(operation: string, fault: unknown): Error {
   const { name } = (fault ?? {}) as { name?: unknown };
   if (name !== 'SyntaxError') return toUnavailable(operation, 'express-session store', fault);
   // Without a cause, because a parser quotes what it could not read.
-  return new SessionRecordCorruptError(
-    'A session in the express-session store could not be parsed. It is treated as absent and left for inspection.',
-  );
+  return corruptRecord();
 }
 
 /** What stands in for express-session where a store is made from it. */

@@ -1,7 +1,6 @@
 import { hash } from 'node:crypto';
 import { type FactoryProvider } from '@nestjs/common';
-import { SessionRecordCorruptError } from '../../session.errors.js';
-import { type EncodedRecord, toEncodedRecord } from '../record-codec.js';
+import { corruptRecord, type EncodedRecord, isEncodedRecord } from '../record-codec.js';
 import { type EncryptionOptions } from '../sealing.js';
 import { type SessionEngine } from '../session-engine.js';
 import { WholeRecordStore } from '../whole-record-store.js';
@@ -87,7 +86,12 @@ export class ExpressStore extends WholeRecordStore {
 
   protected async get(operation: string, id: string): Promise<EncodedRecord | null> {
     const kept = await this.keptAt(operation, id);
-    return kept && toEncodedRecord(kept);
+    if (!kept) return null;
+    // Not every store keeps a null.
+    const { userId = null, expiry = null, meta = null, ...rest } = kept as Partial<EncodedRecord>;
+    const record = { ...rest, userId, expiry, meta };
+    if (isEncodedRecord(record)) return record;
+    throw corruptRecord();
   }
 
   protected put(operation: string, id: string, record: EncodedRecord): Promise<void> {
@@ -119,9 +123,7 @@ export class ExpressStore extends WholeRecordStore {
     // Some stores make such a thing of an expired session.
     if (typeof session === 'object' && !cookie) return null;
     if (typeof nestSession === 'object' && nestSession !== null) return nestSession;
-    throw new SessionRecordCorruptError(
-      'The express-session store has a session that is not ours. It is treated as absent and left for inspection.',
-    );
+    throw corruptRecord();
   }
 
   /**
