@@ -155,6 +155,8 @@ describe.each(['postgres', 'mysql'] as const)('clear-expired on a server', (kind
       const { stdout } = await run(['clear-expired', '--database-url', url, '--limit', '7']);
       expect(stdout).toBe('Cleared 7 expired sessions.\n');
       expect(await left()).toBe(18);
+      const one = await run(['clear-expired', '--database-url', url, '--limit', '1']);
+      expect(one.stdout).toBe('Cleared 1 expired session.\n');
     });
 
     it('names a table that is not there', async () => {

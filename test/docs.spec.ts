@@ -1,31 +1,54 @@
-import { accessSync, readdirSync, readFileSync } from 'node:fs';
-import { dirname, join, normalize } from 'node:path';
-import { compile } from './support/compile.js';
+import { readFileSync } from 'node:fs';
+import { deadLinksOf, pages } from './support/markdown.js';
 
-const pages = [
-  'README.md',
-  ...readdirSync('docs', { recursive: true, encoding: 'utf8' })
-    .filter((path) => path.endsWith('.md'))
-    .map((path) => join('docs', path)),
-];
+describe('the pages', () => {
+  it.each(pages)('%s links to what is there: files, anchors and sources', (page) => {
+    expect(deadLinksOf(page)).toEqual([]);
+  });
 
-describe.each(pages)('%s', (page) => {
-  const text = readFileSync(page, 'utf8');
-  const snippets = [...text.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code]) => code ?? '');
+  it('are held to it: every kind of dead link is found', () => {
+    const page = `
+# Two clocks & \`one\` [book](engines/README.md)
+## Again
+## Again
+\`\`\`ts
+const [a](not/a/link.md)
+\`\`\`
+\`[code](not-a-link.md)\` [here](#two-clocks--one-book) [second](#again-1) [source](../test/docs.spec.ts)
+[page](session.md#expiry) [folder](engines) [web](https://example.com/#nowhere) \`test/docs.spec.ts\`
+[own](https://github.com/somebody/nest-sessions/blob/main/docs/session.md#expiry)
 
-  // Jest takes no empty table.
-  if (snippets.length > 0)
-    it.each(snippets.map((code, index) => [index + 1, code] as const))(
-      'snippet %d compiles',
-      (number, code) => {
-        // Where the page's imports resolve like those of an application. One program each, for some declare session data.
-        expect(compile({ [`test/${page.replaceAll('/', '-')}.${number}.ts`]: code })).toEqual([]);
-      },
-    );
+[file](gone.md) [anchor](#again-2) [third](session.md#gone) [\`code\`](../src/gone.ts) \`test/gone.spec.ts\`
+[own](https://github.com/somebody/nest-sessions/blob/main/docs/session.md#gone)
+`;
+    expect(deadLinksOf('docs/page.md', page)).toEqual([
+      'test/gone.spec.ts',
+      'gone.md',
+      '#again-2',
+      'session.md#gone',
+      '../src/gone.ts',
+      'https://github.com/somebody/nest-sessions/blob/main/docs/session.md#gone',
+    ]);
+  });
+});
 
-  it('links to what is there', () => {
-    const targets = [...text.matchAll(/\]\((?!https?:)([^)#]+)[^)]*\)/g)].map(([, target]) => target ?? '');
-    for (const target of targets)
-      expect(() => accessSync(normalize(join(dirname(page), target)))).not.toThrow();
+describe('docs/configuration.md', () => {
+  const page = readFileSync('docs/configuration.md', 'utf8');
+
+  it('tells of every error, with its code', () => {
+    const source = readFileSync('libs/session/src/session.errors.ts', 'utf8');
+    const errors = [...source.matchAll(/class (\w+) extends SessionError .*?code = '(\w+)'/gs)];
+    expect(errors).not.toEqual([]);
+    for (const [, name, code] of errors)
+      expect(page).toMatch(new RegExp(`^\\| \`${name}\` +\\| \`${code}\` `, 'm'));
+  });
+
+  it('tells of every engine, with its import', () => {
+    const { exports } = JSON.parse(readFileSync('libs/session/package.json', 'utf8')) as {
+      exports: Record<string, { default?: string }>;
+    };
+    const engines = Object.entries(exports).filter(([, target]) => target.default?.includes('/stores/'));
+    expect(engines).not.toEqual([]);
+    for (const [path] of engines) expect(page).toContain(`| \`nest-sessions${path.slice(1)}\` `);
   });
 });

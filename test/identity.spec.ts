@@ -1,5 +1,6 @@
 import { Body, Controller, Get, HttpCode, Post, UseGuards } from '@nestjs/common';
 import {
+  type JsonObject,
   type LoginOptions,
   RequireSession,
   Session,
@@ -25,7 +26,7 @@ import {
 import { RecordingStore } from './support/recording-store.js';
 import { describeWithService, type ServiceName } from './support/services.js';
 
-type Data = Record<string, unknown>;
+type Data = JsonObject;
 
 @Controller()
 class IdentityController {

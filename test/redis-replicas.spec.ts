@@ -37,7 +37,7 @@ describeWithService('redis', 'RedisStore without the replicas that it waits for'
         ),
       );
       for (const { told, left } of await Promise.all(answers)) {
-        expect(told).toContain('0 of 1 replicas');
+        expect(told).toContain('0 of 1 replica confirmed');
         // What is told to be done on the primary is done there from then on.
         expect(left).toBe(0);
       }
@@ -57,17 +57,17 @@ describeWithService('redis', 'RedisStore without the replicas that it waits for'
     ];
     const record = newRecord({ a: 1 }, { userId: 'Ann' });
     const { id } = record;
-    await expect(waiting.create(id, record)).rejects.toThrow('0 of 1 replicas');
+    await expect(waiting.create(id, record)).rejects.toThrow('0 of 1 replica confirmed');
     expect(await plain.load(id)).toBeNull();
     await plain.create(id, record);
 
     const keyHash = newKeyHash();
-    await expect(save(waiting, record, { keyHash })).rejects.toThrow('0 of 1 replicas');
+    await expect(save(waiting, record, { keyHash })).rejects.toThrow('0 of 1 replica confirmed');
     const loaded = await plain.load(id);
     expect(loaded?.keyHash).toBe(keyHash);
     expect(loaded && (await save(waiting, loaded, { set: { b: 2 } }))).toBe(true);
 
-    await expect(waiting.deleteByUser('Ann')).rejects.toThrow('0 of 1 replicas');
+    await expect(waiting.deleteByUser('Ann')).rejects.toThrow('0 of 1 replica confirmed');
     expect(await plain.load(id)).toBeNull();
     await waiting.close();
   });

@@ -20,7 +20,15 @@ import {
   UseGuards,
 } from '@nestjs/common';
 import { EventEmitterModule } from '@nestjs/event-emitter';
-import { Session, SessionConfigError, SessionGuard, SessionModule, type SessionOptions } from 'nest-sessions';
+import {
+  type JsonObject,
+  type JsonValue,
+  Session,
+  SessionConfigError,
+  SessionGuard,
+  SessionModule,
+  type SessionOptions,
+} from 'nest-sessions';
 import { keyHasher, parseSessionKey } from '../libs/session/src/session/session-key.js';
 import { platforms, type RunningApp, startApp } from './support/app.js';
 import { sessionKeyIn } from './support/database-app.js';
@@ -29,7 +37,7 @@ import { barrier, RecordingStore } from './support/recording-store.js';
 import { describeWithService } from './support/services.js';
 import { exchange } from './support/wire.js';
 
-type Data = Record<string, unknown>;
+type Data = JsonObject;
 type RawRequest = {
   session: Session;
   headers: Record<string, unknown>;
@@ -55,7 +63,7 @@ class VaultController {
 
   @Post('data')
   @HttpCode(200)
-  write(@Session() session: Session<Data>, @Body() entries: [string, unknown][]) {
+  write(@Session() session: Session<Data>, @Body() entries: [string, JsonValue][]) {
     for (const [key, value] of entries) session.set(key, value);
     return { id: session.id };
   }

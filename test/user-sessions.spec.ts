@@ -21,6 +21,7 @@ import { createCache } from 'cache-manager';
 import createMemoryStore from 'memorystore';
 import { NEVER, startWith, takeUntil } from 'rxjs';
 import {
+  type JsonObject,
   type LoginOptions,
   type LogoutOptions,
   Session,
@@ -51,7 +52,8 @@ import {
 import { RecordingStore } from './support/recording-store.js';
 import { describeWithService } from './support/services.js';
 
-type Data = Record<string, unknown>;
+type Data = JsonObject;
+type Answer = Record<string, unknown>;
 
 /** The users of an application, as far as sessions have to do with them. */
 @Injectable()
@@ -170,7 +172,7 @@ interface Site extends RunningApp {
     key?: string,
     body?: object,
     headers?: Record<string, string>,
-  ): Promise<{ status: number; body: Data; headers: Data; key: string | undefined }>;
+  ): Promise<{ status: number; body: Answer; headers: Answer; key: string | undefined }>;
   /** The session id and the session key of a new login. */
   logIn(user: string, options?: LoginOptions, headers?: Record<string, string>): Promise<LoggedIn>;
 }
@@ -218,7 +220,7 @@ async function start(
       .send(body);
     return {
       status: response.status,
-      body: response.body as Data,
+      body: response.body as Answer,
       headers: response.headers,
       key: sessionKeyIn(response),
     };

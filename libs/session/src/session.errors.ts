@@ -1,3 +1,5 @@
+import { inspect } from 'node:util';
+
 /**
  * Every error of this library: one class per thing that can go wrong, one stable `code` per class.
  * A message names the option or key, says what was wrong, and ends with what to do about it.
@@ -13,7 +15,10 @@ export abstract class SessionError extends Error {
   }
 }
 
-/** An option is missing, malformed or at odds with another one. Thrown while the application starts. */
+/**
+ * An option is missing, malformed or at odds with another one. Thrown while the application starts, where Nest prints
+ * all of an error. The message is what helps, so the stack is cut down to the line of the application that led here.
+ */
 export class SessionConfigError extends SessionError {
   readonly code = 'SESSION_CONFIG';
 
@@ -24,6 +29,11 @@ export class SessionConfigError extends SessionError {
     options?: ErrorOptions,
   ) {
     super(`Session option "${option}" ${problem}`, options);
+    this.stack = [`${this.name}: ${this.message}`, ...callSite(this.stack)].join('\n');
+  }
+
+  [inspect.custom](): string {
+    return this.stack ?? this.message;
   }
 }
 
@@ -134,7 +144,7 @@ export class SessionsPerUserError extends SessionError {
     readonly max: number,
   ) {
     super(
-      `The user has ${max} sessions already, which is all that the option "sessionsPerUser" allows. ` +
+      `The user has ${max} session${max === 1 ? '' : 's'} already, which is all that the option "sessionsPerUser" allows. ` +
         'End one of them before the login, or choose a policy that does.',
     );
   }
@@ -147,4 +157,10 @@ export class SessionUnsupportedError extends SessionError {
 
 function abbreviate(key: string): string {
   return key.length > 64 ? `${key.slice(0, 64)}…` : key;
+}
+
+/** The first line of a stack that is the application's own, if there is one. */
+function callSite(stack: string | undefined): string[] {
+  const places = (stack ?? '').split('\n').filter((line) => /^\s+at .+:\d+:\d+\)?$/.test(line));
+  return places.filter((line) => !/node:|[\\/]node_modules[\\/]/.test(line)).slice(0, 1);
 }

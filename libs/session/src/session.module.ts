@@ -23,6 +23,7 @@ import { SessionErrorFilter } from './nest/session-error.filter.js';
 import { SessionGuard } from './nest/session.guard.js';
 import { SessionLoaderGuard } from './nest/session-loader.guard.js';
 import { SessionObserver } from './observability/session-observer.js';
+import { SessionConfigError } from './session.errors.js';
 import { resolveOptions, type ResolvedSessionOptions, type SessionOptions } from './session.options.js';
 import { HTTP_ENVIRONMENT, SESSION_OPTIONS } from './session.tokens.js';
 import { wire, type Wiring } from './session.wiring.js';
@@ -137,8 +138,18 @@ function assemble(
 ): DynamicModule | Promise<DynamicModule> {
   if (engine) return moduleOf(engine, options, imports);
   // Imported at the last moment, so that applications with another engine need no TypeORM.
-  return import('./stores/database/index.js').then(({ databaseEngine }) =>
-    moduleOf(databaseEngine(), options, imports),
+  return import('./stores/database/index.js').then(
+    ({ databaseEngine }) => moduleOf(databaseEngine(), options, imports),
+    explainMissingPackage,
+  );
+}
+
+function explainMissingPackage(error: Error & { code?: string }): never {
+  if (error.code !== 'ERR_MODULE_NOT_FOUND' && error.code !== 'MODULE_NOT_FOUND') throw error;
+  throw new SessionConfigError(
+    'engine',
+    'is missing, and the default one needs packages that are not installed. Run npm install @nestjs/typeorm typeorm ' +
+      'and the driver of your database, or name another engine.',
   );
 }
 

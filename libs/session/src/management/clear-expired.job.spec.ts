@@ -256,12 +256,13 @@ describe('ClearExpiredJob', () => {
       log.mockClear();
     });
 
-    it('one line with the count', async () => {
-      store.outcome = () => 3;
+    it.each([
+      [3, /^Cleared 3 expired sessions in \d+\.\d s\.$/],
+      [1, /^Cleared 1 expired session in \d+\.\d s\.$/],
+    ])('one line with the count: %d', async (count, line) => {
+      store.outcome = () => count;
       await tick(app);
-      expect(log.mock.calls.map(([line]) => line)).toEqual([
-        expect.stringMatching(/^Cleared 3 expired sessions in \d+\.\d s\.$/),
-      ]);
+      expect(log.mock.calls).toEqual([[expect.stringMatching(line)]]);
     });
 
     it('nothing when there was nothing to clear', async () => {

@@ -7,7 +7,7 @@ import { SessionConfigError } from '../session.errors.js';
 import { type ResolvedSessionOptions } from '../session.options.js';
 import { type SessionEventListener } from '../session/session-events.js';
 import { type SessionStore } from '../stores/session-store.js';
-import { clearExpired } from './clear-expired.js';
+import { clearExpired, countOfExpired } from './clear-expired.js';
 import { failureMessage } from './failure-message.js';
 
 /** When and how the job clears: milliseconds, and records per statement. */
@@ -72,7 +72,7 @@ export class ClearExpiredJob implements OnApplicationBootstrap, BeforeApplicatio
       const startedAt = performance.now();
       const cleared = await clearExpired(this.store, { batchSize, signal }, this.emit);
       const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
-      if (cleared > 0) this.logger.log(`Cleared ${cleared} expired sessions in ${seconds} s.`);
+      if (cleared > 0) this.logger.log(`Cleared ${countOfExpired(cleared)} in ${seconds} s.`);
     } catch (error) {
       if (!signal.aborted) {
         this.logger.error(
@@ -104,9 +104,7 @@ async function startCron(
       CronJob.from({ cronTime, onTick, waitForCompletion: true, unrefTimeout: true, start: true }),
     );
   } catch (cause) {
-    throw new SessionConfigError('clearExpired.schedule', `cannot be scheduled: ${failureMessage(cause)}`, {
-      cause,
-    });
+    throw new SessionConfigError('clearExpired.schedule', `cannot be scheduled: ${failureMessage(cause)}`);
   }
 }
 

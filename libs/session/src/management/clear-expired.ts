@@ -58,6 +58,11 @@ export async function clearExpired(
   return total;
 }
 
+/** `1 expired session`, `2 expired sessions`. */
+export function countOfExpired(count: number): string {
+  return `${count} expired session${count === 1 ? '' : 's'}`;
+}
+
 async function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
   try {
     await sleep(milliseconds, undefined, { ...(signal && { signal }) });

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { SingleBar } from 'cli-progress';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { SessionConfigError } from '../session.errors.js';
+import { countOfExpired } from './clear-expired.js';
 import { openApp } from './cli.app.js';
 import { openDatabaseUrl } from './cli.database.js';
 import { type ClearingTarget } from './cli.target.js';
@@ -93,7 +94,7 @@ async function clearExpiredCommand(given: ClearExpiredArguments, io: CommandIo):
     progress.stop();
     await target.close();
   }
-  io.stdout.write(`Cleared ${cleared} expired sessions.\n`);
+  io.stdout.write(`Cleared ${countOfExpired(cleared)}.\n`);
   if (!io.signal.aborted) return 0;
   io.stderr.write('nest-sessions: interrupted; the rest is left for the next run.\n');
   return INTERRUPTED;

@@ -6,6 +6,7 @@ import { LIVE } from '../session/dictionary-methods.js';
 import { LiveSession } from '../session/live-session.js';
 import { isSessionId } from '../session/session-key.js';
 import { createSession, type Session, type SessionData } from '../session/session.js';
+import { type StorableData } from '../session/storable-data.js';
 import { type StoreGuard } from '../session/store-guard.js';
 import { acceptanceOf, liveSessionsOf } from '../session/user-sessions.js';
 import { type SessionStore } from '../stores/session-store.js';
@@ -39,14 +40,18 @@ export class Sessions {
   ) {}
 
   /** The live session with this session key (the value of the cookie), or null. */
-  async open<Data extends object = SessionData>(sessionKey: string): Promise<Session<Data> | null> {
+  async open<Data extends StorableData<Data> = SessionData>(
+    sessionKey: string,
+  ): Promise<Session<Data> | null> {
     const live = new LiveSession(this.environment, [sessionKey]);
     await live.load();
     return live.record && (createSession(live) as unknown as Session<Data>);
   }
 
   /** A new session with these data, saved; its `sessionKey` is what a cookie would carry. */
-  async create<Data extends object = SessionData>(data: Partial<Data> = {}): Promise<Session<Data>> {
+  async create<Data extends StorableData<Data> = SessionData>(
+    data: Partial<Data> = {},
+  ): Promise<Session<Data>> {
     const live = new LiveSession(this.environment);
     await live.load();
     for (const [key, value] of Object.entries(data)) live.data.set(key, value);

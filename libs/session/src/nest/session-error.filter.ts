@@ -8,30 +8,42 @@ import {
   SessionsPerUserError,
   SessionStoreUnavailableError,
 } from '../session.errors.js';
+import { SessionRedirect } from './session.guard.js';
 
 /**
  * Answers for handlers that reach the store themselves (`session.save()`, `sessions.open()`) and let its errors pass:
  * 503 when the store is not to be had, 413 when the session would be too large, 409 when the session ended while the
- * handler worked on it or the user has too many. An application's
- * own filter for these errors, or for all errors, comes first.
+ * handler worked on it or the user has too many. It also sends the redirect of SessionGuard. An application's own filter
+ * for these errors, or for all errors, comes first.
  */
 @Injectable()
-@Catch(SessionStoreUnavailableError, SessionGoneError, SessionLimitError, SessionsPerUserError)
+@Catch(
+  SessionStoreUnavailableError,
+  SessionGoneError,
+  SessionLimitError,
+  SessionsPerUserError,
+  SessionRedirect,
+)
 export class SessionErrorFilter extends BaseExceptionFilter {
-  constructor(adapterHost: HttpAdapterHost) {
+  constructor(private readonly adapterHost: HttpAdapterHost) {
     super(adapterHost.httpAdapter);
   }
 
   override catch(error: Caught, host: ArgumentsHost): void {
     if (host.getType() !== 'http') throw error;
     const response = host.switchToHttp().getResponse<ServerResponse & { raw?: ServerResponse }>();
+    if (error instanceof SessionRedirect) {
+      this.adapterHost.httpAdapter.redirect(response, error.getStatus(), error.location);
+      return;
+    }
     super.catch(conflict(error) ?? toHttpException(error, response.raw ?? response), host);
   }
 }
 
-type Caught = SessionStoreUnavailableError | SessionGoneError | SessionLimitError | SessionsPerUserError;
+type Failure = SessionStoreUnavailableError | SessionGoneError | SessionLimitError | SessionsPerUserError;
+type Caught = Failure | SessionRedirect;
 
-function conflict(error: Caught): ConflictException | undefined {
+function conflict(error: Failure): ConflictException | undefined {
   if (error instanceof SessionsPerUserError) return new ConflictException(undefined, { cause: error });
   if (error instanceof SessionGoneError) {
     return new ConflictException('The session ended meanwhile.', { cause: error });

@@ -1,5 +1,6 @@
 import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import { type Session as SessionType, type SessionData } from '../session/session.js';
+import { type StorableData } from '../session/storable-data.js';
 import { requestSessionIn } from './request-of.js';
 
 /** What `@Session()` does; exported so that handlers which take it can be told from others. */
@@ -21,4 +22,4 @@ export async function injectSession(key: string | undefined, context: ExecutionC
  */
 export const Session = createParamDecorator(injectSession);
 
-export type Session<Data extends object = SessionData> = SessionType<Data>;
+export type Session<Data extends StorableData<Data> = SessionData> = SessionType<Data>;

@@ -9,8 +9,19 @@ import {
 import { HttpAdapterHost, Reflector } from '@nestjs/core';
 import { parseDuration } from '../session/expiry.js';
 import { type Session } from '../session/session.js';
+import { type JsonValue } from '../stores/session-store.js';
 import { requestSessionIn } from './request-of.js';
 import { SESSION_REQUIREMENT, type SessionRequirement } from './require-session.decorator.js';
+
+/**
+ * What the guard throws instead of a 401. The `Location` header is set already, and SessionErrorFilter answers as the
+ * platform answers redirects. To a filter of the application that catches everything it is an exception with status 302.
+ */
+export class SessionRedirect extends HttpException {
+  constructor(readonly location: string) {
+    super(`Found. Redirecting to ${location}`, HttpStatus.FOUND);
+  }
+}
 
 /**
  * Lets a request pass when its session is live and a user is logged in, or when it holds the values named by
@@ -40,7 +51,7 @@ export class SessionGuard implements CanActivate {
       'Location',
       requirement.redirectTo,
     );
-    throw new HttpException('', HttpStatus.FOUND);
+    throw new SessionRedirect(requirement.redirectTo);
   }
 
   /** Override to demand more, such as a role. */
@@ -48,7 +59,7 @@ export class SessionGuard implements CanActivate {
     const keys = requirement?.keys ?? [];
     if (keys.length === 0) return session.userId !== null;
     // Whatever the application declares its data to be: these keys are plain text.
-    const data = session as Session<Record<string, unknown>>;
+    const data = session as Session<Record<string, JsonValue>>;
     return keys.every(
       (key) => data.get(key) !== undefined && data.get(key) !== null && data.get(key) !== false,
     );

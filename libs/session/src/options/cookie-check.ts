@@ -48,11 +48,10 @@ export function checkCookie(cookie: ParsedOptions['cookie']): void {
 function checkSyntax(option: string, serialize: () => string): void {
   try {
     serialize();
-  } catch (cause) {
+  } catch {
     throw new SessionConfigError(
       option,
       'holds characters that a Set-Cookie header cannot carry. Change it.',
-      { cause },
     );
   }
 }

@@ -10,11 +10,10 @@ export function compileExclude(patterns: string[]): (path: string) => boolean {
     try {
       // Decoding would throw at paths such as `/%zz`, and exclusion needs no parameters.
       return match(pattern, { decode: false });
-    } catch (cause) {
+    } catch {
       throw new SessionConfigError(
         `exclude[${index}]`,
         `is not a path pattern: ${JSON.stringify(pattern)}. Write it like '/health' or '/assets/*path'.`,
-        { cause },
       );
     }
   });

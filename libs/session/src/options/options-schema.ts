@@ -145,5 +145,5 @@ function firstProblem(error: z.ZodError): SessionConfigError {
     return new SessionConfigError(option, 'does not exist. Check its spelling.');
   }
   const option = issue?.path.join('.') || 'options';
-  return new SessionConfigError(option, `is wrong: ${issue?.message ?? error.message}.`, { cause: error });
+  return new SessionConfigError(option, `is wrong: ${issue?.message ?? error.message}.`);
 }

@@ -1,3 +1,4 @@
+import { type JsonValue } from '../stores/session-store.js';
 import { type Session } from './session.js';
 
 type View = Record<string, unknown>;
@@ -19,9 +20,10 @@ class ViewTraps implements ProxyHandler<View> {
   constructor(private readonly current: () => Session | undefined) {}
 
   get(_target: View, name: string | symbol): unknown {
+    const current = this.current();
+    if (typeof name === 'symbol' || !current) return undefined;
     // Whatever the application declares its data to be: a template asks for any name.
-    const session = this.current() as Session<Record<string, unknown>> | undefined;
-    if (typeof name === 'symbol' || !session) return undefined;
+    const session = current as Session<Record<string, JsonValue>>;
     return session.has(name)
       ? session.get(name)
       : METADATA.has(name)

@@ -3,6 +3,7 @@ import { type JsonValue } from '../stores/session-store.js';
 import { LIVE } from './dictionary-methods.js';
 import { SessionMethods } from './session-methods.js';
 import { type LiveSession } from './live-session.js';
+import { type StorableData } from './storable-data.js';
 
 /**
  * What your sessions hold. Declare it once, and every session is typed:
@@ -18,15 +19,14 @@ import { type LiveSession } from './live-session.js';
 // oxlint-disable-next-line typescript/no-empty-object-type -- it is there to be augmented
 export interface SessionData {}
 
-/** Values by key; any of them may be missing. */
-type Declared<Data extends object> = [keyof Data] extends [never] ? { [key: string]: JsonValue } : Data;
+type Declared<Data> = [keyof Data] extends [never] ? { [key: string]: JsonValue } : StorableData<Data>;
 
 /**
  * A session: a dictionary by property syntax (`session.cart`, `delete session.cart`, `'cart' in session`,
  * `Object.keys(session)`, `{ ...session }`) and by methods. Where a method and a value share a name, the property is
  * the method and the value is reached by `get` and `set`.
  */
-export type Session<Data extends object = SessionData> = Methods<SessionMethods<Declared<Data>>> &
+export type Session<Data extends StorableData<Data> = SessionData> = Methods<SessionMethods<Declared<Data>>> &
   Partial<Declared<Data>>;
 
 /** Not the class itself: its instances are not meant to be spread, and sessions are. */

@@ -3,6 +3,7 @@ import { Sessions } from '../management/sessions.js';
 import { type ResolvedSessionOptions } from '../session.options.js';
 import { SESSION_OPTIONS } from '../session.tokens.js';
 import { type SessionData } from '../session/session.js';
+import { type StorableData } from '../session/storable-data.js';
 
 /**
  * The Cookie header of a browser in which this user has just logged in: a new session, in whatever store the application
@@ -15,7 +16,7 @@ import { type SessionData } from '../session/session.js';
  * await request(app.getHttpServer()).get('/account').set('Cookie', await loggedInCookie(app, user.id)).expect(200);
  * ```
  */
-export async function loggedInCookie<Data extends object = SessionData>(
+export async function loggedInCookie<Data extends StorableData<Data> = SessionData>(
   app: INestApplicationContext,
   userId: string | number,
   data: Partial<Data> = {},

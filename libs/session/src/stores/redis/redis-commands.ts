@@ -251,9 +251,10 @@ function notConnected(operation: string): SessionStoreUnavailableError {
 }
 
 function notConfirmed(operation: string, confirmed: number, wait: ReplicaWait): SessionStoreUnavailableError {
+  const replicas = wait.replicas === 1 ? '1 replica' : `${wait.replicas} replicas`;
   return new SessionStoreUnavailableError(
     operation,
-    `it is done on the primary, but ${confirmed} of ${wait.replicas} replicas confirmed it within ${wait.timeout} ms, ` +
+    `it is done on the primary, but ${confirmed} of ${replicas} confirmed it within ${wait.timeout} ms, ` +
       'so that a fail-over could undo it. Look after the replicas, or change the option "waitForReplicas".',
   );
 }

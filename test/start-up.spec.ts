@@ -1,0 +1,94 @@
+import { Installation } from './support/installation.js';
+
+const nest = ['@nestjs/common', '@nestjs/core', '@nestjs/platform-express', 'reflect-metadata', 'rxjs'];
+
+/** An application of this module definition, as a program of its own. */
+const program = (imports: string, definition: string): string => `
+  import 'reflect-metadata';
+  import { NestFactory } from '@nestjs/core';
+  import { SessionModule } from 'nest-sessions';
+  ${imports}
+  class AppModule {}
+  const app = await NestFactory.create({ module: AppModule, imports: [${definition}] }, { logger: ['error'] });
+  await app.listen(0);
+  await app.close();
+  console.log('started');
+`;
+
+const MEMORY = "import { memoryEngine } from 'nest-sessions/memory';";
+
+describe('what is wrong at the start is told in a few lines', () => {
+  let installation: Installation;
+  let withoutTypeOrm: Installation;
+  beforeAll(() => {
+    installation = new Installation([...nest, '@nestjs/typeorm', 'typeorm', 'sql.js']);
+    withoutTypeOrm = new Installation(nest);
+  });
+  afterAll(() => {
+    installation.remove();
+    withoutTypeOrm.remove();
+  });
+
+  it.each([
+    [
+      'a wrong option',
+      program(MEMORY, "SessionModule.forRoot(memoryEngine(), { cookie: { maxAge: 'soon' }, limit: 1 })"),
+      'SessionConfigError: Session option "cookie.maxAge" is wrong: must be a number of seconds',
+    ],
+    [
+      'a wrong option from a factory',
+      program(
+        MEMORY,
+        "SessionModule.forRootAsync({ engine: memoryEngine(), useFactory: () => ({ idleTimeout: 'soon' }) })",
+      ),
+      'SessionConfigError: Session option "idleTimeout" is wrong: must be a number of seconds',
+    ],
+    [
+      'an option that takes a package which is not installed',
+      program(MEMORY, "SessionModule.forRoot(memoryEngine(), { clearExpired: { schedule: '0 4 * * *' } })"),
+      'SessionConfigError: Session option "clearExpired.schedule" is a cron expression, which takes @nestjs/schedule',
+    ],
+    [
+      'a table that is missing',
+      program(
+        `import { TypeOrmModule } from '@nestjs/typeorm';
+         import { databaseEngine } from 'nest-sessions/database';`,
+        "TypeOrmModule.forRoot({ type: 'sqljs', autoLoadEntities: true }), SessionModule.forRoot(databaseEngine())",
+      ),
+      'SessionConfigError: Session option "engine" needs the table "nest_session" with all columns',
+    ],
+    [
+      'a directory that is missing',
+      program(
+        "import { fileEngine } from 'nest-sessions/file';",
+        "SessionModule.forRoot(fileEngine({ directory: '/nowhere/sessions' }))",
+      ),
+      'SessionConfigError: Session option "directory" is "/nowhere/sessions", which does not exist',
+    ],
+  ])('%s', async (_, text, message) => {
+    const { stderr } = await failureOf(installation.run(text));
+    expect(stderr).toContain(message);
+    expectFewLines(stderr);
+  });
+
+  it('the packages of the default engine are missing', async () => {
+    const { stderr } = await failureOf(withoutTypeOrm.run(program('', 'SessionModule.forRoot()')));
+    expect(stderr).toContain(
+      'SessionConfigError: Session option "engine" is missing, and the default one needs packages that are not installed.',
+    );
+    expectFewLines(stderr);
+  });
+});
+
+async function failureOf(run: Promise<string>): Promise<{ stderr: string }> {
+  const outcome: unknown = await run.catch((error: unknown) => error);
+  expect(outcome).toHaveProperty('stderr');
+  return outcome as { stderr: string };
+}
+
+/** The message and where the application led to it, besides what Node puts around an error that nobody catches. */
+function expectFewLines(stderr: string): void {
+  const lines = stderr.split('\n').filter((line) => line.trim() !== '');
+  expect(lines.filter((line) => /^\s+at /.test(line)).length).toBeLessThanOrEqual(1);
+  expect(lines.length).toBeLessThanOrEqual(10);
+}
