@@ -178,7 +178,8 @@ export class StoredTokens implements TokenStore {
     const sinceUse = rotation.usedAfter === undefined ? 0 : this.now() - createdAt - rotation.usedAfter;
     const overlaps = sinceRotation < OVERLAP && sinceUse < OVERLAP_AFTER_USE;
     const secret = rotation.successor === undefined ? null : openSuccessor(rotation.successor, key);
-    if (secret !== null) {
+    // Only a seal over the secret that the record has now: anybody who can write to the store can seal another one.
+    if (secret !== null && this.hasher.match(keyHash, { id, secret, userId }) !== null) {
       return { standing: overlaps ? 'live' : 'reused', token: formatSessionKey({ id, secret }), record };
     }
     return sinceRotation < OVERLAP ? { standing: 'replaced', sessionId: id } : null;
