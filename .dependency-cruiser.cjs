@@ -48,11 +48,17 @@ module.exports = {
     },
     {
       name: 'stores-apart',
-      comment:
-        'A store imports the contract and its own files; only the cached database is made of other stores.',
+      comment: 'A store imports the contract and its own files; only the databases are made of other stores.',
       severity: 'error',
-      from: { path: `${lib}/stores/([^/]+)/`, pathNot: [spec, `${lib}/stores/cached-database/`] },
+      from: { path: `${lib}/stores/([^/]+)/`, pathNot: [spec, `${lib}/stores/(cached-)?database/`] },
       to: { path: `${lib}/stores/[^/]+/`, pathNot: `${lib}/stores/$1/` },
+    },
+    {
+      name: 'database-store-on-sql-alone',
+      comment: 'It is the SQL store on connections of TypeORM.',
+      severity: 'error',
+      from: { path: `${lib}/stores/database/`, pathNot: spec },
+      to: { path: `${lib}/stores/[^/]+/`, pathNot: `${lib}/stores/(database|sql)/` },
     },
     {
       name: 'particular-stores-only-by-the-wiring',

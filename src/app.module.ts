@@ -9,10 +9,10 @@ import { DevicesController } from './devices/devices.controller.js';
 import { ErrorPageFilter } from './error-page.filter.js';
 import { ExpiryController } from './expiry/expiry.controller.js';
 import { HomeController } from './home/home.controller.js';
-import { ENGINE, InspectController } from './inspect/inspect.controller.js';
+import { InspectController } from './inspect/inspect.controller.js';
 import { type EngineSurroundings, LoadedSession, StoredSession } from './inspect/stored-session.js';
 import { PageInterceptor } from './page.interceptor.js';
-import { sessionEngine } from './session-engine.js';
+import { ENGINE, sessionEngine } from './session-engine.js';
 import { type Settings, usesDatabase } from './settings.js';
 
 @Module({

@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http';
 import { type ArgumentsHost, Catch, type ExceptionFilter, HttpException, Logger } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
+import { type Session } from 'nest-sessions';
 
 const explanations: Record<number, string> = {
   401: 'This page is for users who are logged in.',
@@ -9,27 +10,46 @@ const explanations: Record<number, string> = {
   503: 'The session store does not answer, so we cannot know who you are. You are not logged out: try again soon.',
 };
 
-/** Errors as a page. It asks nothing of the session, which may be the very thing that failed. */
+interface FailedRequest {
+  /** There is none when an error came before the session middleware. */
+  session?: Session;
+}
+
+/** Errors as a page, with the same header as any other. */
 @Catch()
 export class ErrorPageFilter implements ExceptionFilter {
   readonly #logger = new Logger('ErrorPage');
 
   constructor(private readonly adapterHost: HttpAdapterHost) {}
 
-  catch(exception: unknown, host: ArgumentsHost): unknown {
+  async catch(exception: unknown, host: ArgumentsHost): Promise<void> {
     const { httpAdapter } = this.adapterHost;
     const response: unknown = host.switchToHttp().getResponse();
     const status = statusOf(exception);
     // SessionGuard redirects by an exception whose Location is already set.
-    if (status < 400) return httpAdapter.reply(response, null, status);
+    if (status < 400) {
+      httpAdapter.reply(response, null, status);
+      return;
+    }
     if (status === 500) this.#logger.error(exception);
+    const user = status === 503 ? null : await userOf(host.switchToHttp().getRequest<FailedRequest>());
     httpAdapter.status(response, status);
-    return httpAdapter.render(response, 'error', {
+    httpAdapter.render(response, 'error', {
       title: STATUS_CODES[status],
       status,
       explanation: explanations[status] ?? 'This did not work.',
       needsLogin: status === 401,
+      user,
     });
+  }
+}
+
+/** Null also when the session cannot be loaded, which may be the very thing that failed. */
+async function userOf({ session }: FailedRequest): Promise<string | null> {
+  try {
+    return session ? (await session.load()).userId : null;
+  } catch {
+    return null;
   }
 }
 

@@ -1,6 +1,14 @@
-import { type CallHandler, type ExecutionContext, Injectable, type NestInterceptor } from '@nestjs/common';
+import {
+  type CallHandler,
+  type ExecutionContext,
+  Inject,
+  Injectable,
+  type NestInterceptor,
+} from '@nestjs/common';
 import { type Session } from 'nest-sessions';
 import { map, type Observable } from 'rxjs';
+import { ENGINE } from './session-engine.js';
+import { type Settings } from './settings.js';
 
 interface PageRequest {
   method: string;
@@ -8,9 +16,14 @@ interface PageRequest {
   session: Session;
 }
 
-/** Gives every page what the layout shows: where we are, who is logged in, and the messages left for this visitor. */
+/**
+ * Gives every page what the layout shows: where we are, who is logged in, and the messages left for this visitor. Where
+ * sessions are makes a difference to what some pages say.
+ */
 @Injectable()
 export class PageInterceptor implements NestInterceptor {
+  constructor(@Inject(ENGINE) private readonly engine: Settings['engine']) {}
+
   async intercept(context: ExecutionContext, next: CallHandler<object>): Promise<Observable<unknown>> {
     const { method, url, session } = context.switchToHttp().getRequest<PageRequest>();
     if (method !== 'GET') return next.handle();
@@ -20,6 +33,7 @@ export class PageInterceptor implements NestInterceptor {
       map((page) => ({
         ...page,
         here: { [section]: true },
+        inCookie: this.engine === 'cookie',
         user: session.userId,
         messages: session.takeFlash(),
       })),

@@ -4,6 +4,9 @@ import { Logger } from '@nestjs/common';
 import { type SessionEngine } from 'nest-sessions';
 import { type Settings } from './settings.js';
 
+/** Injects the name of the engine. */
+export const ENGINE = Symbol('ENGINE');
+
 /** Each is imported only when it is chosen: who keeps sessions in files needs neither TypeORM nor a Redis client. */
 const engines: Record<Settings['engine'], (settings: Settings) => Promise<SessionEngine>> = {
   async database() {

@@ -102,6 +102,8 @@ describeWithChromium('the demo in a browser', (executablePath) => {
       await logIn('guess');
       expect(path()).toBe('/login');
       expect(await message()).toBe('Wrong name or password.');
+      expect(await page.getByLabel('Name').inputValue()).toBe('ada');
+      expect(await page.evaluate('document.activeElement.name')).toBe('password');
 
       await logIn('password');
       expect(path()).toBe('/secret');
@@ -170,18 +172,21 @@ describeWithChromium('the demo in a browser', (executablePath) => {
       await page.goto('/cart');
       await follow(page.getByRole('button', { name: 'Add Green tea' }));
       await follow(page.getByRole('button', { name: 'Add Desk lamp' }));
-      await page.getByLabel('Quantity of Green tea').fill('4');
+      await page.getByLabel('Quantity of Green tea', { exact: true }).fill('4');
       await follow(page.locator('[data-product=tea]').getByRole('button', { name: 'Change' }));
       await follow(page.getByRole('button', { name: 'Remove Desk lamp' }));
 
-      expect(await page.getByLabel('Quantity of Green tea').inputValue()).toBe('4');
+      expect(await page.getByLabel('Quantity of Green tea', { exact: true }).inputValue()).toBe('4');
       expect(await page.locator('#total').innerText()).toBe('€18.00');
       expect(await page.locator('[data-product]').count()).toBe(1);
     });
 
     it('ends a session when the visitor said', async () => {
       await page.goto('/expiry');
-      await follow(page.locator('form[action="/expiry/idle"] button'));
+      await follow(page.getByRole('button', { name: 'Choose: 30 minutes after its last use' }));
+      expect(await page.locator('.choices form', { hasText: 'In force' }).innerText()).toContain(
+        '30 minutes',
+      );
       expect(await message()).toBe('The session now ends 30 minutes after its last use.');
       const inMinutes = ((await sessionCookie()).expires - Date.now() / 1000) / 60;
       expect(Math.round(inMinutes)).toBe(30);
@@ -214,6 +219,11 @@ describeWithChromium('the demo in a browser', (executablePath) => {
         await page.goto(visited);
         const overflow = await page.evaluate('document.documentElement.scrollWidth - innerWidth');
         expect([visited, overflow]).toEqual([visited, 0]);
+        // Code wraps: a line that is cut gives no sign of it on a phone.
+        const cut = await page.evaluate(
+          "[...document.querySelectorAll('pre')].filter((pre) => pre.scrollWidth > pre.clientWidth).length",
+        );
+        expect([visited, cut]).toEqual([visited, 0]);
       }
     });
   });

@@ -129,6 +129,18 @@ describe.each(['express', 'fastify'] as const)('the demo on %s', (platform) => {
     expect(replayed.headers['location']).toBe('/login');
   });
 
+  it('keeps the name when the password was wrong, for the next form only', async () => {
+    const browser = newBrowser();
+    await post(browser, '/login', { name: 'ada "<b>', password: 'guess' });
+    expect((await browser.get('/login')).text).toContain('name="name" value="ada &quot;&lt;b&gt;"');
+    expect((await browser.get('/login')).text).toContain('name="name" value=""');
+
+    await post(browser, '/login', { name: 'a'.repeat(100_000), password: 'guess' });
+    expect((await browser.get('/login')).text).toContain(`name="name" value="${'a'.repeat(100)}"`);
+    const { status } = await post(browser, '/login', { name: ['ada', 'bob'], password: 'guess' });
+    expect(status).toBe(303);
+  });
+
   it('lists where a user is logged in, and ends it there', async () => {
     const [one, other, another] = [newBrowser(), newBrowser(), newBrowser()];
     expect((await one.get('/devices')).headers['location']).toBe('/login');
@@ -178,6 +190,43 @@ describe.each(['express', 'fastify'] as const)('the demo on %s', (platform) => {
     expect((await newBrowser().get('/confirm-password')).headers['location']).toBe('/login');
   });
 
+  it('asks for the password again before it ends a session', async () => {
+    const [one, other] = [newBrowser(), newBrowser()];
+    await logIn(one);
+    await logIn(other);
+    await age(app.get(DataSource), 360);
+    const { text } = await one.get('/devices');
+    const [, id] = /action="\/devices\/([\w-]+)\/end"/.exec(text) ?? [];
+    for (const path of ['/devices/end-others', `/devices/${id}/end`]) {
+      const refused = await post(one, path);
+      expect([refused.status, refused.headers['location']]).toEqual([302, '/confirm-password?next=/devices']);
+    }
+    expect((await other.get('/secret')).status).toBe(200);
+
+    expect((await one.get('/confirm-password?next=/devices')).text).toContain('name="next" value="/devices"');
+    const mistyped = await post(one, '/confirm-password', { password: 'guess', next: '/devices' });
+    expect(mistyped.headers['location']).toBe('/confirm-password?next=/devices');
+    const confirmed = await post(one, '/confirm-password', { password: 'password', next: '/devices' });
+    expect(confirmed.headers['location']).toBe('/devices');
+    expect((await one.get('/devices')).text).toContain('Nothing has ended yet: choose again.');
+
+    await post(one, '/devices/end-others');
+    expect((await other.get('/secret')).headers['location']).toBe('/login');
+    expect((await one.get('/secret')).status).toBe(200);
+    expect((await post(newBrowser(), '/devices/end-others')).headers['location']).toBe(
+      '/confirm-password?next=/devices',
+    );
+  });
+
+  it('leads from the password to pages of its own only', async () => {
+    const browser = newBrowser();
+    await logIn(browser);
+    const next = 'https://elsewhere.example/';
+    expect((await browser.get('/confirm-password').query({ next })).text).not.toContain('elsewhere');
+    const confirmed = await post(browser, '/confirm-password', { password: 'password', next });
+    expect(confirmed.headers['location']).toBe('/secret/fresh');
+  });
+
   it('refuses a login without a form', async () => {
     expect((await request(url).post('/login')).headers['location']).toBe('/login');
   });
@@ -210,23 +259,55 @@ describe.each(['express', 'fastify'] as const)('the demo on %s', (platform) => {
     expect(text).toContain(`<span class="status">${expected}</span>`);
   });
 
+  it('gives no two buttons of a page the same name', async () => {
+    const [browser, phone] = [newBrowser(), newBrowser()];
+    await logIn(browser);
+    await logIn(
+      phone.set('User-Agent', 'Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Safari/604.1'),
+    );
+    await logIn(newBrowser());
+    for (const product of ['tea', 'lamp', 'mug']) await post(browser, '/cart/items', { product });
+    for (const [path, buttons] of [
+      ['/cart', 4 + 3 * 2],
+      ['/expiry', 4],
+      ['/devices', 2],
+    ] as const) {
+      const main = /<main>.*<\/main>/s.exec((await browser.get(path)).text)?.[0] ?? '';
+      const names = [...main.matchAll(/<button(?:[^>]* aria-label="([^"]*)")?[^>]*>([^<]*)</g)].map(
+        ([, label, text]) => label ?? text,
+      );
+      expect(names.length).toBeGreaterThanOrEqual(buttons);
+      expect(names).toEqual([...new Set(names)]);
+    }
+  });
+
   it('lets the visitor choose when the session ends', async () => {
     const browser = newBrowser();
+    const inForce = async (): Promise<string[]> =>
+      [...(await browser.get('/expiry')).text.matchAll(/action="\/expiry\/(\w+)" aria-current="true">/g)].map(
+        ([, choice]) => choice ?? '',
+      );
     const cookieAfter = async (choice: string, form = {}): Promise<string> =>
       (await post(browser, `/expiry/${choice}`, form)).headers['set-cookie']?.[0] ?? '';
 
+    expect(await inForce()).toEqual(['default']);
     expect(await cookieAfter('idle')).toContain('Max-Age=1800;');
+    expect(await inForce()).toEqual(['idle']);
     expect((await browser.get('/expiry')).text).toContain('>1800 seconds<');
 
     expect(await cookieAfter('moment', { moment: '2090-05-01T10:30' })).toContain('01 May 2090 10:30:00 GMT');
     expect((await browser.get('/expiry')).text).toContain('>1 May 2090 at 10:30:00 UTC<');
+    expect((await browser.get('/expiry')).text).toContain('name="moment" value="2090-05-01T10:30"');
+    expect(await inForce()).toEqual(['moment']);
 
     expect(await cookieAfter('browser')).not.toMatch(/Max-Age|Expires/);
     expect((await browser.get('/expiry')).text).toContain(
       '<strong data-call="getExpireAtBrowserClose()">true<',
     );
+    expect(await inForce()).toEqual(['browser']);
 
     expect(await cookieAfter('default')).toContain('Max-Age=1209600;');
+    expect(await inForce()).toEqual(['default']);
   });
 
   it.each([{ moment: '2001-01-01T00:00' }, { moment: 'tomorrow' }, {}])(
@@ -272,6 +353,22 @@ describe.each(['express', 'fastify'] as const)('the demo on %s', (platform) => {
     const missing = await request(url).get('/no/such/page');
     expect(missing.status).toBe(404);
     expect(missing.text).toContain('There is no such page.');
+  });
+
+  it('has error pages that know who is logged in', async () => {
+    const browser = newBrowser();
+    await logIn(browser);
+    const failures = [
+      await browser.get('/no/such/page'),
+      await post(browser, '/cart/items', { product: 'anvil' }),
+      await post(browser, '/devices/nobody/end'),
+    ];
+    for (const { status, text } of failures) {
+      expect(status).toBe(404);
+      expect(text).toContain('<strong>ada</strong>');
+      expect(text).toContain('action="/logout"');
+    }
+    expect((await request(url).get('/no/such/page')).text).not.toContain('action="/logout"');
   });
 
   it('refuses forms of other sites', async () => {
@@ -387,7 +484,12 @@ function smoke(engine: () => (typeof otherEngines)[number]): void {
     );
     await post(browser, '/expiry/idle');
     expect((await browser.get('/expiry')).text).toContain('>1800 seconds<');
-    expect((await browser.get('/')).text).toContain('<output id="visits">2</output>');
+    const home = (await browser.get('/')).text;
+    expect(home).toContain('<output id="visits">2</output>');
+    // What is said of where sessions are, and of how parallel requests fare, is true of this engine.
+    expect(/everything else stays on the server/.test(home)).toBe(!engine().cannotList);
+    expect(/exact under concurrency/.test(home)).toBe(!engine().cannotList);
+    expect(/opens\s+nothing then/.test((await browser.get('/secret')).text)).toBe(!engine().cannotList);
 
     const { text } = await browser.get('/inspect');
     expect(text).toMatch(new RegExp(`<h2 id="place">[^<]*${engine().place}`));

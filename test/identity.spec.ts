@@ -295,8 +295,8 @@ for (const [name, engine] of table) {
         const { key } = await app.send('post', '/login', before, { userId: 'ann' });
         const started = key?.slice(0, 22);
         expect(app.events.filter(({ type }) => type !== 'loaded')).toEqual([
-          { type: 'ended', reason: 'login', sessionId: id, userId: null },
           { type: 'created', sessionId: started, userId: 'ann' },
+          { type: 'ended', reason: 'login', sessionId: id, userId: null },
           { type: 'login', sessionId: started, userId: 'ann' },
         ]);
       });

@@ -76,6 +76,10 @@ class Listener {
   onRotated(event: SessionEventMap['session.rotated']) {
     return this.hear(event);
   }
+  @OnEvent('session.login')
+  onLogin(event: SessionEventMap['session.login']) {
+    return this.hear(event);
+  }
   @OnEvent('session.ended')
   onEnded(event: SessionEventOf<'ended'>) {
     return this.hear(event);
@@ -102,6 +106,7 @@ class Listener {
 const ofOneSession = { sessionId: 'an-id', userId: 'ada' };
 const everyEvent: SessionEvent[] = [
   { type: 'created', ...ofOneSession },
+  { type: 'login', ...ofOneSession },
   { type: 'rotated', reason: 'cycle', ...ofOneSession },
   { type: 'ended', reason: 'limit', ...ofOneSession },
   { type: 'expired', ...ofOneSession },
@@ -172,16 +177,20 @@ describe.each(platforms)('the events of sessions on %s', (platform) => {
     const shop = await startShop(platform);
     const visitor = shop.browser();
     const { id } = (await visitor.get('/write').expect(200)).body as { id: string };
-    await visitor.get('/login/ada').expect(200);
-    await visitor.get('/login/ada').expect(200);
+    const login = async () => (await visitor.get('/login/ada').expect(200)).body as { id: string };
+    const [first, second] = [await login(), await login()];
     await visitor.get('/read').expect(200);
     await visitor.get('/logout').expect(200);
     await visitor.get('/read').expect(200);
     expect(shop.listener.heard).toEqual([
       { type: 'created', sessionId: id, userId: null },
-      { type: 'rotated', reason: 'login', sessionId: id, userId: 'ada' },
-      { type: 'rotated', reason: 'login', sessionId: id, userId: 'ada' },
-      { type: 'ended', reason: 'logout', sessionId: id, userId: 'ada' },
+      { type: 'created', sessionId: first.id, userId: 'ada' },
+      { type: 'ended', reason: 'login', sessionId: id, userId: null },
+      { type: 'login', sessionId: first.id, userId: 'ada' },
+      { type: 'created', sessionId: second.id, userId: 'ada' },
+      { type: 'ended', reason: 'login', sessionId: first.id, userId: 'ada' },
+      { type: 'login', sessionId: second.id, userId: 'ada' },
+      { type: 'ended', reason: 'logout', sessionId: second.id, userId: 'ada' },
     ]);
   });
 
@@ -244,9 +253,11 @@ describe.each(platforms)('the events of sessions on %s', (platform) => {
     const { id: successor } = await login();
     expect(shop.listener.heard).toEqual([
       { type: 'created', sessionId, userId: 'ada' },
+      { type: 'login', sessionId, userId: 'ada' },
       { type: 'created', sessionId: successor, userId: 'ada' },
       { type: 'limit', userId: 'ada' },
       { type: 'ended', reason: 'limit', sessionId, userId: 'ada' },
+      { type: 'login', sessionId: successor, userId: 'ada' },
     ]);
   });
 
@@ -368,8 +379,10 @@ const FINITE_LABELS = new Set([
   'create',
   'save',
   'touch',
-  'rename',
+  'take',
   'delete',
+  'listByUser',
+  'deleteByUser',
   'ok',
   'error',
   'timeout',
@@ -403,9 +416,10 @@ describe('the metrics of sessions', () => {
       await visitor.get(path).expect(200);
     }
     await expect(series('events')).resolves.toEqual({
-      created: 1,
+      created: 2,
       loaded: 4,
-      'login rotated': 1,
+      login: 1,
+      'login ended': 1,
       'logout ended': 1,
     });
     await expect(series('store.operation.duration')).resolves.toEqual({
@@ -473,7 +487,8 @@ describe('the metrics of sessions', () => {
     await expect(series('store.operation.duration')).resolves.toEqual({
       'create ok': 1,
       'listByUser ok': 3,
-      'deleteById ok': 1,
+      'delete ok': 1,
+      'load ok': 1,
       'deleteByUser ok': 1,
     });
   });
@@ -575,7 +590,7 @@ describe.each(platforms)('the health indicator on %s', (platform) => {
   });
 
   it.each([
-    ['hangs', (store: RecordingStore) => store.hang('load'), 'SESSION_STORE_UNAVAILABLE', 'exists'],
+    ['hangs', (store: RecordingStore) => store.hang('load'), 'SESSION_STORE_UNAVAILABLE', 'load'],
     [
       'is not to be reached',
       (store: RecordingStore) =>
@@ -642,7 +657,7 @@ describeWithService('postgres', 'the health indicator of PostgreSQL', () => {
       expect(body.error.sessions).toEqual({
         status: 'down',
         code: 'SESSION_STORE_UNAVAILABLE',
-        operation: 'check',
+        operation: 'load',
       });
       expect(text).not.toContain(target.port);
       proxy.mend();

@@ -83,7 +83,7 @@ for (const library of redisLibraries) {
       // This Redis has no replica.
       await expect(store.delete(id)).rejects.toMatchObject({
         code: 'SESSION_STORE_UNAVAILABLE',
-        message: expect.stringContaining('0 of 1 replicas'),
+        message: expect.stringContaining('0 of 1 replica confirmed'),
       });
       expect(await store.load(id)).toBeNull();
       await store.close();
@@ -668,7 +668,7 @@ describeWithService('redis', 'RedisStore', () => {
       const record = newRecord({ a: 1 });
       const { id } = record;
       expect(await plain.create(id, record)).toBe(true);
-      await expect(waiting.delete(id)).rejects.toThrow('0 of 1 replicas');
+      await expect(waiting.delete(id)).rejects.toThrow('0 of 1 replica confirmed');
       expect(await plain.load(id)).toBeNull();
 
       await ask(port, (client) => client.replicaof('127.0.0.1', 1));

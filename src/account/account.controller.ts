@@ -1,20 +1,33 @@
-import { Body, Controller, Get, Post, Redirect, Render, UseGuards } from '@nestjs/common';
+import { Body, Controller, Get, Post, Query, Redirect, Render, UseGuards } from '@nestjs/common';
 import { RequireSession, Session, SessionGuard } from 'nest-sessions';
 import { formatMoment } from '../format.js';
 import { areRight, type Credentials, DEMO_USER } from './demo-user.js';
+
+/** Anybody can send a name of any length, and it is kept for the form that comes next. */
+const LONGEST_NAME = 100;
+
+/**
+ * Where a confirmed password leads, and what is said there. To no other page: a link of somebody else could otherwise send
+ * visitors away from here with the trust of having just typed their password.
+ */
+const continuations = {
+  '/secret/fresh': 'Your password is confirmed.',
+  '/devices': 'Your password is confirmed. Nothing has ended yet: choose again.',
+};
 
 @Controller()
 export class AccountController {
   @Get('login')
   @Render('login')
-  showLogin() {
-    return { title: 'Log in', demoUser: DEMO_USER };
+  showLogin(@Session() session: Session) {
+    return { title: 'Log in', demoUser: DEMO_USER, triedName: session.pop('triedName', null) };
   }
 
   @Post('login')
   @Redirect('/secret', 303)
   login(@Session() session: Session, @Body() credentials: Credentials = {}) {
     if (!areRight(credentials)) {
+      if (credentials.name !== undefined) session.triedName = String(credentials.name).slice(0, LONGEST_NAME);
       session.addFlash('error', 'Wrong name or password.');
       return { url: '/login' };
     }
@@ -53,22 +66,24 @@ export class AccountController {
   @UseGuards(SessionGuard)
   @RequireSession({ redirectTo: '/login' })
   @Render('confirm-password')
-  showConfirmation() {
-    return { title: 'Confirm your password' };
+  showConfirmation(@Query('next') next: unknown) {
+    return { title: 'Confirm your password', next: continuation(next) };
   }
 
   @Post('confirm-password')
   @UseGuards(SessionGuard)
   @RequireSession({ redirectTo: '/login' })
   @Redirect('/secret/fresh', 303)
-  confirm(@Session() session: Session, @Body() { password = '' }: Credentials = {}) {
+  confirm(@Session() session: Session, @Body() { password = '', next }: Confirmation = {}) {
     const { userId } = session;
+    const url = continuation(next);
     if (userId === null || !areRight({ name: userId, password })) {
       session.addFlash('error', 'Wrong password.');
-      return { url: '/confirm-password' };
+      return { url: `/confirm-password?next=${url}` };
     }
     session.login(userId);
-    return {};
+    session.addFlash('success', continuations[url]);
+    return { url };
   }
 
   @Post('logout')
@@ -78,4 +93,13 @@ export class AccountController {
     // The old session is over; this message begins a new one, under a new key.
     session.addFlash('success', 'You are logged out.');
   }
+}
+
+interface Confirmation {
+  password?: string;
+  next?: string;
+}
+
+function continuation(next: unknown): keyof typeof continuations {
+  return next === '/devices' ? next : '/secret/fresh';
 }

@@ -5,10 +5,17 @@ import {
   SessionGuard,
   Sessions,
   SessionUnsupportedError,
+  type SessionRequirement,
   type UserSession,
 } from 'nest-sessions';
 import { formatShortMoment } from '../format.js';
 import { deviceName } from './device-name.js';
+
+/** Ending sessions is what somebody would do first who found this browser open, so a login that is older is not enough. */
+const FRESH_LOGIN: SessionRequirement = {
+  authenticatedWithin: '5m',
+  redirectTo: '/confirm-password?next=/devices',
+};
 
 @Controller('devices')
 @UseGuards(SessionGuard)
@@ -22,7 +29,7 @@ export class DevicesController {
     const list = await this.listOf(session.userId ?? '');
     return {
       title: 'Devices',
-      devices: list?.map((one) => describe(one, one.id === session.id)),
+      devices: list?.map((one, index) => ({ ...describe(one, one.id === session.id), number: index + 1 })),
       alone: list?.length === 1,
     };
   }
@@ -38,6 +45,7 @@ export class DevicesController {
   }
 
   @Post('end-others')
+  @RequireSession(FRESH_LOGIN)
   @Redirect('/devices', 303)
   async endOthers(@Session() session: Session) {
     const count = await this.sessions.revokeAll(session.userId ?? '', { except: session });
@@ -45,6 +53,7 @@ export class DevicesController {
   }
 
   @Post(':id/end')
+  @RequireSession(FRESH_LOGIN)
   @Redirect('/devices', 303)
   async end(@Session() session: Session, @Param('id') id: string) {
     // With the user id, so that nobody can end the sessions of others.

@@ -2,14 +2,19 @@ import { Body, Controller, Get, Post, Redirect, Render } from '@nestjs/common';
 import { Session } from 'nest-sessions';
 import { formatDuration, formatMoment } from '../format.js';
 
+/** Seconds. */
+const HALF_AN_HOUR = 1800;
+
 @Controller('expiry')
 export class ExpiryController {
   @Get()
   @Render('expiry')
   show(@Session() session: Session) {
     const { createdAt, lastSeenAt, expiresAt } = session;
+    const inForce = choiceInForce(session);
     return {
       title: 'Expiry',
+      inForce: { [inForce]: true },
       facts: [
         {
           call: 'getExpiryAge()',
@@ -26,7 +31,7 @@ export class ExpiryController {
         stored('lastSeenAt', lastSeenAt, 'last saved, or last use that the store was told of'),
         stored('expiresAt', expiresAt, 'when the stored session ends unless it is used again'),
       ],
-      suggestedMoment: inputValue(new Date(Date.now() + 3_600_000)),
+      moment: inputValue(inForce === 'moment' ? session.getExpiryDate() : new Date(Date.now() + 3_600_000)),
     };
   }
 
@@ -62,6 +67,17 @@ export class ExpiryController {
     session.setExpiry(null);
     session.addFlash('success', 'The session now lives as long as the options of the module say.');
   }
+}
+
+/** Which of the choices holds, by what the session itself says. */
+function choiceInForce(session: Session): 'idle' | 'moment' | 'browser' | 'default' {
+  if (session.getExpireAtBrowserClose()) return 'browser';
+  const [ofNow, ofEarlier] = [Date.now(), 0].map((time) =>
+    session.getExpiryDate({ modification: new Date(time) }).getTime(),
+  );
+  // Everything else is counted from the last use.
+  if (ofNow === ofEarlier) return 'moment';
+  return session.getExpiryAge() === HALF_AN_HOUR ? 'idle' : 'default';
 }
 
 function stored(call: string, moment: Date | null, meaning: string) {

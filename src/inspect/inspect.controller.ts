@@ -1,10 +1,8 @@
 import { Controller, Get, Inject, Render } from '@nestjs/common';
 import { Session } from 'nest-sessions';
+import { ENGINE } from '../session-engine.js';
 import { type Settings } from '../settings.js';
 import { StoredSession } from './stored-session.js';
-
-/** Injects the name of the engine. */
-export const ENGINE = Symbol('ENGINE');
 
 const places: Record<Settings['engine'], string> = {
   database: 'In the table nest_session',
@@ -32,7 +30,6 @@ export class InspectController {
       id: session.id,
       data: JSON.stringify(session, null, 2),
       place: places[this.engine],
-      inCookie: this.engine === 'cookie',
       parts: await this.storedSession.partsOf(session),
     };
   }

@@ -39,11 +39,14 @@ export class CookieJarStore extends SessionStore {
 
   save(id: string, keyHash: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
     if (this.jar.get(id)?.keyHash !== keyHash) return Promise.resolve(false);
-    return this.replace(id, changes.keyHash ?? keyHash, (held) => this.tokens.save(held, changes, record));
+    return this.replace(id, { from: keyHash, to: changes.keyHash ?? keyHash }, (held) =>
+      this.tokens.save(held, changes, record),
+    );
   }
 
   override touch(id: string, record: SessionRecord): Promise<boolean> {
-    return this.replace(id, record.keyHash, (held) => this.tokens.touch(held, record));
+    const { keyHash = '' } = this.jar.get(id) ?? {};
+    return this.replace(id, { from: keyHash, to: keyHash }, (held) => this.tokens.touch(held, record));
   }
 
   delete(id: string): Promise<boolean> {
@@ -59,15 +62,15 @@ export class CookieJarStore extends SessionStore {
 
   private async replace(
     id: string,
-    keyHash: string,
+    keyHash: { from: string; to: string },
     write: (held: Held) => Promise<Held | null>,
   ): Promise<boolean> {
     const kept = this.jar.get(id);
     // The cookie engine knows a record by its token alone.
     const written = kept && (await write({ token: kept.token, record: {} as SessionRecord }));
-    // The browser forgot the cookie while the request was on its way: what comes back is that of another session.
-    if (!written || !this.jar.has(id)) return false;
-    this.jar.set(id, { token: written.token, keyHash });
+    // The browser forgot the cookie, or got another key, while the request was on its way.
+    if (!written || this.jar.get(id)?.keyHash !== keyHash.from) return false;
+    this.jar.set(id, { token: written.token, keyHash: keyHash.to });
     return true;
   }
 }

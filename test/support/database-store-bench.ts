@@ -3,10 +3,13 @@ import { type JsonObject, type SessionChanges, type SessionRecord } from 'nest-s
 import { DatabaseStore, SessionEntity } from 'nest-sessions/database';
 import { type StoreUnderTest } from 'nest-sessions/testing';
 import { DataSource, type DataSourceOptions, type Logger } from 'typeorm';
-import { changed, HOUR, newKey, newRecord } from '../../libs/session/src/testing/store-bench.js';
+import { HOUR, newRecord, save } from '../../libs/session/src/testing/store-bench.js';
 import { testDataSource, type TestDataSource } from './data-source.js';
 import { type DatabaseKind } from './services.js';
 import { startTcpProxy } from './tcp-proxy.js';
+
+/** What pools have unless told otherwise. */
+export const POOL_SIZE = 10;
 
 /** Counts what goes to the database. */
 class StatementLog implements Logger {
@@ -42,34 +45,35 @@ export class DatabaseStoreBench {
     return this.database.dispose();
   }
 
-  async create(data: JsonObject = {}, overrides: Partial<SessionRecord> = {}): Promise<string> {
-    const key = newKey();
-    if (!(await this.store.create(key, newRecord(data, overrides)))) throw new Error('The key is taken.');
-    return key;
+  /** The record as it is loaded after its creation. */
+  async create(data: JsonObject = {}, overrides: Partial<SessionRecord> = {}): Promise<SessionRecord> {
+    const record = newRecord(data, overrides);
+    if (!(await this.store.create(record.id, record))) throw new Error('The id is taken.');
+    return this.load(record.id);
   }
 
-  async load(key: string): Promise<SessionRecord> {
-    const record = await this.store.load(key);
+  async load(id: string): Promise<SessionRecord> {
+    const record = await this.store.load(id);
     if (record === null) throw new Error('The record is gone.');
     return record;
   }
 
-  async save(key: string, loaded: SessionRecord, changes: SessionChanges): Promise<boolean> {
-    return this.store.save(key, changes, changed(loaded, changes));
+  save(loaded: SessionRecord, changes: SessionChanges): Promise<boolean> {
+    return save(this.store, loaded, changes);
   }
 
   /** The row, expired or not. */
-  row(key: string): Promise<SessionEntity | null> {
-    return this.dataSource.getRepository(SessionEntity).findOneBy({ sessionKey: key });
+  row(id: string): Promise<SessionEntity | null> {
+    return this.dataSource.getRepository(SessionEntity).findOneBy({ sessionId: id });
   }
 
-  async update(key: string, columns: Partial<SessionEntity>): Promise<void> {
-    await this.dataSource.getRepository(SessionEntity).update({ sessionKey: key }, columns);
+  async update(id: string, columns: Partial<SessionEntity>): Promise<void> {
+    await this.dataSource.getRepository(SessionEntity).update({ sessionId: id }, columns);
   }
 
-  async expire(key: string): Promise<void> {
+  async expire(id: string): Promise<void> {
     const past = Date.now() - HOUR;
-    await this.update(key, { expireDate: past, expireBucket: Math.floor(past / HOUR) });
+    await this.update(id, { expireDate: past, expireBucket: Math.floor(past / HOUR) });
   }
 
   /** Lets all rows be older than they are. */
@@ -82,6 +86,14 @@ export class DatabaseStoreBench {
     await this.dataSource.query(`UPDATE nest_session SET expire_bucket = expire_date ${hour}`);
   }
 
+  /** Runs a statement that only changes its connection, on all that the pool has. */
+  async onEveryConnection(sql: string): Promise<void> {
+    const runners = Array.from({ length: POOL_SIZE }, () => this.dataSource.createQueryRunner());
+    await Promise.all(runners.map((runner) => runner.connect()));
+    await Promise.all(runners.map((runner) => runner.query(sql)));
+    await Promise.all(runners.map((runner) => runner.release()));
+  }
+
   async statementsOf(work: () => Promise<unknown>): Promise<string[]> {
     const before = this.log.statements.length;
     await work();
@@ -90,22 +102,25 @@ export class DatabaseStoreBench {
 
   /**
    * Starts the operations one by one behind a lock on the row, so that each is in the database before the next one
-   * starts, and lets them go together. Only who comes first is sure to be served first: behind it, a database may serve
-   * in another order.
+   * starts, and lets them go together. Only the first is sure to be served first: behind it, a database may serve in
+   * another order.
    */
-  async race(key: string, operations: readonly (() => Promise<unknown>)[]): Promise<unknown[]> {
+  async race(id: string, operations: readonly (() => Promise<unknown>)[]): Promise<unknown[]> {
     const holder = this.dataSource.createQueryRunner();
     await holder.startTransaction();
     try {
       await holder.manager
         .createQueryBuilder(SessionEntity, 's')
         .setLock('pessimistic_write')
-        .where('s.sessionKey = :key', { key })
+        .where('s.sessionId = :id', { id })
         .getOne();
       const running: Promise<unknown>[] = [];
+      let unsettled = 0;
       for (const operation of operations) {
-        running.push(operation());
-        await this.untilWaiting(running.length);
+        unsettled += 1;
+        // One that does not touch the row has no need to wait.
+        running.push(operation().finally(() => (unsettled -= 1)));
+        await this.untilWaiting(() => unsettled);
       }
       await holder.rollbackTransaction();
       return await Promise.all(running);
@@ -116,12 +131,12 @@ export class DatabaseStoreBench {
   }
 
   /** The server's numbers of the connections that wait, when so many of them do. */
-  async untilWaiting(count: number): Promise<number[]> {
+  async untilWaiting(count: () => number): Promise<number[]> {
     for (;;) {
-      // InnoDB shows its transactions as they are now only if nobody has looked for a tenth of a second.
+      // InnoDB shows its transactions as they are now only if a tenth of a second has passed since the last look.
       if (this.kind === 'mysql') await setTimeout(110);
       const waiting = await this.waiting();
-      if (waiting.length >= count) return waiting;
+      if (waiting.length >= count()) return waiting;
     }
   }
 
@@ -144,7 +159,7 @@ export class DatabaseStoreBench {
       store,
       sibling: () => new DatabaseStore(dataSource),
       elapse: (ms) => this.elapse(ms),
-      corrupt: (key) => this.update(key, { sessionData: 'not json' }),
+      corrupt: (id) => this.update(id, { sessionData: 'not json' }),
       dispose: () => this.close(),
     };
     if (this.kind === 'sqljs') return shared;
@@ -163,7 +178,7 @@ export class DatabaseStoreBench {
       ...shared,
       store: new DatabaseStore(remote),
       sibling: () => store,
-      race: (key, operations) => this.race(key, operations),
+      race: (id, operations) => this.race(id, operations),
       cut: async () => proxy.cut(),
       mend: async () => proxy.mend(),
       dispose: async () => {

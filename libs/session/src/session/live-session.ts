@@ -520,6 +520,7 @@ export class LiveSession {
     await this.#addStamp();
     const predecessor = this.#predecessor;
     let created = await tokens.create(this.#nextRecord(delta.snapshot));
+    emit({ type: 'created', ...idsOf(created.record) });
     try {
       await this.environment.afterLogin?.(created.record, predecessor?.held.record.id);
       for (const token of this.#presented)
@@ -537,7 +538,6 @@ export class LiveSession {
     }
     if (this.#predecessor === predecessor) this.#predecessor = null;
     this.#markReplaced(predecessor?.held.record.id ?? null);
-    emit({ type: 'created', ...idsOf(created.record) });
     emit({ type: 'login', ...idsOf(created.record) });
     return created;
   }

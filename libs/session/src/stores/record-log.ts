@@ -77,12 +77,12 @@ export function applyChanges(data: JsonObject, changes: SessionChanges): JsonObj
   if (changes.clear) for (const key of Object.keys(data)) delete data[key];
   for (const key of changes.unset ?? []) delete data[key];
   for (const key in changes.set) data[key] = changes.set[key] as JsonValue;
-  for (const [key, by] of Object.entries(changes.increment ?? {})) {
-    const current = data[key];
+  for (const key in changes.increment) {
+    const [current, by] = [data[key], changes.increment[key] as number];
     data[key] = typeof current === 'number' ? current + by : by;
   }
-  for (const [key, items] of Object.entries(changes.push ?? {})) {
-    const current = data[key];
+  for (const key in changes.push) {
+    const [current, items] = [data[key], changes.push[key] as JsonValue[]];
     if (Array.isArray(current)) for (const item of items) current.push(item);
     else data[key] = [...items];
   }
@@ -148,13 +148,14 @@ export function checkRecordSize(data: JsonObject, limits: Readonly<RecordLimits>
 
 function fromLine(line: LogLine): SessionChanges {
   if (!isObject(line)) throw new SessionRecordCorruptError('A line of a session log is not an object.');
-  return {
-    ...(line.c && { clear: true }),
-    ...(line.s && { set: line.s }),
-    ...(line.r && { unset: line.r }),
-    ...(line.i && { increment: line.i }),
-    ...(line.p && { push: line.p }),
-  };
+  // Not by spreading: a load does it for every line of a log.
+  const changes: SessionChanges = {};
+  if (line.c) changes.clear = true;
+  if (line.s) changes.set = line.s;
+  if (line.r) changes.unset = line.r;
+  if (line.i) changes.increment = line.i;
+  if (line.p) changes.push = line.p;
+  return changes;
 }
 
 /** A shallow copy without prototype. */

@@ -1,6 +1,6 @@
-import { type MigrationInterface, type QueryRunner, Table } from 'typeorm';
+import { type DataSource, type MigrationInterface, type QueryRunner, Table } from 'typeorm';
+import { metadataOf, sessionTable } from './database-store.js';
 import { SessionEntity } from './session.entity.js';
-import { metadataOf, sessionTable } from './session-table.js';
 
 /**
  * Creates the session table as `SessionEntity` describes it. Add it to the migrations of the data source, and
@@ -29,23 +29,33 @@ export class CreateNestSession1767225600000 implements MigrationInterface {
  * @throws SessionConfigError when the data source of the migration does not know the entity
  */
 export async function createSessionTable(queryRunner: QueryRunner, entity = SessionEntity): Promise<void> {
-  const table = tableOf(queryRunner, entity);
-  await queryRunner.createTable(table);
-  if (queryRunner.dataSource.options.type === 'postgres') await tunePostgres(queryRunner, entity);
+  await queryRunner.createTable(tableOf(queryRunner, entity));
+  if (dataSourceOf(queryRunner).options.type === 'postgres') await tunePostgres(queryRunner, entity);
 }
 
 export async function dropSessionTable(queryRunner: QueryRunner, entity = SessionEntity): Promise<void> {
   await queryRunner.dropTable(tableOf(queryRunner, entity));
 }
 
-function tableOf({ dataSource }: QueryRunner, entity: typeof SessionEntity): Table {
-  return Table.create(metadataOf(dataSource, entity), dataSource.driver);
+function tableOf(queryRunner: QueryRunner, entity: typeof SessionEntity): Table {
+  const dataSource = dataSourceOf(queryRunner);
+  const metadata = metadataOf(dataSource, entity);
+  const table = Table.create(metadata, dataSource.driver);
+  // TypeORM joins schema and name, and then takes the schema from before the first dot, which may be one of its own.
+  table.name = metadata.tableName;
+  return table;
 }
 
-/** Room for a touch to rewrite its row within the page, dead rows collected early, and cheap compression. */
+/** Under the name that TypeORM 0.3 and 1 both know. */
+function dataSourceOf({ connection }: QueryRunner): DataSource {
+  return connection;
+}
+
+/** Dead rows collected early, and cheap compression. */
 async function tunePostgres(queryRunner: QueryRunner, entity: typeof SessionEntity): Promise<void> {
-  const { name, columns } = sessionTable(queryRunner.dataSource, entity);
-  await queryRunner.query(`ALTER TABLE ${name} SET (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02)`);
+  const dataSource = dataSourceOf(queryRunner);
+  const { name, columns } = sessionTable(dataSource, metadataOf(dataSource, entity));
+  await queryRunner.query(`ALTER TABLE ${name} SET (autovacuum_vacuum_scale_factor = 0.02)`);
   if (!(await hasLz4(queryRunner))) return;
   for (const column of [columns.sessionData, columns.sessionLog]) {
     await queryRunner.query(`ALTER TABLE ${name} ALTER COLUMN ${column} SET COMPRESSION lz4`);

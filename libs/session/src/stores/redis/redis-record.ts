@@ -185,47 +185,53 @@ export function decodeSession(
 }
 
 function decodeHead(head: string) {
-  const [numbers = '', user, expiry, meta, ...others] = head.split('\n');
-  const [, version, createdAt, touchedVersion, ...times] = numbers.split(' ');
-  const [lastSeenAt, expiresAt, keptUntil, ...more] = times.map(decodeMoment);
-  if (user === undefined || expiry === undefined || meta === undefined) throw corrupt();
-  if (lastSeenAt === undefined || expiresAt === undefined || keptUntil === undefined) throw corrupt();
-  if (others.length > 0 || more.length > 0) throw corrupt();
+  const [numbers = '', user = '', expiry = '', meta, ...others] = head.split('\n');
+  const [, version, createdAt, touchedVersion, lastSeenAt, expiresAt, keptUntil, ...more] =
+    numbers.split(' ');
+  if (meta === undefined || others.length > 0 || more.length > 0) throw corrupt();
   const userId = decodeJson(user);
   if (userId !== null && typeof userId !== 'string') throw corrupt();
   return {
     version: decodeNumber(version),
     createdAt: decodeMoment(createdAt),
     touchedVersion: decodeNumber(touchedVersion),
-    lastSeenAt,
-    expiresAt,
-    keptUntil,
+    lastSeenAt: decodeMoment(lastSeenAt),
+    expiresAt: decodeMoment(expiresAt),
+    keptUntil: decodeMoment(keptUntil),
     userId,
     expiry: decodeExpiry(decodeJson(expiry)),
     meta,
   };
 }
 
+/** By slices, because a load does it for every line. */
 function decodeLine(line: string) {
-  const numbersEnd = line.indexOf('\n');
+  const idEnd = line.indexOf(' ');
+  const versionEnd = line.indexOf(' ', idEnd + 1);
+  const seenEnd = line.indexOf(' ', versionEnd + 1);
+  const numbersEnd = line.indexOf('\n', seenEnd + 1);
   const extrasEnd = line.indexOf('\n', numbersEnd + 1);
-  if (numbersEnd < 0 || extrasEnd < 0) throw corrupt();
-  const [writeId = '', version, lastSeenAt, expiresAt, keptUntil] = line.slice(0, numbersEnd).split(' ');
-  const extras = line.slice(numbersEnd + 1, extrasEnd);
-  const { e, m } = extras === '' ? {} : decodeExtras(decodeJson(extras));
+  if (idEnd < 0 || versionEnd < 0 || seenEnd < 0 || numbersEnd < 0 || extrasEnd < 0) throw corrupt();
+  const lastNumbers = line.slice(seenEnd + 1, numbersEnd);
+  const deadlineEnd = lastNumbers.indexOf(' ');
+  const { e, m } =
+    extrasEnd === numbersEnd + 1 ? NO_EXTRAS : decodeExtras(line.slice(numbersEnd + 1, extrasEnd));
   return {
-    writeId,
-    version: decodeNumber(version),
-    lastSeenAt: decodeMoment(lastSeenAt),
-    expiresAt: decodeMoment(expiresAt),
-    keptUntil: keptUntil === undefined ? 0 : decodeMoment(keptUntil),
+    writeId: line.slice(0, idEnd),
+    version: decodeNumber(line.slice(idEnd + 1, versionEnd)),
+    lastSeenAt: decodeMoment(line.slice(versionEnd + 1, seenEnd)),
+    expiresAt: decodeMoment(deadlineEnd < 0 ? lastNumbers : lastNumbers.slice(0, deadlineEnd)),
+    keptUntil: deadlineEnd < 0 ? 0 : decodeMoment(lastNumbers.slice(deadlineEnd + 1)),
     expiry: e === undefined ? undefined : decodeExpiry(e),
     meta: m,
     data: line.slice(extrasEnd + 1),
   };
 }
 
-function decodeExtras(extras: unknown): Extras {
+const NO_EXTRAS: Extras = {};
+
+function decodeExtras(text: string): Extras {
+  const extras = decodeJson(text);
   if (typeof extras !== 'object' || extras === null) throw corrupt();
   const { m } = extras as { m?: unknown };
   if (m !== undefined && typeof m !== 'string') throw corrupt();
@@ -238,6 +244,7 @@ function decodeExpiry(expiry: unknown): SessionExpiry {
 }
 
 function decodeJson(text: string): unknown {
+  if (text === 'null') return null;
   try {
     return JSON.parse(text) as unknown;
   } catch {

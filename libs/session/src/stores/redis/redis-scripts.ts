@@ -70,21 +70,26 @@ return 1`);
 
 /**
  * Replaces snapshot and log by a new snapshot. ARGV: the head that was loaded, how many elements there were, new head,
- * new snapshot, 1 if that is large. Lines that came later stay.
- * For a save, which tolerates none of these, also: key hash, new key hash or the same, milliseconds to keep the key, 1
- * for exactly so long and 0 for at least.
- * Answers 0 when somebody was faster.
+ * new snapshot. Lines that came later stay. Answers 0 when somebody was faster.
  */
-export const foldScript = script(`${prelude}
-local loaded, elements, head, snapshot, large, hash, newHash, milliseconds, exactly = unpack(ARGV)
-if redis.call('LINDEX', KEYS[1], -2) ~= loaded then return 0 end
-local later = redis.call('LLEN', KEYS[1]) - elements
-local present = string.match(redis.call('LINDEX', KEYS[1], 0), '^!?(.*)$')
-if hash and (later > 0 or present ~= hash) then return 0 end
-redis.call('LTRIM', KEYS[1], 0, later)
-redis.call('RPUSH', KEYS[1], head, snapshot)
-if later == 0 then redis.call('LSET', KEYS[1], 0, (large == '1' and '!' or '') .. (newHash or present)) end
-if hash then keep(milliseconds, exactly == '1') end
+export const foldScript = script(`
+if redis.call('LINDEX', KEYS[1], -2) ~= ARGV[1] then return 0 end
+redis.call('LTRIM', KEYS[1], 0, -ARGV[2])
+redis.call('RPUSH', KEYS[1], ARGV[3], ARGV[4])
+return 1`);
+
+/**
+ * A save that replaces snapshot and log, unless somebody has written since. ARGV: as above, and the first element that
+ * was loaded, the new one, milliseconds to keep the key, 1 for exactly so long and 0 for at least.
+ */
+export const replaceScript = script(`${prelude}
+local head, length, newHead, snapshot, first, newFirst, milliseconds, exactly = unpack(ARGV)
+if redis.call('LINDEX', KEYS[1], -2) ~= head or redis.call('LLEN', KEYS[1]) ~= tonumber(length) then return 0 end
+if redis.call('LINDEX', KEYS[1], 0) ~= first then return 0 end
+redis.call('LTRIM', KEYS[1], 0, 0)
+redis.call('LSET', KEYS[1], 0, newFirst)
+redis.call('RPUSH', KEYS[1], newHead, snapshot)
+keep(milliseconds, exactly == '1')
 return 1`);
 
 /** Deletes a record and answers what it was: all elements; none if there was none; an empty one if it is no record. */

@@ -22,7 +22,14 @@ import {
   newWriteId,
   onClock,
 } from './redis-record.js';
-import { createScript, endScript, foldScript, saveScript, touchScript } from './redis-scripts.js';
+import {
+  createScript,
+  endScript,
+  foldScript,
+  replaceScript,
+  saveScript,
+  touchScript,
+} from './redis-scripts.js';
 import { UserIndex } from './redis-users.js';
 
 /** A key is kept for a twentieth of the session's life longer than the session, but for no more than an hour. */
@@ -294,9 +301,10 @@ export class RedisStore extends SessionStore {
       const decoded = this.decode([keyHash, line, ...elements.slice(1)], id);
       if (decoded === null) return false;
       checkRecordSize(decoded.record.data, this.limits);
-      const fold = this.foldValues(elements, decoded, write.writeId);
-      const values = [...fold, keyHash, newKeyHash ?? keyHash, keep, exactly ? 1 : 0];
-      if ((await this.commands.runForGood('save', foldScript, this.keyOf(id), values)) === 1) return true;
+      const values = this.foldValues(elements, decoded, write.writeId);
+      const isLarge = String(values.at(-1)).length > this.limits.size * SMALL;
+      values.push(elements[0] ?? '', (isLarge ? '!' : '') + (newKeyHash ?? keyHash), keep, exactly ? 1 : 0);
+      if ((await this.commands.runForGood('save', replaceScript, this.keyOf(id), values)) === 1) return true;
       await setTimeout(Math.random() * time);
     }
     throw new SessionStoreUnavailableError(
@@ -324,9 +332,7 @@ export class RedisStore extends SessionStore {
   ): (string | number)[] {
     const { id, data, meta } = record;
     const head = encodeHead(record, this.codec.encodeMeta(meta, id), keptUntil, writeId);
-    const snapshot = this.codec.encodeSnapshot(data, id);
-    const isLarge = snapshot.length > this.limits.size * SMALL;
-    return [elements.at(-2) ?? '', elements.length, head, snapshot, isLarge ? 1 : 0];
+    return [elements.at(-2) ?? '', elements.length, head, this.codec.encodeSnapshot(data, id)];
   }
 
   /** What the record was, and null if it had ended before. Of two callers only one gets it. */

@@ -1,17 +1,22 @@
-import { isRefusal } from './database-errors.js';
+import { isRefusal } from './sql-errors.js';
 
 /** Enough to keep the database busy; more of them would only be smaller. */
 const UNDER_WAY = 2;
 const BATCH_SIZE = 128;
 
-/** Milliseconds after which those who wait go ahead of a batch that has not come back. */
+/** Milliseconds after which the items that wait go ahead of a batch that has not come back. */
 const PATIENCE = 200;
 
 /** How a batch is sent. Each is one statement. */
 export interface Sender<Item, Answer> {
   one(item: Item): Promise<Answer>;
-  /** Two items or more, 128 at most. An item that is left without an answer is sent on its own. */
-  together(items: readonly Item[]): Promise<ReadonlyMap<Item, Answer>>;
+  /**
+   * Two items or more, 128 at most. An item that is left without an answer is sent on its own. Undefined where the
+   * database has no statement for several.
+   */
+  together: ((items: readonly Item[]) => Promise<ReadonlyMap<Item, Answer>>) | undefined;
+  /** Items of the same row are sent one after the other. Undefined: they may travel together. */
+  rowOf?(item: Item): string;
 }
 
 interface Waiting<Item, Answer> {
@@ -28,39 +33,50 @@ interface Waiting<Item, Answer> {
  */
 export class Batches<Item, Answer> {
   private waiting: Waiting<Item, Answer>[] = [];
+  /** For each row that an item waits or is under way for: the items behind it. */
+  private readonly queues = new Map<string, Waiting<Item, Answer>[]>();
   private underWay = 0;
 
   constructor(private readonly sender: Sender<Item, Answer>) {}
 
   add(item: Item): Promise<Answer> {
+    if (!this.sender.together) return this.sender.one(item);
     return new Promise((resolve, reject) => {
+      const row = this.sender.rowOf?.(item);
+      const queue = row === undefined ? undefined : this.queues.get(row);
+      if (queue) {
+        queue.push({ item, resolve, reject });
+        return;
+      }
+      if (row !== undefined) this.queues.set(row, []);
       this.waiting.push({ item, resolve, reject });
       this.sendNext();
     });
   }
 
   private sendNext(): void {
-    if (this.underWay >= UNDER_WAY) return;
+    const { sender } = this;
+    if (this.underWay >= UNDER_WAY || !sender.together) return;
     const batch = this.waiting.splice(0, BATCH_SIZE);
     const [first] = batch;
     if (first === undefined) return;
     if (batch.length === 1) {
-      const answer = this.sender.one(first.item);
-      this.makeWayAfter(answer);
+      const answer = sender.one(first.item);
+      this.makeWayAfter(answer, batch);
       answer.then(first.resolve, first.reject);
       return;
     }
-    const answers = this.sender.together(batch.map(({ item }) => item));
-    // First of all, so that the database is at work while this process is with the answers.
-    this.makeWayAfter(answers);
+    const answers = sender.together(batch.map(({ item }) => item));
+    // First, so that the database works while this process hands out the answers.
+    this.makeWayAfter(answers, batch);
     answers.then(
       (given) => this.settle(batch, given),
       (error: unknown) => this.fail(batch, error),
     );
   }
 
-  /** Also without an answer, for a connection that hangs is not to hold up those that work. */
-  private makeWayAfter(answer: Promise<unknown>): void {
+  /** Also without an answer: a connection that hangs must not hold up those that work. */
+  private makeWayAfter(answer: Promise<unknown>, batch: readonly Waiting<Item, Answer>[]): void {
     this.underWay += 1;
     let counts = true;
     const makeWay = (): void => {
@@ -68,10 +84,18 @@ export class Batches<Item, Answer> {
       if (!counts) return;
       counts = false;
       this.underWay -= 1;
+      for (const { item } of batch) this.callNext(this.sender.rowOf?.(item));
       this.sendNext();
     };
     const timer = setTimeout(makeWay, PATIENCE).unref();
     answer.then(makeWay, makeWay);
+  }
+
+  private callNext(row: string | undefined): void {
+    if (row === undefined) return;
+    const next = this.queues.get(row)?.shift();
+    if (next) this.waiting.push(next);
+    else this.queues.delete(row);
   }
 
   private settle(batch: readonly Waiting<Item, Answer>[], answers: ReadonlyMap<Item, Answer>): void {
@@ -84,7 +108,7 @@ export class Batches<Item, Answer> {
 
   /**
    * One item may have been refused, and all with it: sent on their own, only that one fails. After any other error
-   * nobody knows whether the batch was carried out, and a save must not be carried out twice.
+   * it is not known whether the batch was carried out, and a save must not be carried out twice.
    */
   private fail(batch: readonly Waiting<Item, Answer>[], error: unknown): void {
     if (isRefusal(error)) return this.settle(batch, new Map());

@@ -61,6 +61,13 @@ function start(...items: string[]): Started {
   return { sender, batches, answers: items.map((item) => batches.add(item)) };
 }
 
+/** The row of an item is its first letter. */
+function startRows(...items: string[]): Started {
+  const sender = Object.assign(new FakeSender(), { rowOf: (item: string) => item.charAt(0) });
+  const batches = new Batches(sender);
+  return { sender, batches, answers: items.map((item) => batches.add(item)) };
+}
+
 describe('Batches', () => {
   it('sends at once while fewer than two are under way', async () => {
     const { sender, batches, answers } = start('a', 'b');
@@ -163,5 +170,38 @@ describe('Batches', () => {
     } finally {
       jest.useRealTimers();
     }
+  });
+
+  describe('with rows', () => {
+    it('sends those of a row one after the other, and lets those of other rows go ahead', async () => {
+      const { sender, answers } = startRows('a1', 'a2', 'b1', 'c1', 'a3', 'b2');
+      expect(sender.items).toEqual([['a1'], ['b1']]);
+      await sender.answer(0);
+      expect(sender.items.slice(2)).toEqual([['c1', 'a2']]);
+      await sender.answer(1);
+      expect(sender.items.slice(3)).toEqual([['b2']]);
+      await sender.answer(2);
+      expect(sender.items.slice(4)).toEqual([['a3']]);
+      await sender.answer(3, 4);
+      expect(await Promise.all(answers)).toEqual(['A1', 'A2', 'B1', 'C1', 'A3', 'B2']);
+    });
+
+    it('goes on with a row after a failure, and after a fifth of a second without an answer', async () => {
+      jest.useFakeTimers({ doNotFake: ['setImmediate'] });
+      try {
+        const { sender, batches, answers } = startRows('a1', 'a2', 'a3');
+        const outcomes = Promise.allSettled(answers);
+        await sender.fail(0, new Error('lost'));
+        expect(sender.items).toEqual([['a1'], ['a2']]);
+        jest.advanceTimersByTime(200);
+        expect(sender.items.slice(2)).toEqual([['a3']]);
+        await sender.answer(1, 2);
+        expect((await outcomes).map(({ status }) => status)).toEqual(['rejected', 'fulfilled', 'fulfilled']);
+        void batches.add('a4');
+        expect(sender.items.slice(3)).toEqual([['a4']]);
+      } finally {
+        jest.useRealTimers();
+      }
+    });
   });
 });

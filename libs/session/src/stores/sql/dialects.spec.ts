@@ -1,4 +1,4 @@
-import { numberedStatement, positionalStatement } from './statement.js';
+import { numberedStatement, positionalStatement } from './dialects.js';
 
 const template = `
   UPDATE t SET a = ⟨two⟩,

@@ -1,0 +1,359 @@
+import { setTimeout } from 'node:timers/promises';
+import { SessionConfigError, SessionRecordCorruptError } from '../../session.errors.js';
+import { RecordCodec } from '../record-codec.js';
+import { changedRecord, checkRecordSize, shouldFold } from '../record-log.js';
+import { type EncryptionOptions } from '../sealing.js';
+import { type JsonObject, type SessionChanges, type SessionRecord, SessionStore } from '../session-store.js';
+import { Batches } from './batches.js';
+import { type Dialect, type Statement } from './dialects.js';
+import { plainSave, SessionStatements } from './session-statements.js';
+import { encodeExpiry, type SessionRow, type SessionTable, toRecord } from './session-table.js';
+import { isConflict, isMissingTableOrColumn, isSyntaxError, toStoreError } from './sql-errors.js';
+
+export interface SqlResult {
+  /** Of a SELECT, and of a statement with RETURNING. */
+  rows: Record<string, unknown>[];
+  /** Of a statement without RETURNING: how many rows were found and written. */
+  affected: number;
+}
+
+/**
+ * Runs one statement outside of every transaction, with its values bound by the server and not put into the text.
+ * It throws the driver's own error.
+ */
+export type SqlQuery = (text: string, values: readonly unknown[]) => Promise<SqlResult>;
+
+/** A column of the application's own, quoted, and what goes into it. */
+export type ExtraValue = readonly [column: string, value: unknown];
+
+export interface SqlStoreOptions {
+  query: SqlQuery;
+  dialect: Dialect;
+  table: SessionTable;
+  /** What goes into the table's extra columns, taken from the session's data. */
+  extraValues?: (data: JsonObject) => readonly ExtraValue[];
+  encryption?: EncryptionOptions | undefined;
+}
+
+/** What a save is made of: the values of its statement, by name. */
+interface Save {
+  readonly id: string;
+  readonly keyHash: string;
+  readonly version: number;
+  readonly expiresIn: number;
+  readonly snapshot: string;
+  readonly line: string;
+  /** How many bytes the stored data may have at most, for the line to be added. */
+  readonly room: number;
+}
+
+/** How long a log is, as far as this process knows. */
+interface KnownLog {
+  readonly snapshotLength: number;
+  length: number;
+  lines: number;
+}
+
+/** Dates beyond this are of no use to a session, and their hours would not fit the column. */
+const LAST_MOMENT = Date.UTC(9999, 11, 31);
+
+/** For how long a statement is sent again that the database rolls back because of others. Milliseconds. */
+const PERSISTENCE = 4000;
+const LONGEST_PAUSE = 250;
+
+/** Of so many sessions at most the length of the log is remembered. */
+const REMEMBERED = 10_000;
+
+/**
+ * Keeps sessions in a table, over anything that runs SQL.
+ *
+ * One statement per operation, no transaction, no lock that outlives its statement; on PostgreSQL, one for the loads or
+ * the saves of concurrent requests. Whether a session is live is judged by the database's clock.
+ */
+export class SqlStore extends SessionStore {
+  private readonly query: SqlQuery;
+  private readonly dialect: Dialect;
+  private readonly table: SessionTable;
+  private readonly codec: RecordCodec;
+  private readonly statements: SessionStatements;
+  private readonly extraValues: (data: JsonObject) => readonly ExtraValue[];
+  private readonly loads: Batches<string, SessionRow | undefined>;
+  private readonly plainSaves: Batches<Save, boolean>;
+  /**
+   * Large sessions whose next change is only appended. A hint: a session that is not in it is written whole, which folds
+   * its log.
+   */
+  private readonly knownLogs = new Map<string, KnownLog>();
+  private returnsDeleted = true;
+
+  /** @throws SessionConfigError when a secret is weak */
+  constructor({ query, dialect, table, encryption, extraValues = () => [] }: SqlStoreOptions) {
+    super();
+    this.query = query;
+    this.dialect = dialect;
+    this.table = table;
+    this.extraValues = extraValues;
+    this.codec = new RecordCodec(encryption);
+    this.statements = new SessionStatements(table, dialect);
+    const [load, loadTogether] = [this.statements.load(), this.statements.loadTogether()];
+    this.loads = new Batches({
+      one: async (id) => (await this.rowsOf(load, { id }))[0],
+      together: loadTogether && ((ids) => this.loadTogether(loadTogether, ids)),
+    });
+    const [save, saveTogether] = [this.statements.save(plainSave), this.statements.saveTogether()];
+    this.plainSaves = new Batches({
+      one: (values) => this.affects('save', save, values),
+      together: saveTogether && ((saves) => this.saveTogether(saveTogether, saves)),
+      rowOf: ({ id }) => id,
+    });
+  }
+
+  async load(id: string): Promise<SessionRecord | null> {
+    const row = await this.loads.add(id);
+    if (row === undefined) return null;
+    const record = toRecord(row, this.codec, Date.now());
+    this.remember(id, row.data.length, row.log);
+    return record;
+  }
+
+  /** An expired row that has not been cleared yet counts as taken, too. */
+  async create(id: string, record: SessionRecord): Promise<boolean> {
+    const extra = this.extraValues(record.data);
+    const values = {
+      id,
+      keyHash: record.keyHash,
+      snapshot: this.encodeSnapshot(id, record.data),
+      meta: this.codec.encodeMeta(record.meta, id),
+      expiry: encodeExpiry(record.expiry),
+      userId: record.userId,
+      expiresIn: fromNow(record.expiresAt),
+      createdIn: fromNow(record.createdAt),
+      lastSeenIn: fromNow(record.lastSeenAt),
+      ...valuesOf(extra),
+    };
+    try {
+      return await this.affects('create', this.statements.insert(columnsOf(extra)), values);
+    } catch (error) {
+      if (this.dialect.isTaken?.(error)) return false;
+      throw error;
+    }
+  }
+
+  async save(id: string, keyHash: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
+    const { size } = this.limits;
+    if (await this.write(id, keyHash, changes, record, size)) return true;
+    if (size === Infinity) return false;
+    // It is gone, its secret was replaced, or there is no room for one more line: those of the log may repeat themselves,
+    // so the data that they amount to are measured.
+    for (;;) {
+      const current = await this.load(id);
+      if (current?.keyHash !== keyHash) return false;
+      const { version } = current;
+      const merged = { ...changedRecord(current, changes, record, Date.now()), version };
+      if (await this.write(id, keyHash, changes, merged, null)) return true;
+    }
+  }
+
+  delete(id: string): Promise<boolean> {
+    return this.affects('delete', this.statements.delete(), { id });
+  }
+
+  override async take(id: string): Promise<SessionRecord | null> {
+    if (this.returnsDeleted) {
+      try {
+        const { rows } = await this.run('take', this.statements.take(), { id });
+        const row = rows[0] as unknown as SessionRow | undefined;
+        return row ? toRecord(row, this.codec, Date.now()) : null;
+      } catch (error) {
+        if (!isSyntaxError(error)) throw error;
+        this.returnsDeleted = false;
+      }
+    }
+    for (;;) {
+      const record = await this.load(id);
+      if (record === null) return null;
+      const { version } = record;
+      if (await this.affects('take', this.statements.deleteUnchanged(), { id, version })) return record;
+    }
+  }
+
+  override touch(id: string, record: SessionRecord): Promise<boolean> {
+    return this.affects('touch', this.statements.touch(), {
+      id,
+      version: record.version,
+      expiresIn: fromNow(record.expiresAt),
+      lastSeenIn: fromNow(record.lastSeenAt),
+    });
+  }
+
+  /** Rows that cannot be decoded are left out: nobody can use them. */
+  override async listByUser(userId: string): Promise<SessionRecord[]> {
+    const { rows } = await this.run('listByUser', this.statements.listByUser(), { userId });
+    const now = Date.now();
+    return (rows as unknown as SessionRow[]).flatMap((row) => {
+      try {
+        return [toRecord(row, this.codec, now)];
+      } catch (error) {
+        if (error instanceof SessionRecordCorruptError) return [];
+        throw error;
+      }
+    });
+  }
+
+  override async deleteByUser(userId: string, exceptIds: readonly string[] = []): Promise<number> {
+    const spared = Object.fromEntries(exceptIds.map((id, index) => [`id ${index}`, id]));
+    const statement = this.statements.deleteByUser(exceptIds.length);
+    const { affected } = await this.run('deleteByUser', statement, { userId, ...spared });
+    return affected;
+  }
+
+  override async clearExpired(batchSize: number): Promise<number> {
+    const { affected } = await this.run('clearExpired', this.statements.clearExpired(batchSize), {});
+    return affected;
+  }
+
+  /**
+   * Asks the database for the table and its columns, in one cheap statement.
+   * @param advice what to do when something is missing
+   * @throws SessionConfigError when something is missing
+   */
+  async checkTable(advice = 'Create it with all its columns.'): Promise<void> {
+    try {
+      await this.run('check the table', this.statements.probe(), {});
+    } catch (error) {
+      if (!isMissingTableOrColumn(error)) throw error;
+      throw new SessionConfigError(
+        'engine',
+        `needs the table ${this.table.name} with all its columns, and something of it is missing ` +
+          `(${(error as Error).message}). ${advice}`,
+        { cause: error },
+      );
+    }
+  }
+
+  /**
+   * One update of a live row.
+   * @param limit how large the data may become when the snapshot cannot be replaced; null: only replace it
+   * @throws SessionLimitError when the new snapshot is larger than a record may be
+   */
+  private async write(
+    id: string,
+    keyHash: string,
+    changes: SessionChanges,
+    record: SessionRecord,
+    limit: number | null,
+  ): Promise<boolean> {
+    const line = this.codec.encodeLogLine(changes, id);
+    const data = line === '' ? 'keep' : limit !== null && this.appends(id, line) ? 'append' : 'fold';
+    const save: Save = {
+      id,
+      keyHash,
+      version: record.version,
+      expiresIn: fromNow(record.expiresAt),
+      snapshot: data === 'fold' ? this.encodeSnapshot(id, record.data) : '',
+      line,
+      room: limit === null ? -1 : Math.min(limit, Number.MAX_SAFE_INTEGER) - line.length,
+    };
+    const extra = line === '' ? [] : this.extraValues(record.data);
+    const statement = this.statements.save({
+      data,
+      expiry: changes.expiry !== undefined,
+      meta: changes.meta !== undefined,
+      keyHash: changes.keyHash !== undefined,
+      extraColumns: columnsOf(extra),
+    });
+    if (statement === this.statements.save(plainSave)) return this.plainSaves.add(save);
+    return this.affects('save', statement, {
+      ...save,
+      newHash: changes.keyHash,
+      expiry: encodeExpiry(changes.expiry ?? null),
+      meta: changes.meta && this.codec.encodeMeta(changes.meta, id),
+      ...valuesOf(extra),
+    });
+  }
+
+  /** @throws SessionLimitError */
+  private encodeSnapshot(id: string, data: JsonObject): string {
+    const snapshot = this.codec.encodeSnapshot(data, id);
+    // An encrypted text is longer than the data that are measured.
+    checkRecordSize(data, this.limits, snapshot.length <= this.limits.size ? snapshot.length : undefined);
+    this.remember(id, snapshot.length, '');
+    return snapshot;
+  }
+
+  /** Shall this line only be added to the log? */
+  private appends(id: string, line: string): boolean {
+    const known = this.knownLogs.get(id);
+    if (known === undefined) return false;
+    known.length += line.length;
+    known.lines += 1;
+    return !shouldFold(known.snapshotLength, known.length, known.lines);
+  }
+
+  private remember(id: string, snapshotLength: number, log: string): void {
+    this.knownLogs.delete(id);
+    if (shouldFold(snapshotLength, log.length)) return;
+    if (this.knownLogs.size >= REMEMBERED) this.knownLogs.clear();
+    this.knownLogs.set(id, { snapshotLength, length: log.length, lines: log.split('\n').length - 1 });
+  }
+
+  private async loadTogether(
+    statement: Statement,
+    ids: readonly string[],
+  ): Promise<Map<string, SessionRow | undefined>> {
+    const rows = new Map<string, SessionRow | undefined>(ids.map((id) => [id, undefined]));
+    for (const row of await this.rowsOf(statement, { ids })) rows.set(row.id, row);
+    return rows;
+  }
+
+  /** Saves of rows that are locked or gone are left without an answer, and so are those that are refused. */
+  private async saveTogether(statement: Statement, saves: readonly Save[]): Promise<Map<Save, boolean>> {
+    const { rows } = await this.run('save', statement, listsOf(saves));
+    const saved = new Set(rows.map(({ saved_id }) => saved_id));
+    return new Map(saves.filter(({ id }) => saved.has(id)).map((save) => [save, true]));
+  }
+
+  private async rowsOf(statement: Statement, values: object): Promise<SessionRow[]> {
+    return (await this.run('load', statement, values)).rows as unknown as SessionRow[];
+  }
+
+  private async affects(operation: string, statement: Statement, values: object): Promise<boolean> {
+    return (await this.run(operation, statement, values)).affected > 0;
+  }
+
+  private async run(operation: string, statement: Statement, values: object): Promise<SqlResult> {
+    const byName = values as Readonly<Record<string, unknown>>;
+    const parameters = statement.parameters.map((name) => byName[name] ?? null);
+    const started = Date.now();
+    for (let pause = 2; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
+      try {
+        return await this.query(statement.text, parameters);
+      } catch (error) {
+        // A statement of ours that was rolled back left nothing behind, so it may simply be sent again.
+        if (!isConflict(error) || Date.now() - started > PERSISTENCE) throw toStoreError(operation, error);
+        // At random, because those that have met once would meet again.
+        await setTimeout(Math.random() * pause);
+      }
+    }
+  }
+}
+
+function columnsOf(extra: readonly ExtraValue[]): string[] {
+  return extra.map(([column]) => column);
+}
+
+function valuesOf(extra: readonly ExtraValue[]): Record<string, unknown> {
+  return Object.fromEntries(extra.map(([, value], index) => [`extra ${index}`, value]));
+}
+
+/** The values of each parameter, as a list. */
+function listsOf(saves: readonly Save[]): object {
+  const [first] = saves;
+  const names = Object.keys(first ?? {}) as (keyof Save)[];
+  return Object.fromEntries(names.map((name) => [name, saves.map((save) => save[name])]));
+}
+
+/** Milliseconds from now, for the database to add to its own clock. */
+function fromNow(moment: number): number {
+  return Math.round(Math.min(moment, LAST_MOMENT) - Date.now());
+}
