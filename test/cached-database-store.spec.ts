@@ -398,7 +398,7 @@ function describeCaching(front: Front, kind: DatabaseKind): void {
       const { id } = await created(bench.store);
       const cachedAt = performance.now();
       await load(sessions, id);
-      await bench.dataSource.getRepository(SessionEntity).delete({ sessionKey: id });
+      await bench.dataSource.getRepository(SessionEntity).delete({ sessionId: id });
       const deleted = performance.now();
       const shown = await sessions.load(id);
       // The price of not asking. On a machine that took longer for these lines the bound has passed.
@@ -761,7 +761,7 @@ describe('cachedDatabaseEngine', () => {
     const store = await start();
     const id = await roundTrip(store);
     const table = app?.get(DataSource).getRepository(SessionEntity);
-    await table?.delete({ sessionKey: id });
+    await table?.delete({ sessionId: id });
     expect(await store.load(id)).not.toBeNull();
   });
 
@@ -804,9 +804,9 @@ describe('cachedDatabaseEngine', () => {
 
       const table = app?.get(DataSource).getRepository(SessionEntity);
       expect(JSON.stringify(await table?.find())).not.toMatch(/Ann|Turin|stamp/);
-      expect(held).toEqual([expect.stringMatching(/^r1 .*e1\./s), expect.stringMatching(/^r2 .*e1\./s)]);
+      expect(held).toEqual([expect.stringMatching(/^r1 .*e1\./s), expect.stringMatching(/^r2\.\S+ .*e1\./s)]);
       expect(held.join('\n')).not.toMatch(/name|Ann|city|Turin|stamp/);
-      await table?.delete({ sessionKey: id });
+      await table?.delete({ sessionId: id });
       expect(await load(store, id)).toMatchObject({
         data: { name: 'Ann', city: 'Turin' },
         meta: { stamp: 'stamp of Ann' },
