@@ -430,7 +430,7 @@ function describeCaching(front: Front, kind: DatabaseKind): void {
     expect(record.data['theirs']).toBe(1);
   });
 
-  it('does not put into the cache what took longer to read than the bound', async () => {
+  it('does not put into the cache what took too long to read', async () => {
     const revocationBound = 200;
     const [one, other] = stores(2, { revocationBound }) as [CachedDatabaseStore, CachedDatabaseStore];
     const { id } = await created(bench.store, { a: 1 });
@@ -461,20 +461,24 @@ function describeCaching(front: Front, kind: DatabaseKind): void {
   });
 }
 
+function gate(): { opened: Promise<void>; open: () => void } {
+  let open = (): void => {};
+  const opened = new Promise<void>((resolve) => (open = resolve));
+  return { opened, open };
+}
+
 /** Holds back the next load of the database behind this store, after it has read. */
 function holdLoads(store: CachedDatabaseStore): { read: Promise<void>; release: () => void } {
   const { database } = store as unknown as { database: SessionStore };
-  const gate = { read: (): void => {}, release: (): void => {} };
-  const read = new Promise<void>((resolve) => (gate.read = resolve));
-  const released = new Promise<void>((resolve) => (gate.release = resolve));
+  const [read, released] = [gate(), gate()];
   database.load = async (id) => {
     Reflect.deleteProperty(database, 'load');
     const record = await database.load(id);
-    gate.read();
-    await released;
+    read.open();
+    await released.opened;
     return record;
   };
-  return { read, release: () => gate.release() };
+  return { read: read.opened, release: released.open };
 }
 
 describe('CachedDatabaseStore without its cache', () => {
@@ -546,6 +550,41 @@ describe('CachedDatabaseStore without its cache', () => {
     const statements = await bench.statementsOf(() => load(one, third.id));
     expect(statements).toEqual([]);
     expect(logger.lines.slice(1)).toEqual(['log The cache of the sessions takes entries in again.']);
+  });
+
+  it('takes no version in the cache for that of the database which has the same number', async () => {
+    const shared = new ProcessCache(100);
+    const caches = [new TestCache(shared), new TestCache(shared), new TestCache(shared)] as const;
+    const [one, other, third] = caches.map((cache) =>
+      cached(bench.store, cache, { revocationBound: 60_000 }),
+    ) as [SessionStore, SessionStore, SessionStore];
+    const { id } = await created(bench.store);
+    const first = await load(one, id);
+    const second = await load(other, id);
+    // One has saved, and its process has not come to the cache yet.
+    const { replace } = caches[0];
+    const [asked, held] = [gate(), gate()];
+    caches[0].replace = async (...given) => {
+      asked.open();
+      await held.opened;
+      return replace(...given);
+    };
+    const saving = save(one, first, { set: { one: 1 } });
+    await asked.opened;
+    // Version 2 in the database is the save of one, and soon version 2 in the cache that of the other.
+    caches[2].failing = true;
+    const ofDatabase = await load(third, id);
+    caches[2].failing = false;
+    expect(await save(other, second, { set: { other: 1 } })).toBe(true);
+    expect((await load(other, id)).data).toEqual({ other: 1 });
+    await setTimeout(1050);
+    expect(await save(third, ofDatabase, { set: { third: 1 } })).toBe(true);
+    for (const sessions of [one, other, third]) {
+      expect((await load(sessions, id)).data).toEqual({ one: 1, other: 1, third: 1 });
+    }
+    held.open();
+    expect(await saving).toBe(true);
+    expect((await load(other, id)).data).toEqual({ one: 1, other: 1, third: 1 });
   });
 
   it('does not believe the cache about what it could not take out of it', async () => {
@@ -765,7 +804,7 @@ describe('cachedDatabaseEngine', () => {
 
       const table = app?.get(DataSource).getRepository(SessionEntity);
       expect(JSON.stringify(await table?.find())).not.toMatch(/Ann|Turin|stamp/);
-      expect(held).toEqual([expect.stringMatching(/^r1 .*e1\./s), expect.stringMatching(/^r2 .*e1\./s)]);
+      expect(held).toEqual([expect.stringMatching(/^r1 .*e1\./s), expect.stringMatching(/^r2\.\S+ .*e1\./s)]);
       expect(held.join('\n')).not.toMatch(/name|Ann|city|Turin|stamp/);
       await table?.delete({ sessionId: id });
       expect(await load(store, id)).toMatchObject({

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import { fromRecordText, RecordCodec, toRecordText } from '../record-codec.js';
 import { type EncryptionOptions } from '../sealing.js';
 import { type SessionChanges, type SessionRecord, SessionStore } from '../session-store.js';
@@ -13,6 +14,9 @@ export interface CachedDatabaseStoreOptions extends GuardedCacheOptions {
   encryption?: EncryptionOptions;
 }
 
+/** How many records of late this process knows the origin of. */
+const MOST_ORIGINS = 10_000;
+
 /**
  * A database that decides, and a cache in front that saves reading it.
  *
@@ -21,15 +25,18 @@ export interface CachedDatabaseStoreOptions extends GuardedCacheOptions {
  * - A load that finds no record reads the database, and puts the record into the cache only if what it found there is
  *   there still: nothing, or the same mark. Every write puts a new mark there, after it wrote to the database. So a load
  *   that was slower than a write or a logout finds the place taken, and its stale record stays outside.
- * - A save that finds in the cache the version that it was made from replaces it. If others wrote in between, only the
- *   database knows how the changes add up, so the save leaves a mark as well.
+ * - A save that finds in the cache the very entry that its record came from replaces it. If others wrote in between, only
+ *   the database knows how the changes add up, so the save leaves a mark as well.
  * - A record stays in the cache for `revocationBound`, which begins before the database is read and which no save puts
  *   off. So whatever changes without us, by SQL or while the cache is away, shows after that time at the latest.
- * - A mark stays for twice that time, so it outlasts every load that began before it.
+ * - A load that took longer than half of that keeps its record to itself. So nothing that was put into the cache while it
+ *   read the database, record or mark, has expired when it comes to put its own there.
  */
 export class CachedDatabaseStore extends SessionStore {
   private readonly cache: GuardedCache;
   private readonly codec: RecordCodec;
+  /** By session id and version: the beginning of the entry that has this record; `''` when two records have this version. */
+  private readonly origins: LRUCache<string, string>;
 
   /** @throws SessionConfigError when a secret is weak */
   constructor(
@@ -41,18 +48,27 @@ export class CachedDatabaseStore extends SessionStore {
     super();
     this.codec = new RecordCodec(options.encryption);
     this.cache = new GuardedCache(cache, options, logger);
+    this.origins = new LRUCache({ max: MOST_ORIGINS, ttl: Math.ceil(options.revocationBound) });
   }
 
   /** An id that nobody has costs one look at each, and leaves nothing in the cache. */
   async load(id: string): Promise<SessionRecord | null> {
     const held = await this.cache.get(id);
     const cached = held ? this.decode(id, held) : null;
-    if (cached) return cached;
+    if (held && cached) {
+      this.noteOrigin(cached, held.slice(0, held.indexOf(' ') + 1));
+      return cached;
+    }
     const [began, readAt] = [performance.now(), Date.now()];
     const record = await this.database.load(id);
-    if (record && held !== undefined) {
-      const ttl = this.options.revocationBound - (performance.now() - began);
-      if (ttl >= 1) await this.fill(id, held, this.encode(record, readAt), ttl);
+    if (!record) return null;
+    // As the database has it, which gives a version to one record only.
+    const beginning = `r${record.version} `;
+    this.noteOrigin(record, beginning);
+    const { revocationBound } = this.options;
+    const took = performance.now() - began;
+    if (held !== undefined && took < revocationBound / 2) {
+      await this.fill(id, held, this.encode(record, beginning, readAt), revocationBound - took);
     }
     return record;
   }
@@ -64,16 +80,20 @@ export class CachedDatabaseStore extends SessionStore {
 
   async save(id: string, keyHash: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
     const { version } = record;
+    const origin = this.origins.get(`${id} ${version}`);
     const next = { ...record, keyHash: changes.keyHash ?? keyHash, version: version + 1 };
-    const written = this.encode(next, Date.now());
-    // Set on this store after it was made.
+    // As it is if nobody else has written, so it shares its version with what the database has if somebody did.
+    const beginning = `r${next.version}.${nonce()} `;
+    const entry = origin ? this.encode(next, beginning, Date.now()) : '';
+    // They are set on this store after it was made.
     this.database.limits = this.limits;
     let replaced = false;
     try {
       const saved = await this.database.save(id, keyHash, changes, record);
-      if (saved) {
-        replaced = await this.cache.replace(id, beginningOf(version), written, this.options.revocationBound);
+      if (saved && origin) {
+        replaced = await this.cache.replace(id, origin, entry, this.options.revocationBound);
       }
+      if (replaced) this.noteOrigin(next, beginning);
       return saved;
     } finally {
       // Also after an error, because the database may have saved it and only failed to say so.
@@ -130,7 +150,7 @@ export class CachedDatabaseStore extends SessionStore {
   }
 
   private mark(id: string): Promise<void> {
-    return this.cache.mark(id, `w${randomBytes(12).toString('base64url')}`, 2 * this.options.revocationBound);
+    return this.cache.mark(id, `w${nonce()}`, 2 * this.options.revocationBound);
   }
 
   /** @param held what the cache had before the database was read */
@@ -139,9 +159,14 @@ export class CachedDatabaseStore extends SessionStore {
     else if (held.startsWith('w')) await this.cache.replace(id, held, record, ttl);
   }
 
-  /** `r`, the version, when the database was read by the clock of this process, a newline, and the record. */
-  private encode(record: SessionRecord, readAt: number): string {
-    return `${beginningOf(record.version)}${readAt}\n${toRecordText(this.codec.encode(record))}`;
+  private noteOrigin({ id, version }: SessionRecord, beginning: string): void {
+    const key = `${id} ${version}`;
+    this.origins.set(key, (this.origins.get(key) ?? beginning) === beginning ? beginning : '');
+  }
+
+  /** `r` and the version, when the database was read by the clock of this process, a newline, and the record. */
+  private encode(record: SessionRecord, beginning: string, readAt: number): string {
+    return `${beginning}${readAt}\n${toRecordText(this.codec.encode(record))}`;
   }
 
   /**
@@ -165,7 +190,6 @@ export class CachedDatabaseStore extends SessionStore {
   }
 }
 
-/** What records of this version begin with, and no others. */
-function beginningOf(version: number): string {
-  return `r${version} `;
+function nonce(): string {
+  return randomBytes(12).toString('base64url');
 }
