@@ -1,4 +1,4 @@
-import { type MigrationInterface, type QueryRunner, Table } from 'typeorm';
+import { type DataSource, type MigrationInterface, type QueryRunner, Table } from 'typeorm';
 import { SessionEntity } from './session.entity.js';
 import { metadataOf, sessionTable } from './session-table.js';
 
@@ -31,20 +31,26 @@ export class CreateNestSession1767225600000 implements MigrationInterface {
 export async function createSessionTable(queryRunner: QueryRunner, entity = SessionEntity): Promise<void> {
   const table = tableOf(queryRunner, entity);
   await queryRunner.createTable(table);
-  if (queryRunner.dataSource.options.type === 'postgres') await tunePostgres(queryRunner, entity);
+  if (dataSourceOf(queryRunner).options.type === 'postgres') await tunePostgres(queryRunner, entity);
 }
 
 export async function dropSessionTable(queryRunner: QueryRunner, entity = SessionEntity): Promise<void> {
   await queryRunner.dropTable(tableOf(queryRunner, entity));
 }
 
-function tableOf({ dataSource }: QueryRunner, entity: typeof SessionEntity): Table {
+function tableOf(queryRunner: QueryRunner, entity: typeof SessionEntity): Table {
+  const dataSource = dataSourceOf(queryRunner);
   return Table.create(metadataOf(dataSource, entity), dataSource.driver);
+}
+
+/** Under the name that TypeORM 0.3 and 1 both know. */
+function dataSourceOf({ connection }: QueryRunner): DataSource {
+  return connection;
 }
 
 /** Room for a touch to rewrite its row within the page, dead rows collected early, and cheap compression. */
 async function tunePostgres(queryRunner: QueryRunner, entity: typeof SessionEntity): Promise<void> {
-  const { name, columns } = sessionTable(queryRunner.dataSource, entity);
+  const { name, columns } = sessionTable(dataSourceOf(queryRunner), entity);
   await queryRunner.query(`ALTER TABLE ${name} SET (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02)`);
   if (!(await hasLz4(queryRunner))) return;
   for (const column of [columns.sessionData, columns.sessionLog]) {
