@@ -7,8 +7,9 @@ import { join } from 'node:path';
 import { findServer } from '../support/service-discovery.mjs';
 import { postgres } from '../support/postgres.mjs';
 import { packageFaults } from './package-faults.mjs';
-import { failure, freePort, interrupt, launch, run, waitFor } from './process.mjs';
+import { failure, freePort, interrupt, killAll, launch, run, waitFor } from './process.mjs';
 import { readmeCommand } from './readme-command.mjs';
+import { answers, Visitor } from './visitor.mjs';
 
 const FIRST_WORDS_WITHIN_MS = 10_000;
 const DEMO_WITHIN_MS = 60_000;
@@ -36,6 +37,7 @@ const repository = join(import.meta.dirname, '../..');
 const directory = process.argv[2] ?? (await mkdtemp(join(tmpdir(), 'nest-sessions-door-')));
 const clone = join(directory, 'clone');
 const cleanUps = process.argv[2] ? [] : [() => rm(directory, { recursive: true, force: true })];
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => void end(1));
 
 try {
   const start = await fromClone();
@@ -44,11 +46,16 @@ try {
   await besideStrangers(tarball);
   const server = await database();
   for (const application of applications) await scaffolded({ ...application, tarball, server });
+  await end(0);
 } catch (error) {
   console.error(`\n${error.message}`);
-  process.exitCode = 1;
-} finally {
-  for (const cleanUp of cleanUps.toReversed()) await cleanUp();
+  await end(1);
+}
+
+async function end(code) {
+  killAll();
+  for (const cleanUp of cleanUps.splice(0).toReversed()) await cleanUp();
+  process.exit(code);
 }
 
 async function step(title, work) {
@@ -253,37 +260,4 @@ async function visit(url) {
   assert.deepEqual(await mine(), { userId: 'ada', visits: 2 });
   await visitor.post('/logout');
   assert.equal(await mine(), 401);
-}
-
-/** A browser, as far as it is needed: it keeps its one cookie, and fills in forms. */
-class Visitor {
-  #cookie = '';
-  #url;
-
-  constructor(url) {
-    this.#url = url;
-  }
-
-  get(path) {
-    return this.#request(path, {});
-  }
-
-  post(path, fields = {}) {
-    return this.#request(path, { method: 'POST', body: new URLSearchParams(fields) });
-  }
-
-  async #request(path, options) {
-    const headers = { cookie: this.#cookie };
-    const response = await fetch(`${this.#url}${path}`, { ...options, headers, redirect: 'manual' });
-    const [set] = response.headers.getSetCookie();
-    if (set) this.#cookie = set.split(';')[0];
-    return response;
-  }
-}
-
-function answers(url) {
-  return fetch(url).then(
-    ({ ok }) => ok,
-    () => false,
-  );
 }

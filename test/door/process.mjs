@@ -16,7 +16,10 @@ for (const name of Object.keys(environment)) {
 }
 
 const running = new Set();
-process.once('exit', () => running.forEach((program) => program.signal('SIGKILL')));
+
+export function killAll() {
+  for (const program of running) program.signal('SIGKILL');
+}
 
 /** Starts a shell command and all that it starts. Together they get signals, as from Ctrl-C in a terminal. */
 export function launch(command, cwd, env = {}) {
