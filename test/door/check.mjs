@@ -12,8 +12,7 @@ import { readmeCommand } from './readme-command.mjs';
 import { answers, Visitor } from './visitor.mjs';
 
 const FIRST_WORDS_WITHIN_MS = 10_000;
-const DEMO_WITHIN_MS = 60_000;
-const APPLICATION_WITHIN_MS = 60_000;
+const ANSWER_WITHIN_MS = 60_000;
 
 /** The oldest TypeORM that is supported where Nest is the older one, and the newest. */
 const applications = [
@@ -40,8 +39,7 @@ const cleanUps = process.argv[2] ? [] : [() => rm(directory, { recursive: true, 
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => void end(1));
 
 try {
-  const start = await fromClone();
-  await demo(start);
+  await fromClone();
   const tarball = await packed();
   await besideStrangers(tarball);
   const server = await database();
@@ -71,33 +69,27 @@ async function step(title, work) {
   }
 }
 
-/** A clone of the commit, and what the README says before the last `&&`. Resolves with what comes behind it. */
+/** The commit, and what the README tells to do with it: to install, and to start the demo. */
 async function fromClone() {
   await step('git clone', () => run(`git clone --quiet "${repository}" "${clone}"`, directory));
-  const commands = readmeCommand('npm start', join(clone, 'README.md')).split(' && ');
-  for (const command of commands.slice(0, -1)) {
-    await step(`${command}, without a warning`, async () => {
-      const output = await run(command, clone);
-      if (/npm warn/i.test(output)) throw failure({ command, output }, 'warns');
-    });
-  }
-  return commands.at(-1);
-}
-
-async function demo(start) {
+  const [install, start] = readmeCommand('npm start', join(clone, 'README.md')).split(' && ');
+  const began = performance.now();
+  await step(`${install}, without a warning`, async () => {
+    const output = await run(install, clone);
+    if (/npm warn/i.test(output)) throw failure({ command: install, output }, 'warns');
+  });
+  // A minute, unless the machine is so busy that even the installation took longer.
+  const allowed = Math.max(ANSWER_WITHIN_MS, performance.now() - began);
   const port = await freePort();
   const url = `http://localhost:${port}`;
-  const program = await step(
-    `${start}, says at once what it does, and is there within a minute`,
-    async () => {
-      const launched = launch(start, clone, { PORT: String(port) });
-      await waitFor('words of its own', launched, FIRST_WORDS_WITHIN_MS, () =>
-        launched.output.split('\n').some((line) => line !== '' && !line.startsWith('>')),
-      );
-      await waitFor('an answer', launched, DEMO_WITHIN_MS, () => answers(url));
-      return launched;
-    },
-  );
+  const program = await step(`${start}, says at once what it does, and answers in time`, async () => {
+    const launched = launch(start, clone, { PORT: String(port) });
+    await waitFor('words of its own', launched, FIRST_WORDS_WITHIN_MS, () =>
+      launched.output.split('\n').some((line) => line !== '' && !line.startsWith('>')),
+    );
+    await waitFor('an answer', launched, allowed, () => answers(url));
+    return launched;
+  });
   await step('a login on the demo', async () => {
     const visitor = new Visitor(url);
     assert.equal((await visitor.get('/secret')).headers.get('location'), '/login');
@@ -211,7 +203,7 @@ async function scaffolded({ nest, typeorm, tarball, server }) {
         PLATFORM: platform,
       });
       const url = `http://localhost:${port}`;
-      await waitFor('an answer', program, APPLICATION_WITHIN_MS, () => answers(url));
+      await waitFor('an answer', program, ANSWER_WITHIN_MS, () => answers(url));
       await visit(url);
       await interrupt(program);
     });
