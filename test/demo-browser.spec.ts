@@ -1,7 +1,6 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { jest } from '@jest/globals';
 import { Controller, Get, Header, Headers, type INestApplication } from '@nestjs/common';
 import { Session, type SessionCookieOptions } from 'nest-sessions';
 import { memoryEngine } from 'nest-sessions/memory';
@@ -13,17 +12,13 @@ import {
   type Locator,
   type Page,
 } from 'playwright-core';
+import { createApp } from '../src/app.js';
+import { readSettings } from '../src/settings.js';
 import { platforms, startApp } from './support/app.js';
 import { certificate } from './support/certificate.js';
 import { describeWithChromium } from './support/services.js';
 
-// @fastify/static requires this ES module, which Node 20 can do and Jest on it cannot.
-const contentDisposition: unknown = await import('content-disposition');
-jest.mock('content-disposition', () => contentDisposition);
-
 const directory = mkdtempSync(join(tmpdir(), 'nest-sessions-demo-'));
-const { createApp } = await import('../src/app.js');
-const { readSettings } = await import('../src/settings.js');
 
 afterAll(() => rmSync(directory, { recursive: true }));
 

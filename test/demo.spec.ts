@@ -6,17 +6,12 @@ import { jest } from '@jest/globals';
 import { type INestApplication, Logger } from '@nestjs/common';
 import request from 'supertest';
 import { DataSource } from 'typeorm';
-import { type Platform } from '../src/settings.js';
+import { createApp } from '../src/app.js';
+import { type Platform, readSettings } from '../src/settings.js';
 import { age } from './support/database-app.js';
 import { describeWithKillableRedis } from './support/killable-redis.js';
 
-// @fastify/static requires this ES module, which Node 20 can do and Jest on it cannot.
-const contentDisposition: unknown = await import('content-disposition');
-jest.mock('content-disposition', () => contentDisposition);
-
 const directory = mkdtempSync(join(tmpdir(), 'nest-sessions-demo-'));
-const { createApp } = await import('../src/app.js');
-const { readSettings } = await import('../src/settings.js');
 
 afterAll(() => rmSync(directory, { recursive: true }));
 

@@ -59,12 +59,12 @@ export class Writer {
     this.child.kill('SIGKILL');
   }
 
-  /** What the store has acknowledged: the numbers of the writes, by store key. */
+  /** What the store has acknowledged: the numbers of the writes, by session id. */
   acknowledged(): Map<string, number[]> {
     const writes = new Map<string, number[]>();
     for (const line of readFileSync(this.task.acknowledged, 'utf8').split('\n').filter(Boolean)) {
-      const [key = '', n] = line.split(' ');
-      writes.set(key, [...(writes.get(key) ?? []), Number(n)]);
+      const [id = '', n] = line.split(' ');
+      writes.set(id, [...(writes.get(id) ?? []), Number(n)]);
     }
     return writes;
   }

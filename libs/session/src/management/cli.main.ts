@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { SingleBar } from 'cli-progress';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { SessionConfigError } from '../session.errors.js';
+import { VERSION } from '../version.js';
 import { countOfExpired } from './clear-expired.js';
 import { openApp } from './cli.app.js';
 import { openDatabaseUrl } from './cli.database.js';
@@ -38,7 +38,7 @@ export async function main(args: string[], io: CommandIo): Promise<number> {
   let exitCode = 0;
   const program = new Command('nest-sessions')
     .description('Looks after the sessions of a NestJS application.')
-    .version(packageVersion())
+    .version(VERSION)
     .configureOutput({ writeOut: (text) => io.stdout.write(text), writeErr: (text) => io.stderr.write(text) })
     .exitOverride();
 
@@ -113,10 +113,4 @@ async function openTarget(given: ClearExpiredArguments, env: NodeJS.ProcessEnv):
 function wholeNumber(text: string): number {
   if (!/^[1-9]\d*$/.test(text)) throw new InvalidArgumentError('Give a whole number of at least 1.');
   return Number(text);
-}
-
-function packageVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  const manifest: { version: string } = JSON.parse(text);
-  return manifest.version;
 }

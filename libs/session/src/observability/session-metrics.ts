@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
 // `import type` as a whole: `import { type … }` leaves an import of the package behind, and this one is optional.
 import type { Counter, Histogram, Meter, ObservableCallback, ObservableGauge } from '@opentelemetry/api';
 import { type SessionEvent, type SessionEventListener } from '../session/session-events.js';
 import { type StoreObserver } from '../session/store-guard.js';
+import { VERSION } from '../version.js';
 
 /** In seconds. Those that OpenTelemetry recommends for calls of a database. */
 const CALL_BUCKETS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10];
@@ -78,7 +78,7 @@ export class SessionMetrics {
 export async function openMetrics(sweeping: boolean): Promise<SessionMetrics | undefined> {
   try {
     const { createNoopMeter, metrics } = await import('@opentelemetry/api');
-    const meter = metrics.getMeter('nest-sessions', packageVersion());
+    const meter = metrics.getMeter('nest-sessions', VERSION);
     return meter === createNoopMeter() ? undefined : new SessionMetrics(meter, sweeping);
   } catch {
     return undefined; // not installed
@@ -90,9 +90,4 @@ function labelsOf(event: SessionEvent): Record<string, string> {
     'nest_sessions.event.type': event.type,
     ...('reason' in event && { 'nest_sessions.event.reason': event.reason }),
   };
-}
-
-function packageVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }

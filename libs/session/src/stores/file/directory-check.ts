@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { linkSync, readdirSync, realpathSync, rmSync, statSync, statfsSync, writeFileSync } from 'node:fs';
+import { linkSync, lstatSync, realpathSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SessionConfigError } from '../../session.errors.js';
-import { systemErrorCode } from './file-errors.js';
+import { reasonOf, systemErrorCode } from './file-errors.js';
+import { foldersIn } from './session-directory.js';
 
 /** Linux's magic numbers of file systems that appends of several machines, or the death of one, can corrupt. */
 const NETWORK_FILE_SYSTEMS = new Map([
@@ -14,8 +15,9 @@ const NETWORK_FILE_SYSTEMS = new Map([
   [0x01021997, '9P'],
 ]);
 
-/** Any access for those who are neither the owner nor of the group. */
-const OTHERS = 0o007;
+/** Writing for the group, and anything for those who are neither the owner nor of the group. */
+const RIGHTS_OF_OTHERS = 0o027;
+const WRITING_BY_OTHERS = 0o022;
 
 /**
  * The real path of a directory that may hold sessions.
@@ -30,43 +32,26 @@ export function checkDirectory(directory: string): string {
       'needs Linux, macOS or another Unix: Windows cannot replace files that are open. Use another engine.',
     );
   }
-  const path = realPathOf(directory);
-  const { mode, uid } = statSync(path);
-  const quoted = JSON.stringify(directory);
-  if ((mode & OTHERS) !== 0) {
-    const rights = (mode & 0o777).toString(8);
-    throw problem(
-      `is ${quoted}, which everybody on the machine may enter (mode ${rights}). Run chmod 700 on it.`,
-    );
-  }
-  if (uid !== 0 && uid !== process.geteuid?.()) {
-    throw problem(
-      `is ${quoted}, which belongs to another user (${uid}), who could exchange its files. Use one of your own.`,
-    );
-  }
-  const network = NETWORK_FILE_SYSTEMS.get(statfsSync(path).type);
-  if (network !== undefined) {
-    throw problem(
-      `is ${quoted}, on a network file system (${network}), where sessions could be lost. Use a local disk.`,
-    );
-  }
-  const planted = readdirSync(path, { withFileTypes: true }).find((entry) => entry.isSymbolicLink());
-  if (planted !== undefined) {
-    throw problem(
-      `is ${quoted}, in which "${planted.name}" is a symbolic link. Remove it: files would be written elsewhere.`,
-    );
-  }
-  tryOut(path, quoted);
-  return path;
-}
-
-function realPathOf(directory: string): string {
   const quoted = JSON.stringify(directory);
   try {
     const path = realpathSync(directory);
-    if (statSync(path).isDirectory()) return path;
+    checkFolder(path, `is ${quoted}`, RIGHTS_OF_OTHERS);
+    const network = NETWORK_FILE_SYSTEMS.get(statfsSync(path).type);
+    if (network !== undefined) {
+      throw problem(
+        `is ${quoted}, on a network file system (${network}), where sessions could be lost. Use a local disk.`,
+      );
+    }
+    // What was planted while the directory was open to others would lead elsewhere, or could be exchanged.
+    for (const folder of foldersIn(path)) {
+      checkFolder(join(path, folder), `is ${quoted}, in which there is "${folder}"`, WRITING_BY_OTHERS);
+    }
+    tryOut(path, quoted);
+    return path;
   } catch (error) {
-    if (systemErrorCode(error) !== 'ENOENT' && systemErrorCode(error) !== 'ENOTDIR') {
+    const code = systemErrorCode(error);
+    if (code === undefined) throw error;
+    if (code !== 'ENOENT' && code !== 'ENOTDIR') {
       throw problem(`is ${quoted}, which cannot be read (${reasonOf(error)}).`, error);
     }
     throw problem(
@@ -74,7 +59,22 @@ function realPathOf(directory: string): string {
       error,
     );
   }
-  throw problem(`is ${quoted}, which is not a directory.`);
+}
+
+function checkFolder(path: string, what: string, forbidden: number): void {
+  const stats = lstatSync(path);
+  const { mode, uid } = stats;
+  if (stats.isSymbolicLink()) throw problem(`${what}, which is a symbolic link. Remove it.`);
+  if (!stats.isDirectory()) throw problem(`${what}, which is not a directory.`);
+  if (uid !== process.geteuid?.()) {
+    throw problem(
+      `${what}, which belongs to another user (${uid}), who could exchange its files. Use your own.`,
+    );
+  }
+  if ((mode & forbidden) !== 0) {
+    const rights = (mode & 0o777).toString(8);
+    throw problem(`${what}, which is not closed to others (mode ${rights}). Run chmod 700 on it.`);
+  }
 }
 
 /** Only a try shows what permissions, read-only mounts and file systems without hard links allow. */
@@ -89,10 +89,6 @@ function tryOut(path: string, quoted: string): void {
     rmSync(trial, { force: true });
     rmSync(`${trial}-link`, { force: true });
   }
-}
-
-function reasonOf(error: unknown): string {
-  return (error as Error).message.replace(/,.*$/s, '');
 }
 
 function problem(text: string, cause?: unknown): SessionConfigError {

@@ -1,27 +1,32 @@
-import { SessionRecordCorruptError, SessionStoreUnavailableError } from '../../session.errors.js';
+import { SessionStoreUnavailableError } from '../../session.errors.js';
 
 /** The code of an error of the operating system (`ENOENT`, …), else undefined. */
 export function systemErrorCode(error: unknown): string | undefined {
-  // By its look, for errors of Node's own modules are not `instanceof Error` where code runs in a realm of its own.
+  // By its look, because errors of Node's own modules are not `instanceof Error` where code runs in a realm of its own.
   if (typeof error !== 'object' || error === null || !('syscall' in error)) return undefined;
   return (error as NodeJS.ErrnoException).code;
 }
 
-/** Runs `work`; undefined when it fails with one of these codes. */
-export function unless<Result>(codes: readonly string[], work: () => Result): Result | undefined {
+/** Runs `work`; undefined when it fails with this code. */
+export function unless<Result>(code: string, work: () => Result): Result | undefined {
   try {
     return work();
   } catch (error) {
-    if (codes.includes(systemErrorCode(error) ?? '')) return undefined;
+    if (systemErrorCode(error) === code) return undefined;
     throw error;
   }
 }
 
-/** What the store throws for an error of the operating system. Node's own message names the file: a store key. */
+/** Runs `work`; false when it fails with this code. */
+export function succeeds(work: () => void, code: string): boolean {
+  return unless(code, () => (work(), true)) ?? false;
+}
+
+/** What the store throws for an error of the operating system. Node's own message names the file, and so a session. */
 export function toStoreError(operation: string, directory: string, error: unknown): unknown {
   const code = systemErrorCode(error);
   if (code === undefined) return error;
-  const reason = (error as Error).message.replace(/,.*$/s, '');
+  const reason = reasonOf(error);
   return unavailable(operation, directory, reason, Object.assign(new Error(reason), { code }));
 }
 
@@ -33,14 +38,12 @@ export function unavailable(
 ): SessionStoreUnavailableError {
   return new SessionStoreUnavailableError(
     operation,
-    `${reason}. Look after the directory "${directory}" and its disk: it has to be there, writable, and not full.`,
+    `${reason}. Check the directory "${directory}" and its disk: it has to be there, writable, and not full.`,
     cause && { cause },
   );
 }
 
-export function notAFile(): SessionRecordCorruptError {
-  return new SessionRecordCorruptError(
-    'Where a session file should be there is something else, such as a symbolic link or a file of another user. ' +
-      'It was not followed and is left for inspection.',
-  );
+/** The message of an error of the operating system, without the path. */
+export function reasonOf(error: unknown): string {
+  return (error as Error).message.replace(/,.*$/s, '');
 }

@@ -1,20 +1,23 @@
-import { SessionConfigError, SessionRecordCorruptError } from '../../session.errors.js';
-import { type EncryptionOptions } from '../record-cipher.js';
+import { SessionConfigError, SessionError, SessionRecordCorruptError } from '../../session.errors.js';
 import { RecordCodec } from '../record-codec.js';
-import {
-  type SessionChanges,
-  type SessionMoved,
-  type SessionRecord,
-  SessionStore,
-} from '../session-store.js';
+import { checkRecordSize } from '../record-log.js';
+import { type EncryptionOptions } from '../sealing.js';
+import { type SessionChanges, type SessionRecord, SessionStore } from '../session-store.js';
 import { checkDirectory } from './directory-check.js';
-import { toStoreError } from './file-errors.js';
-import { encodeNew, type FileState, isLive, movedFrom, toRecord } from './file-state.js';
-import { SessionDirectory } from './session-directory.js';
-import { type NewEntry } from './session-file.js';
-import { SessionWrites } from './session-writes.js';
-import { Sweep } from './sweep.js';
-import { sessionsOf, sessionWithId } from './user-scan.js';
+import { systemErrorCode, toStoreError } from './file-errors.js';
+import {
+  applySave,
+  encodeFile,
+  type FileState,
+  isLive,
+  type NewEntry,
+  type NewSave,
+  toRecord,
+  wantsFolding,
+} from './file-format.js';
+import { noteDeadline, SessionDirectory } from './session-directory.js';
+import { APPEND, newTag, READ, SessionFile } from './session-file.js';
+import { inTurns, LEFTOVER_KEPT, Sweep } from './sweep.js';
 
 export interface FileStoreOptions {
   /** Where the files go. It has to exist, on a local disk, closed to other users: `mkdir -m 700`. */
@@ -26,7 +29,7 @@ export interface FileStoreOptions {
    */
   fsync?: boolean;
   /**
-   * Encrypts data and metadata. Session id, user id and times stay readable.
+   * Encrypts data and metadata. Session id, key hash, user id and times stay readable.
    * @default off: the files are as readable as their owner allows
    */
   encryption?: EncryptionOptions;
@@ -35,16 +38,14 @@ export interface FileStoreOptions {
 /**
  * Keeps every session in a file of its own, for the processes of one machine.
  *
- * A write is one append to that file, which the operating system puts in order with those of all other processes; what
- * it amounts to follows from what precedes it. So nothing is locked, and nobody waits but for a file that is being folded.
+ * A write is one append to that file, which the operating system puts in order with those of all other processes. What
+ * becomes of it follows from what precedes it. So there are no locks, and nobody waits but for a file that is being folded.
  *
  * @throws SessionConfigError when the directory is missing, or not fit for sessions, or a secret is weak
  */
 export class FileStore extends SessionStore {
-  override readonly remembersMoves = true;
   private readonly codec: RecordCodec;
   private readonly directory: SessionDirectory;
-  private readonly writes: SessionWrites;
   private readonly sweep: Sweep;
 
   constructor({ directory, fsync = false, encryption }: FileStoreOptions) {
@@ -52,129 +53,92 @@ export class FileStore extends SessionStore {
     if (typeof fsync !== 'boolean') throw new SessionConfigError('fsync', 'must be true or false.');
     this.codec = new RecordCodec(encryption);
     this.directory = new SessionDirectory(checkDirectory(directory), fsync);
-    this.writes = new SessionWrites(this.directory, this.codec);
-    this.sweep = new Sweep(this.directory, (name) => this.writes.end(name, { onlyExpired: true }));
+    this.sweep = new Sweep(this.directory, async (id) => Boolean(await this.end(id, hasExpired, 'expired')));
   }
 
-  load(key: string): Promise<SessionRecord | null> {
+  load(id: string): Promise<SessionRecord | null> {
     return this.attempt('load', () => {
-      const name = this.directory.nameOf(key);
-      const state = this.stateOf(name);
-      return state && isLive(state, name) ? toRecord(state, this.codec) : null;
-    });
-  }
-
-  override find(key: string): Promise<SessionRecord | SessionMoved | null> {
-    return this.attempt('load', () => {
-      const name = this.directory.nameOf(key);
-      const state = this.stateOf(name);
-      if (state === null) return null;
-      if (isLive(state, name)) return toRecord(state, this.codec);
-      const newName = movedFrom(state, name);
-      const movedTo = newName && this.directory.keyOf(newName);
-      return movedTo ? { movedTo } : null;
+      const state = this.read(id);
+      return state && isLive(state) ? toRecord(state, this.codec) : null;
     });
   }
 
   /** An expired session that has not been cleared yet counts as taken, too. */
-  create(key: string, record: SessionRecord): Promise<boolean> {
+  create(id: string, record: SessionRecord): Promise<boolean> {
     return this.attempt('create', async () => {
-      const name = this.directory.nameOf(key);
-      const temporary = await this.directory.writeTemporary(
-        encodeNew(name, record, this.codec),
-        record.expiresAt,
-      );
+      const { userId, expiresAt } = record;
+      const text = encodeFile({ ...record, version: 1 }, this.codec);
+      const [tag, startedAt] = [newTag(), Date.now()];
       try {
-        return await this.directory.publish(temporary, name);
+        await this.directory.writeTemporary(tag, text, expiresAt);
+        if (userId !== null) await this.directory.addUserEntry(userId, id);
+        const isFree = await this.directory.publish(tag, id);
+        // If the process was stopped in between, clearing may have removed the entry.
+        const isLate = Date.now() - startedAt > LEFTOVER_KEPT / 2;
+        if (isFree && isLate && userId !== null) await this.directory.addUserEntry(userId, id);
+        return isFree;
       } finally {
-        this.directory.removeTemporary(temporary);
+        this.directory.removeTemporary(tag);
       }
     });
   }
 
-  save(key: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
-    return this.attempt('save', () =>
-      this.writes.change(
-        this.directory.nameOf(key),
-        this.saveEntry(changes, record),
-        this.codec.encodeLogLine(changes, record.id),
-      ),
-    );
-  }
-
-  /** What is no session, or none that can be decoded, is removed, too. */
-  delete(key: string, id?: string): Promise<boolean> {
-    return this.attempt('delete', async () => {
-      const name = this.directory.nameOf(key);
-      try {
-        return await this.writes.end(name, {}, id);
-      } catch (error) {
-        if (!(error instanceof SessionRecordCorruptError)) throw error;
-        this.directory.remove(name);
-        return true;
-      }
+  save(id: string, keyHash: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
+    return this.attempt('save', () => {
+      const line = this.codec.encodeLogLine(changes, id).trimEnd();
+      const save = this.saveEntry(id, keyHash, changes, record);
+      return this.onFile(id, false, (file) => {
+        const entry: NewSave = { ...save, at: Date.now() };
+        const isLarge = file.mayExceed(this.limits.size, line);
+        return isLarge ? this.saveLarge(file, entry, line) : this.write(file, entry, line);
+      });
     });
   }
 
-  override touch(key: string, { version, expiresAt, lastSeenAt }: SessionRecord): Promise<boolean> {
+  /** Also removes what is no session, or none that can be decoded. */
+  delete(id: string): Promise<boolean> {
+    return this.attempt('delete', () => this.endOrRemove(id, () => true));
+  }
+
+  /** A session that cannot be decoded stays. */
+  override take(id: string): Promise<SessionRecord | null> {
+    return this.attempt('take', async () => {
+      const canBeTaken = (state: FileState): boolean => isLive(state) && Boolean(toRecord(state, this.codec));
+      const ended = await this.end(id, canBeTaken, 'live');
+      return ended && toRecord(ended, this.codec);
+    });
+  }
+
+  override touch(id: string, { version, expiresAt, lastSeenAt }: SessionRecord): Promise<boolean> {
+    const touch = { op: 'touch', loadedVersion: version, expiresAt, lastSeenAt } as const;
     return this.attempt('touch', () =>
-      this.writes.change(this.directory.nameOf(key), () => ({
-        op: 'touch',
-        at: Date.now(),
-        loadedVersion: version,
-        expiresAt,
-        lastSeenAt,
-      })),
+      this.onFile(id, false, (file) => this.write(file, { ...touch, at: Date.now() })),
     );
-  }
-
-  /** @throws an error when something has the new key; nothing has changed then */
-  override rename(
-    key: string,
-    newKey: string,
-    changes: SessionChanges,
-    record: SessionRecord,
-  ): Promise<boolean> {
-    return this.attempt('rename', () => {
-      const newName = this.directory.nameOf(newKey);
-      const saved = this.saveEntry(changes, record);
-      const entry = (): NewEntry => ({ ...saved(), moveTo: newName });
-      const line = this.codec.encodeLogLine(changes, record.id);
-      return this.writes.move(this.directory.nameOf(key), newName, entry, line);
-    });
   }
 
   override listByUser(userId: string): Promise<SessionRecord[]> {
     return this.attempt('list the sessions of a user', async () => {
-      // By session id, for one that is being renamed may be met twice.
-      const found = new Map<string, SessionRecord>();
-      for await (const { state } of sessionsOf(this.directory, userId)) {
-        const record = unlessCorrupt(() => toRecord(state, this.codec));
-        if (record) found.set(record.id, record);
+      const found: SessionRecord[] = [];
+      for await (const id of inTurns(this.directory.sessionsOf(userId))) {
+        try {
+          const state = this.read(id);
+          if (state && isLiveOf(state, userId)) found.push(toRecord(state, this.codec));
+        } catch (error) {
+          if (!(error instanceof SessionRecordCorruptError)) throw error;
+        }
       }
-      return [...found.values()];
+      return found;
     });
   }
 
   override deleteByUser(userId: string, exceptIds: readonly string[] = []): Promise<number> {
     return this.attempt('end the sessions of a user', async () => {
       let count = 0;
-      for await (const { name, state } of sessionsOf(this.directory, userId)) {
-        const { id } = state.head;
+      for await (const id of inTurns(this.directory.sessionsOf(userId))) {
         if (exceptIds.includes(id)) continue;
-        if (await this.writes.end(name, { onlyUser: userId }, id)) count += 1;
+        if (await this.endOrRemove(id, (state) => isLiveOf(state, userId))) count += 1;
       }
       return count;
-    });
-  }
-
-  override deleteById(id: string, userId?: string): Promise<boolean> {
-    return this.attempt('end a session by its id', async () => {
-      const condition = userId === undefined ? {} : { onlyUser: userId };
-      for await (const { name } of sessionWithId(this.directory, id, userId)) {
-        if (await this.writes.end(name, condition, id)) return true;
-      }
-      return false;
     });
   }
 
@@ -182,8 +146,8 @@ export class FileStore extends SessionStore {
     return this.attempt('clear expired sessions', () => this.sweep.next(batchSize));
   }
 
-  private stateOf(name: string): FileState | null {
-    const file = this.directory.open(name, 'read');
+  private read(id: string): FileState | null {
+    const file = SessionFile.open(this.directory, this.codec, id, READ);
     try {
       return file && file.read();
     } finally {
@@ -191,16 +155,104 @@ export class FileStore extends SessionStore {
     }
   }
 
+  /** Takes a step on the file of a session. When that is sealed, again on the file that replaces it. */
+  private async onFile<Result>(
+    id: string,
+    absent: Result,
+    step: (file: SessionFile) => Promise<Result | 'sealed'>,
+  ): Promise<Result> {
+    for (;;) {
+      const file = SessionFile.open(this.directory, this.codec, id, APPEND);
+      if (file === null) return absent;
+      try {
+        const result = await step(file);
+        if (result !== 'sealed') return result;
+        await file.untilReplaced();
+      } finally {
+        file.close();
+      }
+    }
+  }
+
   private saveEntry(
-    { expiry, userId, meta }: SessionChanges,
-    { id, version, expiresAt }: SessionRecord,
-  ): () => NewEntry & { op: 'save' } {
-    const given = {
+    id: string,
+    keyHash: string,
+    { expiry, meta, keyHash: newKeyHash, set = {}, increment = {}, push = {} }: SessionChanges,
+    { version, expiresAt }: SessionRecord,
+  ): Omit<NewSave, 'at'> {
+    const increments = Object.keys(increment).length;
+    const keys = Object.keys(set).length + increments + Object.keys(push).length;
+    const { limits } = this;
+    return {
+      op: 'save',
+      keyHash,
+      loadedVersion: version,
+      expiresAt,
+      ...(newKeyHash !== undefined && { newKeyHash }),
       ...(expiry !== undefined && { expiry }),
-      ...(userId !== undefined && { userId }),
       ...(meta !== undefined && { meta: this.codec.encodeMeta(meta, id) }),
+      ...(increments > 0 && { increments }),
+      ...(keys > 0 && { keys }),
+      ...(Math.min(limits.size, limits.keys) < Infinity && { limits }),
     };
-    return () => ({ op: 'save', at: Date.now(), loadedVersion: version, expiresAt, ...given });
+  }
+
+  private async write(file: SessionFile, entry: NewEntry, line = ''): Promise<boolean | 'sealed'> {
+    const { outcome, state } = file.append(entry, line);
+    if (outcome === 'oversized') return this.saveLarge(file, entry as NewSave, line);
+    if (outcome !== 'applied') return outcome === 'sealed' && outcome;
+    await this.directory.flush(file.fd);
+    noteDeadline(file.fd, state.head.expiresAt);
+    await foldIfLong(file, state);
+    return true;
+  }
+
+  /** Writes nothing before it is clear that the record stays within the limits. */
+  private async saveLarge(file: SessionFile, entry: NewSave, line: string): Promise<boolean | 'sealed'> {
+    const state = file.read();
+    if (state.seals.length > 0) return 'sealed';
+    const outcome = applySave(state, entry, line);
+    if (outcome !== 'oversized') return outcome === 'applied' && this.write(file, entry, line);
+    // It is more than the limit with all that the log holds and the line adds. Some of that may have been replaced.
+    const { limits, ...unlimited } = entry;
+    applySave(state, unlimited, line);
+    const record = toRecord(state, this.codec);
+    checkRecordSize(record.data, limits ?? this.limits);
+    return (await file.replace(encodeFile(record, this.codec), state)) || 'sealed';
+  }
+
+  private async endOrRemove(id: string, isMeant: (state: FileState) => boolean): Promise<boolean> {
+    try {
+      return (await this.end(id, isMeant)) !== null;
+    } catch (error) {
+      if (!(error instanceof SessionRecordCorruptError)) throw error;
+      this.directory.remove(id);
+      return true;
+    }
+  }
+
+  /** @returns the session as it ended; null: none did */
+  private end(
+    id: string,
+    isMeant: (state: FileState, file: SessionFile) => boolean,
+    only?: 'live' | 'expired',
+  ): Promise<FileState | null> {
+    return this.onFile(id, null, async (file) => {
+      const before = file.read();
+      if (before.ended) this.remove(id, before);
+      if (before.ended || !isMeant(before, file)) return null;
+      const { outcome, state } = file.append({ op: 'end', at: Date.now(), ...(only && { only }) });
+      if (outcome !== 'applied') return outcome === 'sealed' ? outcome : null;
+      await this.directory.flush(file.fd);
+      this.remove(id, state);
+      return state;
+    });
+  }
+
+  /** Of a session that has ended. The entry first: a file that is left is found by clearing. */
+  private remove(id: string, { head: { userId } }: FileState): void {
+    if (userId !== null) this.directory.removeUserEntry(userId, id);
+    this.directory.remove(id);
   }
 
   private async attempt<Result>(operation: string, work: () => Result | Promise<Result>): Promise<Result> {
@@ -212,11 +264,22 @@ export class FileStore extends SessionStore {
   }
 }
 
-function unlessCorrupt<Result>(work: () => Result): Result | undefined {
+/** Else the file gets its deadline noted anew, so that it is not opened in vain again. */
+function hasExpired(state: FileState, file: SessionFile): boolean {
+  if (isLive(state)) noteDeadline(file.fd, state.head.expiresAt);
+  return !isLive(state);
+}
+
+function isLiveOf(state: FileState, userId: string): boolean {
+  return isLive(state) && state.head.userId === userId;
+}
+
+/** Comes after a write and can wait for the next one: if it fails, that must not look like a failure of the write. */
+async function foldIfLong(file: SessionFile, state: FileState): Promise<void> {
+  if (!wantsFolding(state)) return;
   try {
-    return work();
+    await file.fold(state);
   } catch (error) {
-    if (error instanceof SessionRecordCorruptError) return undefined;
-    throw error;
+    if (systemErrorCode(error) === undefined && !(error instanceof SessionError)) throw error;
   }
 }

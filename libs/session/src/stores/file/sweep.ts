@@ -1,15 +1,16 @@
-import { lstatSync, type Stats } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
 import { SessionRecordCorruptError } from '../../session.errors.js';
-import { systemErrorCode, unless } from './file-errors.js';
-import { type SessionDirectory } from './session-directory.js';
-import { walk } from './walk.js';
+import { systemErrorCode } from './file-errors.js';
+import { removeFile, type SessionDirectory, statsOf } from './session-directory.js';
 
 const HOUR = 3_600_000;
-/** Long after the last request that knew the old name of a session. */
-export const SIGNPOST_KEPT = HOUR;
-const ORPHAN_KEPT = HOUR;
-/** So long what cannot be read can be inspected. */
-const GARBAGE_KEPT = 24 * HOUR;
+const DAY = 24 * HOUR;
+/** What a crash has left between two steps is removed after so long. */
+export const LEFTOVER_KEPT = HOUR;
+/** How long what cannot be read can be inspected. */
+const GARBAGE_KEPT = DAY;
+/** Requests wait no longer than this for a walk over many files, in milliseconds. */
+const LONGEST_TURN = 5;
 
 /** Files that these errors keep from being cleared are left for another time. A full disk still has others to clear. */
 const SKIPPED = ['EACCES', 'EPERM', 'ENOSPC', 'EDQUOT'];
@@ -17,70 +18,65 @@ const SKIPPED = ['EACCES', 'EPERM', 'ENOSPC', 'EDQUOT'];
 /** Clears expired sessions, and what crashes have left behind, in batches. */
 export class Sweep {
   /** The shard at which the last batch was full. */
-  private cursor = '';
+  private start = '';
 
   constructor(
     private readonly directory: SessionDirectory,
     /** Ends a session if it has expired. */
-    private readonly endExpired: (name: string) => Promise<boolean>,
+    private readonly endExpired: (id: string) => Promise<boolean>,
   ) {}
 
   /** Ends at most so many expired sessions. Fewer: there are no more. */
   async next(batchSize: number): Promise<number> {
     let count = 0;
-    this.removeOrphans();
-    for await (const { shard, name } of walk(this.directory, this.cursor)) {
-      if (await this.clear(name)) count += 1;
-      this.cursor = shard;
+    for await (const { shard, path, id } of inTurns(this.directory.sessions(this.start))) {
+      if (await this.clear(path, id)) count += 1;
+      this.start = shard;
       if (count >= batchSize) return count;
     }
+    await this.removeLeftovers();
     return count;
   }
 
-  private async clear(name: string): Promise<boolean> {
-    const stats = statsOf(this.directory.pathOf(name));
+  private async clear(path: string, id: string): Promise<boolean> {
+    const stats = statsOf(path);
     // Writers note the deadline in the time stamp. Where one was killed before, the file is opened in vain.
     if (!stats?.isFile() || stats.mtimeMs > Date.now()) return false;
     try {
-      return this.isExpired(name) && (await this.endExpired(name));
+      return await this.endExpired(id);
     } catch (error) {
-      if (error instanceof SessionRecordCorruptError) this.removeGarbage(name, stats);
-      else if (!SKIPPED.includes(systemErrorCode(error) ?? '')) throw error;
+      const isCorrupt = error instanceof SessionRecordCorruptError;
+      if (!isCorrupt && !SKIPPED.includes(systemErrorCode(error) ?? '')) throw error;
+      if (isCorrupt && stats.mtimeMs + GARBAGE_KEPT < Date.now()) this.directory.remove(id);
       return false;
     }
   }
 
-  private isExpired(name: string): boolean {
-    const file = this.directory.open(name);
-    if (file === null) return false;
-    try {
-      const { head, ended } = file.read();
-      const isSignpost = head.name !== name;
-      if (ended || (isSignpost && head.expiresAt + SIGNPOST_KEPT < Date.now())) this.directory.remove(name);
-      if (ended || isSignpost) return false;
-      if (head.expiresAt <= Date.now()) return true;
-      file.noteDeadline(head.expiresAt);
-      return false;
-    } finally {
-      file.close();
-    }
-  }
-
-  private removeGarbage(name: string, { mtimeMs }: Stats): void {
-    if (mtimeMs + GARBAGE_KEPT < Date.now()) this.directory.remove(name);
-  }
-
-  /** Temporary files live for milliseconds; those that have got another name are done with at once. */
-  private removeOrphans(): void {
-    for (const path of this.directory.temporaries()) {
-      const stats = statsOf(path);
-      if (stats?.isFile() && (stats.nlink > 1 || stats.ctimeMs + ORPHAN_KEPT < Date.now())) {
-        this.directory.removeTemporary(path);
-      }
+  /** Temporary files live for milliseconds, entries of users as long as their session. */
+  private async removeLeftovers(): Promise<void> {
+    for (const path of this.directory.temporaries()) removeLeftover(path);
+    // Such entries are rare, and do no harm. So the index is looked through once in sixteen days.
+    const today = Math.floor(Date.now() / DAY);
+    for await (const { path, session } of inTurns(this.directory.userEntries(today % 16))) {
+      if (statsOf(session) === undefined) removeLeftover(path);
     }
   }
 }
 
-function statsOf(path: string): Stats | undefined {
-  return unless(['ENOENT'], () => lstatSync(path));
+/** Lets requests in every few milliseconds. */
+export async function* inTurns<Item>(items: Iterable<Item>): AsyncGenerator<Item> {
+  let turn = performance.now();
+  for (const item of items) {
+    yield item;
+    if (performance.now() - turn < LONGEST_TURN) continue;
+    await setImmediate();
+    turn = performance.now();
+  }
+}
+
+function removeLeftover(path: string): void {
+  const stats = statsOf(path);
+  if (!stats?.isFile()) return;
+  // A temporary file that has got another name is done with.
+  if (stats.nlink > 1 || stats.ctimeMs + LEFTOVER_KEPT < Date.now()) removeFile(path);
 }
