@@ -3,7 +3,7 @@ import { inspect } from 'node:util';
 /**
  * Every error of this library: one class per thing that can go wrong, one stable `code` per class.
  * A message names the option or key, says what was wrong, and ends with what to do about it.
- * No message ever holds a session key, a store key or a value of the session.
+ * No message ever holds a session key, a key hash or a value of the session.
  */
 export abstract class SessionError extends Error {
   /** Stable across releases: branch on this, not on the message. */
@@ -130,7 +130,7 @@ export class SessionRecordCorruptError extends SessionError {
   readonly code = 'SESSION_RECORD_CORRUPT';
 }
 
-/** The session went away (ended, rotated or expired elsewhere) while it was being worked on; nothing was written. */
+/** The session ended, expired or got another key elsewhere while it was being worked on; nothing was written. */
 export class SessionGoneError extends SessionError {
   readonly code = 'SESSION_GONE';
 }

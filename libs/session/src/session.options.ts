@@ -46,7 +46,7 @@ export interface SessionOptions {
   login?: LoginPolicyOptions;
   /**
    * Replaces the session key when it is so old, without ending the session. Requests that still carry the old key are
-   * served for up to a minute, so parallel ones lose nothing. Needs an engine that remembers moved keys. Default: never.
+   * served for up to a minute, so parallel ones lose nothing. For engines that keep sessions on the server. Default: never.
    */
   renewAfter?: Duration | false;
   /**
@@ -65,8 +65,8 @@ export interface SessionOptions {
    */
   currentStamp?: CurrentStamp;
   /**
-   * A secret that store keys are computed with, so that a stolen store is of no use without it. For engines that keep
-   * sessions on the server. Default: none; store keys are plain hashes of session keys, which cannot be inverted either.
+   * A secret that key hashes are made with, so that nobody who can write to the store can make one that opens. For
+   * engines that keep sessions on the server. Default: none; key hashes are plain, which cannot be inverted either.
    */
   pepper?: PepperOptions;
   /**
@@ -144,10 +144,10 @@ export interface RememberOptions {
 }
 
 export interface LoginPolicyOptions {
-  /** Keys that mean something only when they were set for a user: a login removes what an anonymous visitor had there. */
+  /** Keys that mean something only when they were set for a user: a login does not carry them over from a visitor. */
   neverKeep?: string[];
   /**
-   * Keys that hold secrets of the session: removed whenever it gets a new key, so that whoever made them makes new ones.
+   * Keys that hold secrets of the session: not carried over by a login, and removed by `cycleKey`.
    * Default: `['csrfSecret', 'csrfToken', '_csrf']`.
    */
   secrets?: string[];

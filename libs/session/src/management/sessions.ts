@@ -122,7 +122,7 @@ export class Sessions {
   /**
    * Tells when a session ends, whoever ends it and wherever: emits once, about a second later, and completes. For answers
    * and sockets that outlive the request which opened them. The store is asked as long as somebody is subscribed; while it
-   * does not answer, the session counts as alive. Through rotations it is the same session, on engines that remember moves.
+   * does not answer, the session counts as alive. A rotation is no end; a login is one, because it starts another session.
    * @param session the session of a request, or a session key
    * @param every how often to look; default: once a second
    *

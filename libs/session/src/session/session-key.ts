@@ -52,8 +52,8 @@ export function formatSessionKey({ id, secret }: SessionKey): string {
 
 export interface PepperOptions {
   /**
-   * The newest first: hashes are made with it, all of them are accepted, and sessions made with an older one are moved to
-   * the newest when they are next used. At least 32 random bytes each, kept where the store is not.
+   * The newest first: hashes are made with it, and all of them are accepted. A session that was made with an older one
+   * gets a hash under the newest when it is next used. At least 32 random bytes each, kept where the store is not.
    */
   secrets: string | readonly string[];
   /**

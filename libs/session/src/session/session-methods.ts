@@ -21,15 +21,15 @@ export type SessionCallback = (error?: unknown) => void;
 export class SessionMethods<Data extends object> extends DictionaryMethods<Data> {
   // --- Identity ---
 
-  /** The session id: public, the same after `cycleKey`, and no help to anybody who wants in. */
+  /** The session id: public, and it opens nothing. The same after `cycleKey`, another one after `login`. */
   get id(): string {
     read(this).accessed = true;
     return this[LIVE].id;
   }
 
   /**
-   * The session key: **the secret in the cookie**, or null before the first save. Whoever has it has the session. For
-   * code outside of requests that hands it to a client; never log it.
+   * The session key: **what the cookie holds**, or null before the first save, and after `login` until the next one.
+   * Anybody who has it has the session. For code outside of requests that hands it to a client; never log it.
    */
   get sessionKey(): string | null {
     this[LIVE].assertLoaded();
@@ -48,8 +48,8 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
   }
 
   /**
-   * Binds the session to a user, under a new session key; the old one is dead at once. Data of the anonymous session
-   * stay as `keep` says, data of another user never do. Nothing to wait for: it is saved with the response.
+   * Starts a new session for a user, with a new id and key, and ends the one from before. Data of an anonymous session
+   * are carried over as `keep` says, data of another user never are. Nothing to wait for: it is saved with the response.
    * @param userId the user's id, as text
    *
    * @example
