@@ -45,9 +45,11 @@ describe('docs/configuration.md', () => {
 
   it('tells of every engine, with its import', () => {
     const { exports } = JSON.parse(readFileSync('libs/session/package.json', 'utf8')) as {
-      exports: Record<string, { default?: string }>;
+      exports: Record<string, { import?: { default: string } }>;
     };
-    const engines = Object.entries(exports).filter(([, target]) => target.default?.includes('/stores/'));
+    const engines = Object.entries(exports).filter(([, target]) =>
+      target.import?.default.includes('/stores/'),
+    );
     expect(engines).not.toEqual([]);
     for (const [path] of engines) expect(page).toContain(`| \`nest-sessions${path.slice(1)}\` `);
   });
