@@ -5,6 +5,7 @@ import { LockingSqlStore } from './locking-sql-store.js';
 import { SqlStore } from './sql-store.js';
 import { testDatabase } from './support/data-source.js';
 import { describeWithService } from './support/services.js';
+import { byThisClock } from './support/store-kit.js';
 import { startTcpProxy } from './support/tcp-proxy.js';
 
 const page = readFileSync('docs/engines/custom.md', 'utf8');
@@ -34,11 +35,11 @@ async function underTest(Store: new (pool: Pool) => SqlStore): Promise<StoreUnde
     },
     cut: async () => proxy.cut(),
     mend: async () => proxy.mend(),
-    async dispose() {
+    ...byThisClock(async () => {
       await Promise.all([pool.end(), direct.end()]);
       await proxy.close();
       await dispose();
-    },
+    }),
   };
 }
 

@@ -17,6 +17,7 @@ import { SteppedStore } from './interleaving-store.js';
 import { DelegatingConnection } from './redis-connections.js';
 import { testRedis } from './redis-store-bench.js';
 import { type DatabaseServer, type ServiceName } from './services.js';
+import { rowsOf } from './test-all.js';
 
 /** A real store for requests to race on. */
 export interface RaceTrack {
@@ -57,7 +58,7 @@ export const raceTracks: Record<string, RaceTrack> = {
 };
 
 /** Redis again, by its commands: what takes several of them is not one step. */
-export const tracksByCommands: Record<string, RaceTrack> = {
+const commandTracks: Record<string, RaceTrack> = {
   'Redis, by its commands': byCommands({
     cluster: false,
     runs: ({ requests }) => requests.length === 2 && requests.every((name) => basicKinds.includes(name)),
@@ -69,6 +70,8 @@ export const tracksByCommands: Record<string, RaceTrack> = {
       owner === 'user' && third === undefined && isBrief(one) && other === 'rotate',
   }),
 };
+
+export const tracksByCommands = rowsOf(commandTracks, ['Redis, by its commands']);
 
 function isBrief(name: KindName | undefined): boolean {
   return name === 'read' || name === 'write a' || name === 'touch' || name === 'logout';

@@ -13,17 +13,17 @@ import {
   type Locator,
   type Page,
 } from 'playwright-core';
-import { platforms, startApp } from './support/app.js';
-import { certificate } from './support/certificate.js';
-import { describeWithChromium } from './support/services.js';
+import { platforms, startApp } from '../support/app.js';
+import { certificate } from '../support/certificate.js';
+import { describeWithChromium } from '../support/services.js';
 
 // @fastify/static requires this ES module, which Node 20 can do and Jest on it cannot.
 const contentDisposition: unknown = await import('content-disposition');
 jest.mock('content-disposition', () => contentDisposition);
 
 const directory = mkdtempSync(join(tmpdir(), 'nest-sessions-demo-'));
-const { createApp } = await import('../src/app.js');
-const { readSettings } = await import('../src/settings.js');
+const { createApp } = await import('../../src/app.js');
+const { readSettings } = await import('../../src/settings.js');
 
 afterAll(() => rmSync(directory, { recursive: true }));
 
@@ -71,7 +71,7 @@ describeWithChromium('the demo in a browser', (executablePath) => {
 
     beforeEach(async () => {
       context = await (browser as Browser).newContext({ baseURL: url });
-      context.setDefaultTimeout(10_000);
+      context.setDefaultTimeout(60_000);
       page = await context.newPage();
     });
     afterEach(() => context.close());
