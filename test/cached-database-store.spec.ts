@@ -555,7 +555,7 @@ describe('CachedDatabaseStore without its cache', () => {
     const caches = [new TestCache(shared), new TestCache(shared), new TestCache(shared)] as const;
     const [one, other, third] = caches.map((cache) =>
       cached(bench.store, cache, { revocationBound: 60_000 }),
-    ) as [SessionStore, SessionStore, SessionStore];
+    ) as SessionStore[] as [SessionStore, SessionStore, SessionStore];
     const { id } = await created(bench.store);
     const first = await load(one, id);
     const second = await load(other, id);
