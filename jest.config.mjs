@@ -1,15 +1,26 @@
+import { availableParallelism } from 'node:os';
+
+/** What takes long or much. `npm run test:all` runs it, and so does naming a file in it: `npm test -- test/exhaustive/x.spec.ts`. */
+const EXHAUSTIVE = 'test/exhaustive/';
+const isNamed = process.argv.some((argument) => argument.includes(EXHAUSTIVE));
+
 /** @type {import('jest').Config} */
 export default {
   testEnvironment: 'node',
   testMatch: ['<rootDir>/test/**/*.spec.ts', '<rootDir>/libs/**/*.spec.ts', '<rootDir>/src/**/*.spec.ts'],
+  testPathIgnorePatterns: ['/node_modules/', ...(isNamed ? [] : [`<rootDir>/${EXHAUSTIVE}`])],
   modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/libs/.*/dist/'],
   extensionsToTreatAsEsm: ['.ts'],
+  // Jest leaves one core out, which is half of a small machine; more than four would ask too much of one PostgreSQL.
+  maxWorkers: Math.min(availableParallelism(), 4),
   workerIdleMemoryLimit: '512MB',
-  testTimeout: 30_000,
+  // Far more than any test takes, so that a machine that is slow or busy passes as well.
+  testTimeout: 120_000,
   globalSetup: '<rootDir>/test/support/global-setup.mjs',
   globalTeardown: '<rootDir>/test/support/global-teardown.mjs',
   reporters: [
     'default',
+    '<rootDir>/test/support/progress-reporter.mjs',
     '<rootDir>/test/support/skipped-services-reporter.mjs',
     '<rootDir>/test/support/log-search-reporter.mjs',
   ],

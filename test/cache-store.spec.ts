@@ -20,6 +20,7 @@ import {
 } from '../libs/session/src/testing/store-bench.js';
 import { platforms, silent, startApp } from './support/app.js';
 import { describeWithKillableRedis } from './support/killable-redis.js';
+import { byThisClock, withoutOtherClocks } from './support/store-kit.js';
 import { startTcpProxy } from './support/tcp-proxy.js';
 import { describeEncryption } from './suites/encryption.suite.js';
 import { describeUserMarks } from './suites/user-marks.suite.js';
@@ -127,13 +128,12 @@ describe.each([
       return {
         store,
         corrupt: async (id) => void (await keyv.set(`session:${id}`, '{"not":"ours"}')),
-        dispose: () => store.close(),
+        ...byThisClock(() => store.close()),
       };
     },
     {
       capabilities: { severalProcesses: false, ownClock: false, outages: false },
-      // A Keyv deletes what its process's clock says is over, so that no other process with another clock finds it.
-      it: (name, test) => (name === 'judges by the clock of this process' ? it.skip : it)(name, test),
+      ...withoutOtherClocks,
     },
   );
 });
@@ -359,12 +359,12 @@ describeWithKillableRedis('CacheStore on a Redis that dies', (redis) => {
       return {
         store: storeOn(new RedisAdapter(client, 'throws')),
         corrupt: async (id) => void (await client.set(`keyv:session:${id}`, '{"value":"not ours"}')),
-        dispose: async () => client.destroy(),
+        ...byThisClock(async () => client.destroy()),
       };
     },
     {
       capabilities: { severalProcesses: false, clearsExpired: false, ownClock: false, outages: false },
-      it: (name, test) => (name === 'judges by the clock of this process' ? it.skip : it)(name, test),
+      ...withoutOtherClocks,
     },
   );
 

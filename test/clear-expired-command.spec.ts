@@ -63,7 +63,9 @@ describe('nest-sessions', () => {
   });
 
   it('--version is the version of the package', async () => {
-    const { version } = JSON.parse(await readFile('libs/session/package.json', 'utf8')) as { version: string };
+    const { version } = JSON.parse(await readFile('libs/session/package.json', 'utf8')) as {
+      version: string;
+    };
     await expect(run(['--version'])).resolves.toMatchObject({ exitCode: 0, stdout: `${version}\n` });
   });
 

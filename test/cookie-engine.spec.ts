@@ -37,6 +37,7 @@ import { CookieJarStore } from './support/cookie-jar-store.js';
 import { testDataSource } from './support/data-source.js';
 import { startDatabaseApp } from './support/database-app.js';
 import { barrier } from './support/recording-store.js';
+import { byThisClock } from './support/store-kit.js';
 
 const SECRET = randomBytes(32).toString('base64url');
 const MINUTE = 60;
@@ -711,7 +712,7 @@ describeSessionStore(
     return Promise.resolve({
       store,
       corrupt: (key: string) => store.spoil(key),
-      dispose: () => store.close(),
+      ...byThisClock(() => store.close()),
     });
   },
   {

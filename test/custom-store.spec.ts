@@ -11,6 +11,7 @@ import { type RunningApp, startApp } from './support/app.js';
 import { testDatabase } from './support/data-source.js';
 import { describeOrder, inEveryOrder, Walker } from './support/interleaving.js';
 import { describeWithService } from './support/services.js';
+import { byThisClock } from './support/store-kit.js';
 import { startTcpProxy } from './support/tcp-proxy.js';
 
 const page = readFileSync('docs/engines/custom.md', 'utf8');
@@ -45,11 +46,11 @@ async function underTest(Store: new (pool: Pool) => SqlStore): Promise<StoreUnde
     },
     cut: async () => proxy.cut(),
     mend: async () => proxy.mend(),
-    async dispose() {
+    ...byThisClock(async () => {
       await pool.end();
       await proxy.close();
       await dispose();
-    },
+    }),
   };
 }
 

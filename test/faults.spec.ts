@@ -93,7 +93,7 @@ class Site {
 
   /** The answer to somebody who tries again for as long as he is told to. */
   async insist(path: string, cookie?: string): Promise<Answer> {
-    for (const deadline = Date.now() + 10_000; ; await sleep(20)) {
+    for (const deadline = Date.now() + 100_000; ; await sleep(20)) {
       const answer = await this.send(path, cookie);
       if (answer.status !== 503 || Date.now() > deadline) return answer;
     }

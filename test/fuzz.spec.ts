@@ -49,7 +49,7 @@ const runs = (count: number): fc.Parameters<unknown> => ({
   numRuns: count * Number(factor),
   ...(seed !== undefined && { seed: Number(seed) }),
 });
-const TIME = 60_000 * Number(factor);
+const TIME = 120_000 * Number(factor);
 
 /** What Node's parser lets through in the value of a header. */
 const headerBytes = fc

@@ -585,7 +585,7 @@ describe.each(platforms)('clocks on %s', (platform) => {
     key = (await app.send('post', '/login', key, { userId: 'ann' })).key as string;
     expect((await app.send('get', '/fresh', key)).status).toBe(200);
     const outside = await app.app.get(Sessions).open(key);
-    expect(Math.abs(Number(outside?.authenticatedAt) - engine.clock.now())).toBeLessThan(5000);
+    expect(Math.abs(Number(outside?.authenticatedAt) - engine.clock.now())).toBeLessThan(60_000);
   });
 
   it('nobody is fresh who has not logged in', async () => {

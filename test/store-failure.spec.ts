@@ -394,7 +394,7 @@ describeWithService('postgres', 'when PostgreSQL', () => {
 
     /** The answer to somebody who tries again as long as he is told to. */
     const insist = async (path: string, cookie?: string): Promise<Answer> => {
-      for (const deadline = Date.now() + 10_000; ; await setTimeout(20)) {
+      for (const deadline = Date.now() + 100_000; ; await setTimeout(20)) {
         const answer = await send(path, cookie);
         if (answer.status !== 503 || Date.now() > deadline) return answer;
       }

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { resolve } from 'node:path';
 import { promisify } from 'node:util';
+import { transpileLibrary } from './support/transpile.js';
 
 const run = promisify(execFile);
 
@@ -24,18 +25,7 @@ async function kitOn(store: string): Promise<{ output: string; passed: number; f
 }
 
 describe('describeSessionStore in node:test', () => {
-  beforeAll(async () => {
-    const compiler = resolve('node_modules/typescript/bin/tsc');
-    // Types are checked elsewhere.
-    await run(process.execPath, [
-      compiler,
-      '-p',
-      'libs/session/tsconfig.lib.json',
-      '--noCheck',
-      '--outDir',
-      built,
-    ]);
-  }, 120_000);
+  beforeAll(() => transpileLibrary(built));
 
   it('runs every case, and disposes of the store', async () => {
     const { passed, failed, output } = await kitOn('MemoryStore');

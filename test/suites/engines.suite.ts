@@ -1,6 +1,7 @@
 import { platforms } from '../support/app.js';
-import { type EngineUnderTest } from '../support/engines.js';
+import { type EngineUnderTest, QUICK_ENGINES } from '../support/engines.js';
 import { describeWithService } from '../support/services.js';
+import { rowsOf } from '../support/test-all.js';
 import { EngineRow } from './engine-row.js';
 import { describeGate } from './gate.suite.js';
 import { describeRaces } from './races.suite.js';
@@ -9,7 +10,7 @@ import { describeVisits } from './visits.suite.js';
 
 /** All that can be said of an engine by requests, for every engine of a table on both platforms. */
 export function describeEngines(engines: Record<string, EngineUnderTest>): void {
-  for (const [name, engine] of Object.entries(engines)) {
+  for (const [name, engine] of rowsOf(engines, QUICK_ENGINES)) {
     // The innermost of these decides; each skips, or fails on CI, by itself.
     const guarded = engine.services.reduce<(title: string, suite: () => void) => void>(
       (describeSuite, service) => (title, suite) =>

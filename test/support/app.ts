@@ -46,6 +46,9 @@ export interface RunningApp {
   close(): Promise<void>;
 }
 
+/** A busy machine may take longer for an answer than the default allows. */
+const patient = { clearExpired: false, storeTimeout: '1m' } as const;
+
 /** A real application on a free port. Its logger says nothing below errors. */
 export async function startApp(platform: Platform, setup: AppSetup): Promise<RunningApp> {
   const testing = await Test.createTestingModule({
@@ -53,7 +56,7 @@ export async function startApp(platform: Platform, setup: AppSetup): Promise<Run
       ...(setup.imports ?? []),
       ...(setup.engine === 'none'
         ? []
-        : [SessionModule.forRoot(setup.engine, { clearExpired: false, ...setup.options })]),
+        : [SessionModule.forRoot(setup.engine, { ...patient, ...setup.options })]),
     ],
     controllers: setup.controllers ?? [],
     providers: setup.providers ?? [],

@@ -21,6 +21,7 @@ import { age } from './database-app.js';
 import { ageRedis, removeKeys, setClockAhead, setClockRight } from './elapse.js';
 import { testRedis } from './redis-store-bench.js';
 import { type DatabaseKind, type ServiceName } from './services.js';
+import { testsAll } from './test-all.js';
 
 /**
  * - server: the server keeps the sessions. It can end them, and it merges what parallel requests write
@@ -49,15 +50,26 @@ export interface EngineUnderTest {
   make(): Promise<EngineSetup>;
 }
 
-/** Enough where another engine has run the same race, through the same gate, in all rounds. */
+/** Enough in the quick run, and where another engine has run the same race, through the same gate, in all rounds. */
 const FEW = { redirects: 40, logouts: 3 };
+/** On the default engine. */
+const MANY = { redirects: 250, logouts: 10 };
+
+/** The engines that stand for the others in the quick run, which has a spec file for each of the others, too. */
+export const QUICK_ENGINES = [
+  'database (postgres)',
+  'database (sqljs)',
+  'redis (ioredis)',
+  'file',
+  'memory',
+  'cookie',
+];
 
 const IN_PROCESS = { processes: 'the sessions are in the memory of one process' };
 
 /** Every engine, as an application would configure it; those on a database are in a spec file of their own. */
 export const enginesOnDatabases: Record<string, EngineUnderTest> = {
-  // On the default engine the redirect race is run 250 times on each platform.
-  'database (postgres)': { ...onDatabase('postgres'), rounds: { redirects: 250, logouts: 10 } },
+  'database (postgres)': { ...onDatabase('postgres'), rounds: testsAll ? MANY : FEW },
   'database (mysql)': onDatabase('mysql'),
   'database (sqljs)': { ...onDatabase('sqljs'), lacks: IN_PROCESS },
   'cached database (postgres, redis)': cachedDatabase('postgres', 'redis'),

@@ -19,6 +19,7 @@ import { testDatabase } from './data-source.js';
 import { type KillableRedis } from './killable-redis.js';
 import { type DatabaseServer } from './services.js';
 import { startTcpProxy } from './tcp-proxy.js';
+import { testsAll } from './test-all.js';
 
 export interface Fault {
   strike: () => Promise<void>;
@@ -48,7 +49,7 @@ export interface FaultyEngine {
   make(redis?: KillableRedis): Promise<FaultySetup>;
 }
 
-export const faultyEngines: FaultyEngine[] = [
+const engines: FaultyEngine[] = [
   onDatabase('postgres'),
   onDatabase('mysql'),
   onRedis('redis (ioredis)', async (url) => ({
@@ -66,6 +67,11 @@ export const faultyEngines: FaultyEngine[] = [
   }),
   inFiles(),
 ];
+
+/** In the quick run those that stand for the others. */
+export const faultyEngines = testsAll
+  ? engines
+  : engines.filter(({ name }) => ['database (postgres)', 'redis (ioredis)', 'file'].includes(name));
 
 const standardPorts: Record<DatabaseServer, number> = { postgres: 5432, mysql: 3306 };
 

@@ -1,33 +1,18 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import ts from 'typescript';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 // As a whole: an import of the file itself would begin to wait for messages here.
 import type { WriterTask } from './file-writer.js';
+import { transpile, transpileLibrary } from './transpile.js';
 
 const ENTRY = 'test/support/file-writer.ts';
-const SOURCES = ['libs/session/src/session.errors.ts', ENTRY];
-const FOLDERS = ['libs/session/src/stores', 'libs/session/src/stores/file'];
 
-/** Puts the writer and what it imports of the library, as JavaScript, into a directory, and returns its path there. */
+/** Puts the writer and the library that it imports, as JavaScript, into a directory, and returns its path there. */
 export function buildWriter(target: string): string {
-  const inFolders = FOLDERS.flatMap((folder) => readdirSync(folder).map((file) => join(folder, file)));
-  for (const path of [...SOURCES, ...inFolders]) {
-    if (!path.endsWith('.ts') || path.endsWith('.spec.ts')) continue;
-    const { outputText } = ts.transpileModule(readFileSync(path, 'utf8'), {
-      compilerOptions: {
-        target: ts.ScriptTarget.ES2023,
-        module: ts.ModuleKind.ESNext,
-        verbatimModuleSyntax: true,
-      },
-    });
-    const output = join(target, path.replace(/\.ts$/, '.js'));
-    mkdirSync(dirname(output), { recursive: true });
-    writeFileSync(output, outputText);
-  }
+  transpileLibrary(join(target, 'libs/session/src'));
   writeFileSync(join(target, 'package.json'), '{ "type": "module" }');
-  return join(target, ENTRY.replace(/\.ts$/, '.js'));
+  return transpile(ENTRY, join(target, ENTRY));
 }
 
 /** A process that has its task and waits for the word. */

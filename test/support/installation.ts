@@ -1,34 +1,9 @@
 import { execFile } from 'node:child_process';
-import {
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { type Options, transformSync } from '@swc/core';
-
-const LIBRARY = 'libs/session/src';
-/** As the library is compiled for its users: imports of types alone go, and no others. */
-const options: Options = {
-  swcrc: false,
-  module: { type: 'es6' },
-  jsc: {
-    target: 'es2023',
-    parser: { syntax: 'typescript', decorators: true },
-    transform: {
-      legacyDecorator: true,
-      decoratorMetadata: true,
-      useDefineForClassFields: false,
-      verbatimModuleSyntax: true,
-    },
-  },
-};
+import { transpileLibrary } from './transpile.js';
 
 /** The library as an application has it that installed these packages beside it, and no others. */
 export class Installation {
@@ -41,11 +16,7 @@ export class Installation {
     for (const name of [...packages, ...Object.keys(dependencies)]) {
       this.link(resolve('node_modules', name), join('node_modules', name));
     }
-    for (const path of readdirSync(LIBRARY, { recursive: true, encoding: 'utf8' })) {
-      if (!path.endsWith('.ts') || path.endsWith('.spec.ts')) continue;
-      const source = readFileSync(join(LIBRARY, path), 'utf8');
-      this.write(join('library/dist', path.replace(/\.ts$/, '.js')), transformSync(source, options).code);
-    }
+    transpileLibrary(join(this.directory, 'library/dist'));
     this.write('library/package.json', readFileSync('libs/session/package.json', 'utf8'));
     this.link(join(this.directory, 'library'), 'node_modules/nest-sessions');
   }

@@ -1,5 +1,6 @@
 import { basicKinds, type KindName, kinds, repeatedKinds } from './interleaving-kinds.js';
 import { type Scenario } from './interleaving-race.js';
+import { testsAll } from './test-all.js';
 
 const allKinds = Object.keys(kinds) as KindName[];
 const otherKinds = allKinds.filter((name) => !basicKinds.includes(name));
@@ -7,15 +8,15 @@ const otherKinds = allKinds.filter((name) => !basicKinds.includes(name));
 const company: readonly KindName[] = ['write a', 'logout', 'login', 'rotate'];
 
 /**
- * Every two requests; every three of the basic kinds; one of the other kinds with two that it could be at odds with.
- * The session of a visitor who has not logged in is of interest only where somebody does.
+ * Every two requests. If everything is tested, also every three of the basic kinds, and one of the other kinds with two
+ * that it could be at odds with. The session of a visitor who has not logged in is of interest only where somebody does.
  */
 export function allScenarios(): Scenario[] {
-  const sets = [
-    ...combinations(allKinds, 2),
+  const ofThree = [
     ...combinations(basicKinds, 3),
     ...otherKinds.flatMap((name) => combinations(company, 2).map((pair) => [name, ...pair])),
   ];
+  const sets = [...combinations(allKinds, 2), ...(testsAll ? ofThree : [])];
   return [
     ...sets.map((requests): Scenario => ({ owner: 'user', requests })),
     ...sets
@@ -44,11 +45,12 @@ const requirements: [title: string, isAbout: (scenario: Scenario) => boolean][] 
 
 export function scenariosByRequirement(): [title: string, scenarios: Scenario[]][] {
   const scenarios = allScenarios();
-  return requirements.map(([title, isAbout], index) => {
-    const earlier = requirements.slice(0, index);
-    const own = scenarios.filter((one) => isAbout(one) && !earlier.some(([, takes]) => takes(one)));
-    return [title, own];
-  });
+  return requirements
+    .map(([title, isAbout], index): [string, Scenario[]] => {
+      const earlier = requirements.slice(0, index);
+      return [title, scenarios.filter((one) => isAbout(one) && !earlier.some(([, takes]) => takes(one)))];
+    })
+    .filter(([, own]) => own.length > 0);
 }
 
 function hasEnd({ owner, requests }: Scenario): boolean {

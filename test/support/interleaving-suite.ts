@@ -2,12 +2,14 @@ import { type Scenario } from './interleaving-race.js';
 import { raceInEveryOrder } from './interleaving-races.js';
 import { type OpenTrack, type RaceTrack } from './interleaving-stores.js';
 import { describeWithService, type ServiceName } from './services.js';
+import { testsAll } from './test-all.js';
 
 type RaceAll = (scenarios: readonly Scenario[]) => Promise<string[]>;
 
 /** A suite on a real store. It says at the end how many orders were run. */
 export function describeOnTrack(name: string, track: RaceTrack, suite: (race: RaceAll) => void): void {
-  describeOn(track.service, `S117: every order of the steps of two and of three requests, on ${name}`, () => {
+  const requests = testsAll ? 'two and of three requests' : 'two requests';
+  describeOn(track.service, `S117: every order of the steps of ${requests}, on ${name}`, () => {
     let open: OpenTrack;
     let sum = 0;
 

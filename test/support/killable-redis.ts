@@ -67,7 +67,7 @@ function killableRedis(): KillableRedis {
 }
 
 async function untilAnswering(url: string): Promise<void> {
-  for (const deadline = Date.now() + 20_000; ;) {
+  for (const deadline = Date.now() + 100_000; ;) {
     const client = createClient({ url, socket: { reconnectStrategy: false } });
     client.on('error', () => {});
     try {

@@ -8,7 +8,7 @@ import { delimiter, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
-const READY_WITHIN_MS = 30_000;
+const READY_WITHIN_MS = 100_000;
 
 const run = promisify(execFile);
 

@@ -50,7 +50,7 @@ export async function ask<Answer>(
 }
 
 export async function untilAnswering(port: number): Promise<void> {
-  for (const deadline = Date.now() + 20_000; ; await setTimeout(25)) {
+  for (const deadline = Date.now() + 100_000; ; await setTimeout(25)) {
     try {
       await ask(port, (client) => client.ping());
       return;

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { openConnection } from '../../libs/session/src/stores/redis/redis-engine.js';
@@ -9,19 +10,18 @@ import {
 } from 'nest-sessions/redis';
 import { type StoreUnderTest } from 'nest-sessions/testing';
 import { newRecord } from '../../libs/session/src/testing/store-bench.js';
+import { ageRedis } from './elapse.js';
 import { serviceUrl } from './services.js';
 import { startTcpProxy } from './tcp-proxy.js';
 
 export const redisLibraries: readonly RedisLibrary[] = ['ioredis', 'redis'];
-
-let stores = 0;
 
 /** This run's Redis, and a prefix in it that nobody else has. Its keys are removed when the run is over. */
 export function testRedis(): { url: string; prefix: string } {
   const url = new URL(serviceUrl('redis') ?? 'redis://none');
   const run = url.hash.slice(1);
   url.hash = '';
-  return { url: url.href, prefix: `${run}:${process.pid}:${stores++}:` };
+  return { url: url.href, prefix: `${run}:${randomBytes(4).toString('hex')}:` };
 }
 
 /** The store of these options, as the engine makes it. */
@@ -44,6 +44,7 @@ export async function redisStoreUnderTest(
     store,
     sibling: () => sibling,
     corrupt: async (id) => void (await raw.lset(prefix + id, -1, 'not ours')),
+    elapse: (ms) => ageRedis({ url, prefix }, ms / 1000),
     cut: async () => proxy.cut(),
     mend: async () => {
       proxy.mend();
@@ -58,7 +59,7 @@ export async function redisStoreUnderTest(
 
 /** Waits until the client has found its way back. */
 export async function untilServing(store: RedisStore): Promise<void> {
-  for (const deadline = Date.now() + 20_000; ;) {
+  for (const deadline = Date.now() + 100_000; ;) {
     try {
       const record = newRecord();
       await store.create(record.id, record);

@@ -46,7 +46,7 @@ export class RedisTraffic {
     const served = ({ ended, createdAt, acknowledged }: Visit): boolean =>
       ended || createdAt > since || acknowledged.some((at) => at > since);
     while (this.visits.length === 0 || !this.visits.every(served)) {
-      if (performance.now() - since > 20_000) return;
+      if (performance.now() - since > 60_000) return;
       await setTimeout(20);
     }
   }

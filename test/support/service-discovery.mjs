@@ -37,6 +37,7 @@ export async function findServer(service) {
   for (const url of service.standardUrls) {
     if (await answers(service, url)) return { url };
   }
+  process.stderr.write(`  ${service.label}: none runs here; starting one if it is installed …\n`);
   return service.startLocally().catch((error) => {
     process.stderr.write(`${service.label}: the local binary could not be started: ${error.message}\n`);
     return undefined;

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { CHROMIUM_VARIABLE, findChromium } from './chromium.mjs';
+import { chromium, CHROMIUM_VARIABLE, findChromium } from './chromium.mjs';
 import { mysql } from './mysql.mjs';
 import { postgres } from './postgres.mjs';
 import { redis } from './redis.mjs';
@@ -14,6 +14,7 @@ let preparing = Promise.resolve([]);
 export async function prepareServices() {
   const browser = findChromium();
   if (browser) process.env[CHROMIUM_VARIABLE] = browser;
+  process.stderr.write(`  ${chromium.label}: ${browser ?? 'not found'}\n`);
   const database = `nest_sessions_test_${process.pid}_${randomBytes(3).toString('hex')}`;
   preparing = Promise.allSettled(services.map((service) => prepareService(service, database)));
   const failed = (await preparing).find(({ status }) => status === 'rejected');
@@ -28,6 +29,7 @@ export async function cleanUpServices() {
 
 async function prepareService(service, database) {
   const server = await findServer(service);
+  process.stderr.write(`  ${service.label}: ${server ? new URL(server.url).host : 'not found'}\n`);
   if (!server) return;
   cleanUps.push(server.stop ?? (() => service.dropDatabase(server.url, database)));
   process.env[workerVariable(service)] = await service.createDatabase(server.url, database);

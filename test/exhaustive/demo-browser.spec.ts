@@ -12,11 +12,11 @@ import {
   type Locator,
   type Page,
 } from 'playwright-core';
-import { createApp } from '../src/app.js';
-import { readSettings } from '../src/settings.js';
-import { platforms, startApp } from './support/app.js';
-import { certificate } from './support/certificate.js';
-import { describeWithChromium } from './support/services.js';
+import { createApp } from '../../src/app.js';
+import { readSettings } from '../../src/settings.js';
+import { platforms, startApp } from '../support/app.js';
+import { certificate } from '../support/certificate.js';
+import { describeWithChromium } from '../support/services.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'nest-sessions-demo-'));
 
@@ -66,7 +66,7 @@ describeWithChromium('the demo in a browser', (executablePath) => {
 
     beforeEach(async () => {
       context = await (browser as Browser).newContext({ baseURL: url });
-      context.setDefaultTimeout(10_000);
+      context.setDefaultTimeout(60_000);
       page = await context.newPage();
     });
     afterEach(() => context.close());

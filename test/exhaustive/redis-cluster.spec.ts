@@ -1,9 +1,9 @@
 import { Cluster } from 'ioredis';
 import { describeSessionStore } from 'nest-sessions/testing';
-import { newRecord, save } from '../libs/session/src/testing/store-bench.js';
-import { openRedisStore, redisLibraries } from './support/redis-store-bench.js';
-import { RedisTraffic } from './support/redis-traffic.js';
-import { describeWithRedisCluster } from './support/redis-cluster.js';
+import { newRecord, save } from '../../libs/session/src/testing/store-bench.js';
+import { openRedisStore, redisLibraries } from '../support/redis-store-bench.js';
+import { RedisTraffic } from '../support/redis-traffic.js';
+import { describeWithRedisCluster } from '../support/redis-cluster.js';
 
 describeWithRedisCluster('RedisStore on a cluster', (cluster) => {
   for (const library of redisLibraries) {
@@ -93,6 +93,5 @@ describeWithRedisCluster('RedisStore on a cluster', (cluster) => {
       }
       await store.close();
     },
-    120_000,
   );
 });
