@@ -48,7 +48,8 @@ export class CachedDatabaseStore extends SessionStore {
     super();
     this.codec = new RecordCodec(options.encryption);
     this.cache = new GuardedCache(cache, options, logger);
-    this.origins = new LRUCache({ max: MOST_ORIGINS, ttl: Math.ceil(options.revocationBound) });
+    const ttl = Math.ceil(options.revocationBound);
+    this.origins = new LRUCache({ max: MOST_ORIGINS, ttl, ttlResolution: 0 });
   }
 
   /** An id that nobody has costs one look at each, and leaves nothing in the cache. */
@@ -68,7 +69,8 @@ export class CachedDatabaseStore extends SessionStore {
     const { revocationBound } = this.options;
     const took = performance.now() - began;
     if (held !== undefined && took < revocationBound / 2) {
-      await this.fill(id, held, this.encode(record, beginning, readAt), revocationBound - took);
+      const ttl = Math.ceil(revocationBound - took);
+      await this.fill(id, held, this.encode(record, beginning, readAt), ttl);
     }
     return record;
   }

@@ -36,7 +36,8 @@ export class ProcessCache implements RecordCache {
   private readonly entries: LRUCache<string, string>;
 
   constructor(maxEntries: number) {
-    this.entries = new LRUCache({ max: maxEntries });
+    // By default time stands still in it while no timer runs.
+    this.entries = new LRUCache({ max: maxEntries, ttlResolution: 0 });
   }
 
   async get(key: string): Promise<string | null> {
