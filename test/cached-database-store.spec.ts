@@ -461,8 +461,8 @@ function describeCaching(front: Front, kind: DatabaseKind): void {
 
 function gate(): { opened: Promise<void>; open: () => void } {
   let open = (): void => {};
-  const opened = new Promise<void>((resolve) => (open = resolve));
-  return { opened, open };
+  const passed = new Promise<void>((resolve) => (open = resolve));
+  return { opened: passed, open };
 }
 
 /** Holds back the next load of the database behind this store, after it has read. */

@@ -550,7 +550,7 @@ describe.each(platforms)("express-session's contract on %s", (platform) => {
       });
       expect(first).toEqual(expect.any(String));
       expect(first).toMatch(/^[\w-]{22}$/);
-      expect(visitor.cookie).toMatch(new RegExp(`=${first}\\.[\\w-]{43}$`));
+      expect(visitor.cookie).toMatch(new RegExp(`=${String(first)}\\.[\\w-]{43}$`));
       expect(await resultOf((session) => session.id)).toBe(first);
     });
 

@@ -505,7 +505,6 @@ describeOnEveryEngine('the sessions of a user', (engine) => {
       const [stream, other] = [await listen(there, ended), await listen(there, goesOn)];
       // A new key is no end.
       const { key } = await here.send('post', '/cycle', goesOn.key);
-      const revokedAt = performance.now();
       await here.sessions.revoke(ended.id);
       await stream.ended;
       expect(other.isOpen()).toBe(true);

@@ -27,7 +27,7 @@ export class AccountController {
   @Redirect('/secret', 303)
   login(@Session() session: Session, @Body() credentials: Credentials = {}) {
     if (!areRight(credentials)) {
-      if (credentials.name !== undefined) session.triedName = String(credentials.name).slice(0, LONGEST_NAME);
+      if (typeof credentials.name === 'string') session.triedName = credentials.name.slice(0, LONGEST_NAME);
       session.addFlash('error', 'Wrong name or password.');
       return { url: '/login' };
     }

@@ -17,8 +17,8 @@ export async function judge(race: Race): Promise<string[]> {
   const keys = new Set([race.key, ...race.racers.flatMap(({ answer }) => keysOf(answer))]);
   await Promise.all(
     [...keys].map(async (key) => {
-      const found = await race.site.look(key);
-      if (found) seen.set(key, found);
+      const session = await race.site.look(key);
+      if (session) seen.set(key, session);
     }),
   );
   return [

@@ -122,16 +122,17 @@ const situations: Record<
   ],
 };
 
+const anyOf = <Facts extends object>(names: Facts) =>
+  fc.record(
+    Object.fromEntries(Object.keys(names).map((name) => [name, fc.boolean()])),
+  ) as unknown as fc.Arbitrary<Facts>;
+
 describe('the plan of a commit', () => {
   it.each(Object.entries(situations))('%s', (_name, [facts, store, afterwards, cookie]) => {
     expect(planStore(facts)).toBe(store);
     expect(planCookie(afterwards)).toBe(cookie);
   });
 
-  const anyOf = <Facts extends object>(names: Facts) =>
-    fc.record(
-      Object.fromEntries(Object.keys(names).map((name) => [name, fc.boolean()])),
-    ) as unknown as fc.Arbitrary<Facts>;
   /** The first counterexamples, or null. */
   const againstStore = (holds: (facts: CommitFacts) => boolean) =>
     fc.check(fc.property(anyOf(NOTHING), holds)).counterexample;

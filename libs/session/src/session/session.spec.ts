@@ -271,7 +271,7 @@ describe('saving', () => {
     session['name'] = 'ada';
     await session.save();
     expect(session.sessionKey).toMatch(/^[\w-]{22}\.[\w-]{43}$/);
-    const [id, secret] = session.sessionKey?.split('.') as [string, string];
+    const [id, secret] = (session.sessionKey as string).split('.') as [string, string];
     expect([...store.records.keys()]).toEqual([id]);
     expect(session.id).toBe(id);
     expect([...store.records.values()].join()).not.toContain(secret);

@@ -44,7 +44,8 @@ export class TimeLimit {
         },
         (error: unknown) => {
           this.settle(call, 'error');
-          reject(error as Error);
+          // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- it is handed on as it came
+          reject(error);
         },
       );
     });
