@@ -37,16 +37,16 @@ async function fill(dataSource: DataSource, expired: number, live: number): Prom
   const rows = Array.from({ length: expired + live }, (_, index) => {
     const expireDate = index < expired ? now - 3_600_000 : now + 3_600_000;
     return {
-      sessionKey: `v1-${index}`,
+      sessionId: `id-${index}`,
+      keyHash: 'none',
       sessionData: '{}',
       sessionLog: '',
+      sessionMeta: '',
       version: 1,
-      meta: {},
       expireDate,
       expireBucket: Math.floor(expireDate / 3_600_000),
-      sessionId: `id-${index}`,
       userId: null,
-      expiry: null,
+      expiry: '',
       createdAt: now,
       lastSeenAt: now,
     };

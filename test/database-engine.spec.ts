@@ -384,6 +384,8 @@ describeOnEveryDatabase('an index', (kind) => {
       keyHash: 'v1.none',
       sessionData: '{}',
       sessionLog: '',
+      sessionMeta: '',
+      expiry: '',
       version: 1,
       expireDate: Date.now() + n * HOUR,
       expireBucket: Math.floor(Date.now() / HOUR) + n,

@@ -112,21 +112,21 @@ describeOnEveryDatabase('DatabaseStore', (kind) => {
     });
   });
 
-  it('keeps meta in a column of its own, which is null when there is none', async () => {
+  it('keeps meta in a column of its own, which is empty when there is none', async () => {
     const loaded = await bench.create({ a: 1 });
     const { id } = loaded;
     const columns = async (): Promise<unknown> => {
       const { sessionMeta, sessionData, version } = (await bench.row(id)) ?? {};
       return { sessionMeta, sessionData, version };
     };
-    expect(await columns()).toEqual({ sessionMeta: null, sessionData: '{"a":1}', version: 1 });
+    expect(await columns()).toEqual({ sessionMeta: '', sessionData: '{"a":1}', version: 1 });
     await bench.save(loaded, { meta: { stamp: 's' } });
     expect(await columns()).toEqual({ sessionMeta: '{"stamp":"s"}', sessionData: '{"a":1}', version: 2 });
     // By a request that loaded before that.
     await bench.save(loaded, { set: { b: 2 } });
     expect(await bench.load(id)).toMatchObject({ data: { a: 1, b: 2 }, meta: { stamp: 's' } });
     await bench.save(await bench.load(id), { set: { a: 3 }, unset: ['b'], meta: {} });
-    expect(await columns()).toEqual({ sessionMeta: null, sessionData: '{"a":3}', version: 4 });
+    expect(await columns()).toEqual({ sessionMeta: '', sessionData: '{"a":3}', version: 4 });
     expect((await bench.load(id)).meta).toEqual({});
   });
 

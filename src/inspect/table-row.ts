@@ -22,9 +22,13 @@ export class TableRow extends StoredSession {
 
 function columnsOf(row: SessionEntity): StoredPart[] {
   return [
-    { name: 'session_key', value: row.sessionKey, meaning: 'the store key: a hash of what is in the cookie' },
-    { name: 'session_id', value: row.sessionId, meaning: 'the public handle, for logs and lists of devices' },
-    { name: 'user_id', value: row.userId ?? 'NULL', meaning: 'whom login() bound the session to' },
+    { name: 'session_key', value: row.sessionId, meaning: 'the session id, for logs and lists of devices' },
+    { name: 'key_hash', value: row.keyHash, meaning: 'a hash of the secret in the cookie' },
+    {
+      name: 'user_id',
+      value: row.userId ?? 'NULL',
+      meaning: 'the user that login() started the session for',
+    },
     { name: 'session_data', value: row.sessionData, meaning: 'the snapshot' },
     {
       name: 'session_log',
@@ -33,11 +37,11 @@ function columnsOf(row: SessionEntity): StoredPart[] {
     },
     {
       name: 'session_meta',
-      value: row.sessionMeta ?? 'NULL',
-      meaning: 'what logins and rotations have left: when, from where, whether to remember',
+      value: row.sessionMeta || "''",
+      meaning: 'what logins and rotations have left: from where, whether to remember',
     },
     { name: 'version', value: String(row.version), meaning: 'one more with every write of data' },
-    { name: 'expiry', value: row.expiry ?? 'NULL', meaning: 'what setExpiry() was called with' },
+    { name: 'expiry', value: row.expiry || "''", meaning: 'what setExpiry() was called with' },
     { name: 'expire_date', value: at(row.expireDate), meaning: 'when the session ends unless it is used' },
     { name: 'created_at', value: at(row.createdAt), meaning: '' },
     { name: 'last_seen_at', value: at(row.lastSeenAt), meaning: 'the last write or touch' },

@@ -104,16 +104,26 @@ function onDatabase(kind: DatabaseServer): FaultyEngine {
           } as TypeOrmModuleOptions),
         ],
         faults(app) {
-          const query = async (sql: string): Promise<void> => void (await app.get(DataSource).query(sql));
+          const dataSource = app.get(DataSource);
+          const query = async (sql: string): Promise<void> => void (await dataSource.query(sql));
+          let readOnly = false;
+          const setReadOnly = async (on: boolean): Promise<void> => {
+            readOnly = on;
+            if (role) return role.setReadOnly(on).then(reconnect);
+            await query(on ? READ_ONLY : 'SET SESSION TRANSACTION READ WRITE');
+          };
+          // A connection that says so is dropped. The next one says the same, as long as the server is read-only.
+          if (!role) {
+            const { pool } = dataSource.driver as unknown as { pool: MysqlPool };
+            pool.on('connection', (connection) => readOnly && connection.query(READ_ONLY));
+          }
           return {
             down: { strike: async () => proxy.cut(), mend: async () => proxy.mend() },
             slow: { strike: async () => proxy.stall(), mend: async () => proxy.mend() },
             emptied: { strike: () => query('TRUNCATE TABLE nest_session'), mend: async () => {} },
             'read-only': {
-              strike: async () =>
-                role ? role.setReadOnly(true).then(reconnect) : query('SET SESSION TRANSACTION READ ONLY'),
-              mend: async () =>
-                role ? role.setReadOnly(false).then(reconnect) : query('SET SESSION TRANSACTION READ WRITE'),
+              strike: () => setReadOnly(true),
+              mend: () => setReadOnly(false),
             },
           };
         },
@@ -125,6 +135,13 @@ function onDatabase(kind: DatabaseServer): FaultyEngine {
       };
     },
   };
+}
+
+const READ_ONLY = 'SET SESSION TRANSACTION READ ONLY';
+
+/** The part of the pool of `mysql2` that is used here. */
+interface MysqlPool {
+  on(event: 'connection', listener: (connection: { query(sql: string): void }) => void): void;
 }
 
 /** Another login with the same rights. What is set on it holds for all its connections to come, and for nobody else's. */

@@ -67,13 +67,13 @@ export class SessionEntity extends BaseEntity {
   @Column({ name: 'user_id', type: 'varchar', length: 255, nullable: true })
   userId!: string | null;
 
-  /** What `setExpiry` was called with, as JSON; null for whatever the options say. */
-  @Column({ name: 'expiry', type: 'varchar', length: 40, nullable: true })
-  expiry!: string | null;
+  /** What `setExpiry` was called with, as JSON; empty for whatever the options say. */
+  @Column({ name: 'expiry', type: 'varchar', length: 40 })
+  expiry!: string;
 
-  /** What logins and rotations have left, as JSON; null for nothing. */
-  @Column({ name: 'session_meta', type: 'text', nullable: true })
-  sessionMeta!: string | null;
+  /** What logins and rotations have left, as JSON; empty for nothing. */
+  @Column({ name: 'session_meta', type: 'text' })
+  sessionMeta!: string;
 
   /** Changes since the snapshot. */
   @Column({ name: 'session_log', type: 'text' })

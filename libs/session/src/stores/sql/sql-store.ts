@@ -123,7 +123,7 @@ export class SqlStore extends SessionStore {
       id,
       keyHash: record.keyHash,
       snapshot: this.encodeSnapshot(id, record.data),
-      meta: this.codec.encodeMeta(record.meta, id),
+      meta: this.codec.encodeMeta(record.meta, id) ?? '',
       expiry: encodeExpiry(record.expiry),
       userId: record.userId,
       expiresIn: fromNow(record.expiresAt),
@@ -267,7 +267,7 @@ export class SqlStore extends SessionStore {
       ...save,
       newHash: changes.keyHash,
       expiry: encodeExpiry(changes.expiry ?? null),
-      meta: changes.meta && this.codec.encodeMeta(changes.meta, id),
+      meta: this.codec.encodeMeta(changes.meta ?? {}, id) ?? '',
       ...valuesOf(extra),
     });
   }
