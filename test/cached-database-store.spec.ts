@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { EventEmitter, once } from 'node:events';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { CACHE_MANAGER, CacheModule } from '@nestjs/cache-manager';
 import { type INestApplicationContext } from '@nestjs/common';
@@ -461,10 +462,10 @@ function describeCaching(front: Front, kind: DatabaseKind): void {
   });
 }
 
-function gate(): { opened: Promise<void>; open: () => void } {
-  let open = (): void => {};
-  const opened = new Promise<void>((resolve) => (open = resolve));
-  return { opened, open };
+function gate(): { passed: Promise<void>; open: () => void } {
+  const events = new EventEmitter();
+  const passed = once(events, 'open').then(() => {});
+  return { passed, open: () => events.emit('open') };
 }
 
 /** Holds back the next load of the database behind this store, after it has read. */
@@ -475,10 +476,10 @@ function holdLoads(store: CachedDatabaseStore): { read: Promise<void>; release: 
     Reflect.deleteProperty(database, 'load');
     const record = await database.load(id);
     read.open();
-    await released.opened;
+    await released.passed;
     return record;
   };
-  return { read: read.opened, release: released.open };
+  return { read: read.passed, release: released.open };
 }
 
 describe('CachedDatabaseStore without its cache', () => {
@@ -566,11 +567,11 @@ describe('CachedDatabaseStore without its cache', () => {
     const [asked, held] = [gate(), gate()];
     caches[0].replace = async (...given) => {
       asked.open();
-      await held.opened;
+      await held.passed;
       return replace(...given);
     };
     const saving = save(one, first, { set: { one: 1 } });
-    await asked.opened;
+    await asked.passed;
     // Version 2 in the database is the save of one, and soon version 2 in the cache that of the other.
     caches[2].failing = true;
     const ofDatabase = await load(third, id);
