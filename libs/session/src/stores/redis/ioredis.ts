@@ -10,7 +10,7 @@ import {
   slotOf,
   UnknownPrimaryError,
 } from './redis-connection.js';
-import { type ClientWanted, credentialsOf, parseNode } from './redis-options.js';
+import { type ClientWanted, credentialsOf, parseNode } from './redis-address.js';
 import { type RedisScript } from './redis-scripts.js';
 
 /** What is used of a client of `ioredis`: `Redis` (single node or Sentinel) or `Cluster`. */

@@ -5,14 +5,8 @@ import { IoRedisConnection, openIoRedis } from './ioredis.js';
 import { NodeRedisConnection, openNodeRedis } from './node-redis.js';
 import { toStoreError } from './redis-commands.js';
 import { type RedisConnection } from './redis-connection.js';
-import {
-  checkEngineOptions,
-  type ClientGiven,
-  type ClientWanted,
-  isIoRedis,
-  type RedisEngineOptions,
-  type RedisLibrary,
-} from './redis-options.js';
+import { type ClientWanted, type RedisLibrary } from './redis-address.js';
+import { checkEngineOptions, type ClientGiven, isIoRedis, type RedisEngineOptions } from './redis-options.js';
 import { RedisStore } from './redis-store.js';
 
 /** Options from a factory, for what has to be injected: a configuration, or a client of the application's own. */
