@@ -3,13 +3,13 @@ import { SessionConfigError, SessionStoreUnavailableError } from '../../session.
 import { type SessionEngine } from '../session-engine.js';
 import { IoRedisConnection, openIoRedis } from './ioredis.js';
 import { NodeRedisConnection, openNodeRedis } from './node-redis.js';
+import { isIoRedis } from './redis-clients.js';
 import { toStoreError } from './redis-commands.js';
 import { type RedisConnection } from './redis-connection.js';
 import {
   checkEngineOptions,
   type ClientGiven,
   type ClientWanted,
-  isIoRedis,
   type RedisEngineOptions,
   type RedisLibrary,
 } from './redis-options.js';

@@ -1,8 +1,7 @@
 import { SessionConfigError } from '../../session.errors.js';
 import { type EncryptionOptions } from '../sealing.js';
 import { checkSecrets } from '../secrets.js';
-import { type IoRedisClient } from './ioredis.js';
-import { type NodeRedisClient } from './node-redis.js';
+import { type IoRedisClient, isIoRedis, isNodeRedis, type NodeRedisClient } from './redis-clients.js';
 import { type ReplicaWait } from './redis-connection.js';
 
 export interface RedisStoreOptions {
@@ -118,14 +117,6 @@ function checkClient(client: unknown): void {
     'client',
     'is a client of neither "ioredis" nor "redis". Hand in what their constructors return.',
   );
-}
-
-export function isIoRedis(client: unknown): client is IoRedisClient {
-  return typeof (client as Partial<IoRedisClient> | null | undefined)?.evalsha === 'function';
-}
-
-export function isNodeRedis(client: unknown): client is NodeRedisClient {
-  return typeof (client as Partial<NodeRedisClient> | null | undefined)?.evalSha === 'function';
 }
 
 /** @throws SessionConfigError, which does not quote it, for it may hold a password */
