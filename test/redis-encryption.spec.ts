@@ -1,8 +1,14 @@
-import { randomBytes } from 'node:crypto';
-import { type JsonObject, type SessionRecord } from 'nest-sessions';
+import { createHash, randomBytes } from 'node:crypto';
+import { EventEmitter2, EventEmitterModule } from '@nestjs/event-emitter';
+import { Test } from '@nestjs/testing';
+import { type JsonObject, SessionModule, type SessionRecord, Sessions } from 'nest-sessions';
 import { redisEngine, type RedisStore } from 'nest-sessions/redis';
 import { describeSessionStore } from 'nest-sessions/testing';
-import { newRecord, save as saveTo } from '../libs/session/src/testing/store-bench.js';
+import { keyHasher } from '../libs/session/src/session/session-key.js';
+import { StoreGuard } from '../libs/session/src/session/store-guard.js';
+import { StoredTokens } from '../libs/session/src/session/token-store.js';
+import { changed, newRecord, save as saveTo } from '../libs/session/src/testing/store-bench.js';
+import { silent } from './support/app.js';
 import { RedisBench } from './support/redis-bench.js';
 import { redisLibraries, redisStoreUnderTest } from './support/redis-store-bench.js';
 import { describeWithService } from './support/services.js';
@@ -29,6 +35,20 @@ function withPart(elements: string[], part: Part, text: string): string[] {
   return elements.with(element, elements.at(element)?.split('\n').with(line, text).join('\n') ?? '');
 }
 
+/** The forms in which a secret might stand somewhere, without what depends on the text around it. */
+function formsOf(secret: string): string[] {
+  const bytes = Buffer.from(secret, 'base64url');
+  const hashes = [secret, bytes].map((form) => createHash('sha256').update(form).digest());
+  return [
+    secret,
+    ...[bytes, Buffer.from(secret), ...hashes].flatMap((form) => [
+      form.toString('hex'),
+      form.toString('base64url').slice(0, 41),
+      form.toString('base64').slice(0, 41),
+    ]),
+  ];
+}
+
 describeWithService('redis', 'an encrypted RedisStore', () => {
   // What is encrypted goes the way of what is not, so that one client will do.
   const encryption = { secrets: newSecret() };
@@ -53,6 +73,36 @@ for (const library of redisLibraries) {
       await save(store, record.id, { later: `${word} again` });
       return record.id;
     }
+
+    it.each([false, true])(
+      'S05: leaves nothing of any secret in Redis (encrypted: %p)',
+      async (encrypted) => {
+        const store = encrypted ? open(newSecret()) : bench.store;
+        const tokens = new StoredTokens(new StoreGuard(store, { timeLimit: 5000 }), keyHasher(), () =>
+          Date.now(),
+        );
+        let held = await tokens.create(newRecord({ a: 1 }, { userId: 'ada' }));
+        const used = [held.token];
+        const dumps = [await bench.dump()];
+        // A renewal, which leaves something for clients that come with the old secret; a rotation; a save.
+        for (const overlap of [true, false]) {
+          const changes = { set: { [`${overlap}`]: 1 } };
+          const rotated = await tokens.rotate(held, changes, changed(held.record, changes), { overlap });
+          if (rotated === null) throw new Error('The session was not rotated.');
+          held = rotated;
+          used.push(held.token);
+          dumps.push(await bench.dump());
+        }
+        expect(
+          await tokens.save(held, { set: { b: 2 } }, changed(held.record, { set: { b: 2 } })),
+        ).not.toBeNull();
+        const dump = [...dumps, await bench.dump()].join('\n');
+        // Or else nothing of them could be there.
+        expect(dump).toContain(held.record.keyHash);
+        for (const form of used.flatMap((token) => formsOf(token.slice(23))))
+          expect(dump).not.toContain(form);
+      },
+    );
 
     it('S05: leaves nothing of the data and the meta in Redis', async () => {
       const store = open(newSecret());
@@ -178,6 +228,37 @@ for (const library of redisLibraries) {
       const error = expect.objectContaining({ code: 'SESSION_CONFIG', option: 'encryption.secrets[1]' });
       expect(make).toThrow(error);
       expect(make).not.toThrow(/changeme/);
+    });
+
+    it('S71: has a session whose texts were moved absent for the application, and tells of it', async () => {
+      const { url, prefix } = bench;
+      const encryption = { secrets: newSecret() };
+      const module = await Test.createTestingModule({
+        imports: [
+          EventEmitterModule.forRoot(),
+          SessionModule.forRoot(redisEngine({ url, prefix, library, encryption }), { clearExpired: false }),
+        ],
+      })
+        .setLogger(silent)
+        .compile();
+      const app = await module.init();
+      const sessions = app.get(Sessions);
+      const [ann, bob] = [await sessions.create({ name: 'Ann' }), await sessions.create({ name: 'Bob' })];
+      const events: unknown[] = [];
+      app.get(EventEmitter2).on('session.corrupt', (event) => events.push(event));
+      const keyOf = ({ sessionKey }: typeof ann): string => sessionKey ?? '';
+      expect((await sessions.open(keyOf(ann)))?.get('name')).toBe('Ann');
+      expect(events).toEqual([]);
+
+      const [ofAnn, ofBob] = [keyOf(ann).slice(0, 22), keyOf(bob).slice(0, 22)];
+      const elements = await bench.elements(ofAnn);
+      const spoilt = withPart(elements, 'snapshot', partOf(await bench.elements(ofBob), 'snapshot'));
+      await bench.put(ofAnn, spoilt);
+      expect(await sessions.open(keyOf(ann))).toBeNull();
+      expect(events).toEqual([expect.objectContaining({ error: expect.objectContaining(corrupt) })]);
+      expect(await bench.elements(ofAnn)).toEqual(spoilt);
+      expect((await sessions.open(keyOf(bob)))?.get('name')).toBe('Bob');
+      await app.close();
     });
   });
 }

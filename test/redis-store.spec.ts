@@ -88,6 +88,16 @@ for (const library of redisLibraries) {
   });
 }
 
+/** Lets time pass for what this process has seen, and not for its other clock, as nobody set it. */
+function withSteadyClockAhead<Result>(ms: number, work: () => Promise<Result>): Promise<Result> {
+  const real = performance.now.bind(performance);
+  const spy = jest.spyOn(performance, 'now').mockImplementation(() => real() + ms);
+  return work().finally(() => spy.mockRestore());
+}
+
+const timeless = (record: SessionRecord | null) =>
+  record && { ...record, createdAt: 0, lastSeenAt: 0, expiresAt: 0 };
+
 describeWithService('redis', 'RedisStore', () => {
   const bench = new RedisBench().use();
   const { url, prefix } = bench;
@@ -102,11 +112,11 @@ describeWithService('redis', 'RedisStore', () => {
     return noting.sent.slice(before);
   }
 
-  /** Lets time pass for what this process has seen, and not for its other clock, as nobody set it. */
-  function withSteadyClockAhead<Result>(ms: number, work: () => Promise<Result>): Promise<Result> {
-    const real = performance.now.bind(performance);
-    const spy = jest.spyOn(performance, 'now').mockImplementation(() => real() + ms);
-    return work().finally(() => spy.mockRestore());
+  const timeToLive = (id: string): Promise<number> => bench.raw.pttl(bench.keyOf(id));
+
+  async function entry(id: string): Promise<{ index: string; lasts: number }> {
+    const [index = ''] = await bench.indexesOf(id);
+    return { index, lasts: Number(await bench.raw.zscore(index, id)) - Date.now() };
   }
 
   describe('commands', () => {
@@ -148,7 +158,7 @@ describeWithService('redis', 'RedisStore', () => {
     it('takes one script for whatever is more than that', async () => {
       const { id } = await bench.create({ n: 1 });
       const later = { expiresAt: Date.now() + 9 * HOUR };
-      const works: ((store: RedisStore, loaded: SessionRecord) => Promise<unknown>)[] = [
+      const scripted: ((store: RedisStore, loaded: SessionRecord) => Promise<unknown>)[] = [
         (store, loaded) => save(store, loaded, { expiry: 60 }),
         (store, loaded) => save(store, loaded, { keyHash: newKeyHash(), set: { a: 1 } }),
         (store, loaded) => save(store, loaded, { set: { a: 2 } }, later),
@@ -156,7 +166,7 @@ describeWithService('redis', 'RedisStore', () => {
         (store) => store.delete(id),
         (store) => store.create(id, newRecord({}, { id })),
       ];
-      for (const work of works) {
+      for (const work of scripted) {
         const loaded = (await bench.store.load(id)) ?? newRecord();
         expect(await sentFor(id, (store) => work(store, loaded))).toEqual(['script']);
       }
@@ -206,7 +216,8 @@ describeWithService('redis', 'RedisStore', () => {
       const touched = { ...record, expiresAt: Date.now() + 2 * HOUR, lastSeenAt: Date.now() + MINUTE };
       expect(await bench.store.touch(loaded.id, touched)).toBe(true);
       const after = await bench.elements(loaded.id);
-      expect(after.with(-2, '')).toEqual(before.with(-2, ''));
+      const place = after.length - 2;
+      expect(after.with(place, '')).toEqual(before.with(place, ''));
       const [was, is] = [before.at(-2) ?? '', after.at(-2) ?? ''];
       expect(is.split('\n').slice(1)).toEqual(was.split('\n').slice(1));
       expect(is.split(' ').slice(0, 4)).toEqual([...was.split(' ').slice(0, 3), '2']);
@@ -328,7 +339,7 @@ describeWithService('redis', 'RedisStore', () => {
 
     it('loses nothing that is written, touched, rotated or ended while it is folded', async () => {
       const late = { expiresAt: Date.now() + 9 * HOUR };
-      const works: Record<string, (loaded: SessionRecord) => Promise<unknown>> = {
+      const interferences: Record<string, (loaded: SessionRecord) => Promise<unknown>> = {
         save: (loaded) => save(bench.store, loaded, { increment: { n: 1 } }),
         'two saves': async (loaded) => {
           await save(bench.store, loaded, { increment: { n: 1 } });
@@ -340,7 +351,7 @@ describeWithService('redis', 'RedisStore', () => {
         fold: (loaded) => bench.open().load(loaded.id),
         delete: (loaded) => bench.store.delete(loaded.id),
       };
-      for (const [name, work] of Object.entries(works)) {
+      for (const [name, work] of Object.entries(interferences)) {
         const { id } = await bench.create({ n: 0, big: 'x'.repeat(600) });
         for (let n = 0; n < 8; n++) {
           const writer = new RedisStore(bench.connection, { prefix });
@@ -364,15 +375,7 @@ describeWithService('redis', 'RedisStore', () => {
         await settled(slow.load(id));
         await new Promise((resolve) => setTimeout(resolve, 20));
         const after = await bench.open().load(id);
-        expect([name, after && { ...after, lastSeenAt: 0 }]).toEqual([
-          name,
-          expected && {
-            ...expected,
-            lastSeenAt: 0,
-            createdAt: expect.any(Number),
-            expiresAt: expect.any(Number),
-          },
-        ]);
+        expect([name, timeless(after)]).toEqual([name, timeless(expected)]);
         if (after && expected) assertNear(after.expiresAt, expected.expiresAt, 'expiresAt');
       }
     });
@@ -395,8 +398,6 @@ describeWithService('redis', 'RedisStore', () => {
   });
 
   describe('deadlines', () => {
-    const left = (id: string): Promise<number> => bench.raw.pttl(bench.keyOf(id));
-
     it.each([
       [60, MINUTE],
       [5 * 3600, 5 * HOUR],
@@ -412,7 +413,7 @@ describeWithService('redis', 'RedisStore', () => {
       const after = await bench.load(stale.id);
       expect({ ...after.data }).toEqual({ a: 1, b: 1 });
       assertNear(after.expiresAt, Date.now() + lives, 'expiresAt');
-      expect(await left(stale.id)).toBeGreaterThan(lives - 10_000);
+      expect(await timeToLive(stale.id)).toBeGreaterThan(lives - 10_000);
     });
 
     it('end a session although Redis still has its key, for every operation', async () => {
@@ -421,7 +422,7 @@ describeWithService('redis', 'RedisStore', () => {
       await save(bench.store, stale, { expiry: 1 }, { expiresAt: Date.now() + 300 });
       await save(bench.store, stale, { set: { late: 1 } }, { expiresAt: Date.now() + 9 * HOUR });
       const loaded = await bench.load(id);
-      expect(await left(id)).toBeGreaterThan(HOUR);
+      expect(await timeToLive(id)).toBeGreaterThan(HOUR);
       await new Promise((resolve) => setTimeout(resolve, 400));
       const later = { expiresAt: Date.now() + 9 * HOUR };
       for (const store of [bench.store, bench.open()]) {
@@ -456,7 +457,7 @@ describeWithService('redis', 'RedisStore', () => {
       await bench.store.touch(id, { ...(await bench.load(id)), expiresAt: Date.now() + 12 * MINUTE });
       const loaded = await bench.load(id);
       await save(bench.store, loaded, { set: { a: 1 } }, { expiresAt: Date.now() + HOUR });
-      expect(await left(id)).toBeGreaterThan(HOUR - 10_000);
+      expect(await timeToLive(id)).toBeGreaterThan(HOUR - 10_000);
     });
 
     it('are kept without a time to live', async () => {
@@ -498,15 +499,16 @@ describeWithService('redis', 'RedisStore', () => {
         );
         const expected: JsonObject = {};
         for (const [n, outcome] of outcomes.entries()) {
-          if ('value' in outcome) expect(outcome.value).toBe(true);
-          else expect(outcome.error).toMatchObject({ code: 'SESSION_LIMIT' });
-          if ('value' in outcome) expected[`key${n}`] = 'x'.repeat(size);
+          const answer = 'value' in outcome ? outcome.value : (outcome.error as { code?: unknown }).code;
+          expect([true, 'SESSION_LIMIT']).toContain(answer);
+          if (answer === true) expected[`key${n}`] = 'x'.repeat(size);
         }
         expect({ ...(await bench.load(id)).data }).toEqual(expected);
         const stored = (await bench.elements(id)).join('').length;
         expect(stored).toBeLessThanOrEqual(limits.size * 1.02);
-        if (Object.keys(expected).length < limits.keys - 100)
-          expect(stored).toBeGreaterThan((limits.size - size) * 0.9);
+        // Unless it is the number of keys that was too large.
+        const least = Object.keys(expected).length < limits.keys - 100 ? (limits.size - size) * 0.9 : 0;
+        expect(stored).toBeGreaterThan(least);
 
         // There is room again for others, and it goes by one command again.
         const [store] = storesWithLimits(1) as [RedisStore];
@@ -554,11 +556,6 @@ describeWithService('redis', 'RedisStore', () => {
   });
 
   describe('the index of a user', () => {
-    async function entry(id: string): Promise<{ index: string; lasts: number }> {
-      const [index = ''] = await bench.indexesOf(id);
-      return { index, lasts: Number(await bench.raw.zscore(index, id)) - Date.now() };
-    }
-
     it('outlives the session, however far a touch, a save, a new expiry or a rotation puts its end', async () => {
       const { id } = await bench.create({ a: 1 }, { userId: 'Ann', expiresAt: Date.now() + MINUTE });
       const steps: ((loaded: SessionRecord, expiresAt: number) => Promise<boolean>)[] = [

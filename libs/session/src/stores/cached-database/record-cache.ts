@@ -5,8 +5,7 @@ import { CacheEntries } from '../cache/cache-entries.js';
 import { KeyLock } from '../key-lock.js';
 import { type Command, type RedisConnection } from '../redis/redis-connection.js';
 import { openConnection } from '../redis/redis-engine.js';
-import { type ClientWanted } from '../redis/redis-address.js';
-import { type ClientGiven } from '../redis/redis-options.js';
+import { type ClientGiven, type ClientWanted } from '../redis/redis-options.js';
 
 /**
  * What a cache in front of the database has to do: five operations on texts, each one atomic step on one key.

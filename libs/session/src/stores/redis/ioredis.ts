@@ -1,4 +1,5 @@
 import { SessionConfigError } from '../../session.errors.js';
+import { ignoreErrorEvents, type IoRedisClient } from './redis-clients.js';
 import {
   ANSWERS_WITHIN,
   type Command,
@@ -10,33 +11,8 @@ import {
   slotOf,
   UnknownPrimaryError,
 } from './redis-connection.js';
-import { type ClientWanted, credentialsOf, parseNode } from './redis-address.js';
+import { type ClientWanted, credentialsOf, parseNode } from './redis-options.js';
 import { type RedisScript } from './redis-scripts.js';
-
-/** What is used of a client of `ioredis`: `Redis` (single node or Sentinel) or `Cluster`. */
-export interface IoRedisClient {
-  readonly status: string;
-  readonly isCluster: boolean;
-  readonly options: { readonly keyPrefix?: unknown };
-  connect(): Promise<void>;
-  call(command: string, ...parameters: string[]): Promise<unknown>;
-  evalsha(hash: string, numberOfKeys: number, ...keysAndValues: string[]): Promise<unknown>;
-  eval(text: string, numberOfKeys: number, ...keysAndValues: string[]): Promise<unknown>;
-  pipeline(commands: unknown[][]): { exec(): Promise<[error: Error | null, result: unknown][] | null> };
-  duplicate(): IoRedisClient;
-  /** Of a `Cluster`: its clients for single nodes. */
-  nodes?(role: 'master'): ClusterNode[];
-  /** Of a `Cluster`: for each slot, the `host:port` of its primary and then of its replicas. */
-  readonly slots?: readonly (readonly string[])[];
-  on(event: 'error', listener: () => void): unknown;
-  once(event: 'ready' | 'end', listener: () => void): unknown;
-  disconnect(reconnect?: boolean): void;
-}
-
-interface ClusterNode extends Pick<IoRedisClient, 'status' | 'pipeline'> {
-  readonly options: { readonly host?: string | undefined; readonly port?: number | undefined };
-  ping(): Promise<unknown>;
-}
 
 /** What ioredis says when `commandTimeout` passes. */
 const TIMED_OUT = 'Command timed out';
@@ -233,9 +209,4 @@ export class IoRedisConnection implements RedisConnection {
 
 function isTimeout(error: unknown): boolean {
   return (error as Error).message === TIMED_OUT;
-}
-
-/** Every operation that fails says so itself; an `error` event without a listener is printed, or ends the process. */
-export function ignoreErrorEvents(client: { on(event: 'error', listener: () => void): unknown }): void {
-  client.on('error', () => {});
 }

@@ -1,5 +1,5 @@
 import { SessionConfigError } from '../../session.errors.js';
-import { ignoreErrorEvents } from './ioredis.js';
+import { ignoreErrorEvents, type NodeRedisClient } from './redis-clients.js';
 import {
   ANSWERS_WITHIN,
   type Command,
@@ -11,22 +11,8 @@ import {
   slotOf,
   UnknownPrimaryError,
 } from './redis-connection.js';
-import { type ClientWanted, credentialsOf, parseNode } from './redis-address.js';
+import { type ClientWanted, credentialsOf, parseNode } from './redis-options.js';
 import { type RedisScript } from './redis-scripts.js';
-
-/** What is used of a client of `redis` (node-redis): of `createClient`, `createCluster` or `createSentinel`. */
-export interface NodeRedisClient {
-  readonly isOpen: boolean;
-  readonly isReady?: boolean;
-  connect(): Promise<unknown>;
-  evalSha(hash: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>;
-  eval(text: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>;
-  // Its parameters differ between the three kinds.
-  sendCommand(...parameters: never[]): Promise<unknown>;
-  once(event: 'ready', listener: () => void): unknown;
-  on(event: 'error', listener: () => void): unknown;
-  destroy(): unknown;
-}
 
 interface Clustered {
   readonly masters: readonly ClusterNode[];

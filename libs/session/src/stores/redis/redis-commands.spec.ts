@@ -55,6 +55,8 @@ describe('toStoreError', () => {
   });
 });
 
+const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
 describe('ServerClock', () => {
   const MINUTE = 60_000;
   let [steady, wall] = [1000, 5_000_000];
@@ -74,7 +76,6 @@ describe('ServerClock', () => {
     steady += ms;
     wall += ms;
   };
-  const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
   beforeEach(() => {
     [steady, wall, answers, keys] = [1000, 5_000_000, [], []];

@@ -3,10 +3,16 @@ import { SessionConfigError, SessionStoreUnavailableError } from '../../session.
 import { type SessionEngine } from '../session-engine.js';
 import { IoRedisConnection, openIoRedis } from './ioredis.js';
 import { NodeRedisConnection, openNodeRedis } from './node-redis.js';
+import { isIoRedis } from './redis-clients.js';
 import { toStoreError } from './redis-commands.js';
 import { type RedisConnection } from './redis-connection.js';
-import { type ClientWanted, type RedisLibrary } from './redis-address.js';
-import { checkEngineOptions, type ClientGiven, isIoRedis, type RedisEngineOptions } from './redis-options.js';
+import {
+  checkEngineOptions,
+  type ClientGiven,
+  type ClientWanted,
+  type RedisEngineOptions,
+  type RedisLibrary,
+} from './redis-options.js';
 import { RedisStore } from './redis-store.js';
 
 /** Options from a factory, for what has to be injected: a configuration, or a client of the application's own. */

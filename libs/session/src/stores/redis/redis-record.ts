@@ -54,7 +54,7 @@ interface Extras {
 export const LAST_MOMENT = Date.UTC(9999, 11, 31);
 
 /** A log of more characters than this, and than a quarter of the snapshot, is folded. */
-const SHORT_LOG = 512;
+const SHORT_LOG = 768;
 /** A log of more lines than this is folded, however short they are. */
 const FEW_LINES = 64;
 

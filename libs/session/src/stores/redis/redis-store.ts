@@ -4,13 +4,11 @@ import { KeyLock } from '../key-lock.js';
 import { RecordCodec } from '../record-codec.js';
 import { checkRecordSize } from '../record-log.js';
 import { type SessionChanges, type SessionRecord, SessionStore } from '../session-store.js';
-import { type Entry, hasRoomFor, type RecentLoad, RecentLoads, SMALL } from './recent-loads.js';
 import { inBatches, RedisCommands, ServerClock } from './redis-commands.js';
 import { type RedisConnection } from './redis-connection.js';
+import { hasRoomFor, type RecentLoad, RedisLoads, SMALL } from './redis-loads.js';
 import { type RedisStoreOptions, resolveStoreOptions } from './redis-options.js';
 import {
-  type DecodedSession,
-  decodeSession,
   encodeHead,
   encodeLine,
   encodeMoment,
@@ -22,23 +20,11 @@ import {
   newWriteId,
   onClock,
 } from './redis-record.js';
-import {
-  createScript,
-  endScript,
-  foldScript,
-  replaceScript,
-  saveScript,
-  touchScript,
-} from './redis-scripts.js';
+import { createScript, endScript, replaceScript, saveScript, touchScript } from './redis-scripts.js';
 import { UserIndex } from './redis-users.js';
 
 /** A key is kept for a twentieth of the session's life longer than the session, but for no more than an hour. */
 const KEPT_LONGER = { part: 1 / 20, most: 60 * 60 * 1000 };
-
-/** For so long a process does not ask again whether the index of the user still has the session. Milliseconds. */
-const ENTRY_TRUSTED_FOR = 60_000;
-
-const NO_USER: Entry = { until: Infinity, trustedUntil: Infinity };
 
 /** How often a save that has to replace the snapshot tries while others are faster. */
 const TRIES = 100;
@@ -68,8 +54,7 @@ export class RedisStore extends SessionStore {
   private readonly commands: RedisCommands;
   private readonly users: UserIndex;
   private readonly clock: ServerClock;
-  private readonly recent = new RecentLoads();
-  private readonly folding = new Set<string>();
+  private readonly loads: RedisLoads;
   private readonly wholeSaves = new KeyLock();
 
   /**
@@ -84,10 +69,12 @@ export class RedisStore extends SessionStore {
     this.commands = new RedisCommands(connection, waitForReplicas);
     this.users = new UserIndex(this.commands, prefix);
     this.clock = new ServerClock(this.commands, prefix);
+    const { codec, commands, users, clock } = this;
+    this.loads = new RedisLoads({ prefix, codec, commands, users, clock, store: this });
   }
 
   load(id: string): Promise<SessionRecord | null> {
-    return this.look('load', id);
+    return this.loads.load('load', id);
   }
 
   async create(id: string, record: SessionRecord): Promise<boolean> {
@@ -112,7 +99,7 @@ export class RedisStore extends SessionStore {
     const newKeys = keysIn(changes);
     const { expiresAt } = record;
 
-    const known = await this.recentLoad('save', id);
+    const known = await this.loads.recentLoad('save', id);
     if (!known) return false;
     const deadline = this.onServer(expiresAt);
     if (!(await this.entryLasts('save', id, deadline, known))) return false;
@@ -139,7 +126,7 @@ export class RedisStore extends SessionStore {
       keep,
       exactly,
     };
-    this.recent.forget(id);
+    this.loads.forget(id);
     const answer = tooManyKeys ? TOO_LARGE : await this.saveByScript(save);
     if (answer !== TOO_LARGE) return answer === SAVED;
     return this.wholeSaves.run(id, () => this.saveWhole(save, tooManyKeys));
@@ -162,7 +149,7 @@ export class RedisStore extends SessionStore {
 
   override async touch(id: string, record: SessionRecord): Promise<boolean> {
     const { version, lastSeenAt, expiresAt } = record;
-    const known = await this.recentLoad('touch', id, version);
+    const known = await this.loads.recentLoad('touch', id, version);
     const deadline = this.onServer(expiresAt);
     if (known?.version !== version || deadline <= known.expiresAt) return false;
     if (!(await this.entryLasts('touch', id, deadline, known))) return false;
@@ -182,7 +169,7 @@ export class RedisStore extends SessionStore {
         batch.map((id) => ['lrange', this.keyOf(id), '0', '-1']),
       );
       for (const [place, id] of batch.entries()) {
-        const decoded = this.decodeListed(replies[place], id);
+        const decoded = this.loads.decodeListed(replies[place], id);
         if (decoded?.record.userId === userId) records.push(onClock(decoded.record, -this.clock.offset));
       }
     }
@@ -193,7 +180,7 @@ export class RedisStore extends SessionStore {
   override async deleteByUser(userId: string, exceptIds: readonly string[] = []): Promise<number> {
     const spared = new Set(exceptIds);
     const ids = (await this.users.members('delete', userId)).filter((id) => !spared.has(id));
-    this.recent.forgetUser(userId);
+    this.loads.forgetUser(userId);
     if (ids.length === 0) return 0;
     const keys = ids.map((id) => this.keyOf(id));
     const count = await this.commands.deleteForGood('delete', keys);
@@ -205,64 +192,6 @@ export class RedisStore extends SessionStore {
     return this.commands.close();
   }
 
-  private async look(operation: string, id: string): Promise<SessionRecord | null> {
-    const before = this.recent.get(id);
-    const elements = await this.elements(operation, id);
-    await this.clock.ready(operation);
-    const decoded = elements.length > 0 ? this.decode(elements, id) : null;
-    const entry = decoded && (await this.entryOf(operation, decoded.record, before?.entry));
-    if (!decoded || !entry) {
-      this.recent.forget(id);
-      return null;
-    }
-    const keys = this.limits.keys === Infinity ? 0 : Object.keys(decoded.record.data).length;
-    this.recent.remember(decoded, entry, before?.written ?? 0, keys);
-    if (decoded.longLog) this.foldLater(elements, decoded);
-    return onClock(decoded.record, -this.clock.offset);
-  }
-
-  private async elements(operation: string, id: string): Promise<string[]> {
-    return (await this.commands.send(operation, 'lrange', this.keyOf(id), '0', '-1')) as string[];
-  }
-
-  private decode(elements: readonly string[], id: string): DecodedSession | null {
-    return decodeSession(elements, id, this.codec, this.clock.now());
-  }
-
-  /** One corrupt record must not hide the others. */
-  private decodeListed(reply: unknown, id: string): DecodedSession | null {
-    try {
-      if (reply instanceof Error) throw reply;
-      const elements = reply as string[];
-      return elements.length > 0 ? this.decode(elements, id) : null;
-    } catch (error) {
-      if (error instanceof SessionRecordCorruptError) return null;
-      throw error;
-    }
-  }
-
-  /** @param version that it has to have at least; undefined: any that is live */
-  private async recentLoad(operation: string, id: string, version = 0): Promise<RecentLoad | undefined> {
-    await this.clock.ready(operation);
-    const known = this.recent.get(id);
-    if (known && known.version >= version && known.expiresAt > this.clock.now()) return known;
-    await this.look(operation, id);
-    return this.recent.get(id);
-  }
-
-  /** Null: the index of its user does not have it, so that it has ended. */
-  private async entryOf(
-    operation: string,
-    { id, userId }: SessionRecord,
-    known: Entry | undefined,
-  ): Promise<Entry | null> {
-    if (userId === null) return NO_USER;
-    const now = performance.now();
-    if (known && known.trustedUntil > now) return known;
-    const until = await this.users.entry(operation, userId, id);
-    return until === null ? null : { until, trustedUntil: now + ENTRY_TRUSTED_FOR };
-  }
-
   /** Makes the entry in the index last as long as the session is to live. False: there is none. */
   private async entryLasts(
     operation: string,
@@ -272,7 +201,7 @@ export class RedisStore extends SessionStore {
   ): Promise<boolean> {
     if (userId === null || deadline <= entry.until) return true;
     const until = await this.users.prolong(operation, userId, id, this.fromNow(deadline));
-    if (until === null) this.recent.forget(id);
+    if (until === null) this.loads.forget(id);
     else entry.until = until;
     return until !== null;
   }
@@ -294,14 +223,14 @@ export class RedisStore extends SessionStore {
     for (let time = 0; time < TRIES; time++) {
       const answer = tooManyKeys ? TOO_LARGE : await this.saveByScript(save);
       if (answer !== TOO_LARGE) return answer === SAVED;
-      const elements = await this.elements('save', id);
+      const elements = await this.loads.elements('save', id);
       const head = elements.at(-2);
       if (isHeadOf(head, write)) return true;
       if (head === undefined || keyHashIn(elements) !== keyHash) return false;
-      const decoded = this.decode([keyHash, line, ...elements.slice(1)], id);
+      const decoded = this.loads.decode([keyHash, line, ...elements.slice(1)], id);
       if (decoded === null) return false;
       checkRecordSize(decoded.record.data, this.limits);
-      const values = this.foldValues(elements, decoded, write.writeId);
+      const values = this.loads.foldValues(elements, decoded, write.writeId);
       const isLarge = String(values.at(-1)).length > this.limits.size * SMALL;
       values.push(elements[0] ?? '', (isLarge ? '!' : '') + (newKeyHash ?? keyHash), keep, exactly ? 1 : 0);
       if ((await this.commands.runForGood('save', replaceScript, this.keyOf(id), values)) === 1) return true;
@@ -313,35 +242,13 @@ export class RedisStore extends SessionStore {
     );
   }
 
-  /** Nobody waits for it: should it fail, the next load finds the log as long as before. */
-  private foldLater(elements: readonly string[], decoded: DecodedSession): void {
-    const { id } = decoded.record;
-    if (this.folding.has(id)) return;
-    this.folding.add(id);
-    const values = this.foldValues(elements, decoded, newWriteId());
-    this.commands
-      .run('load', foldScript, this.keyOf(id), values)
-      .catch(() => {})
-      .finally(() => this.folding.delete(id));
-  }
-
-  private foldValues(
-    elements: readonly string[],
-    { record, keptUntil }: DecodedSession,
-    writeId: string,
-  ): (string | number)[] {
-    const { id, data, meta } = record;
-    const head = encodeHead(record, this.codec.encodeMeta(meta, id), keptUntil, writeId);
-    return [elements.at(-2) ?? '', elements.length, head, this.codec.encodeSnapshot(data, id)];
-  }
-
   /** What the record was, and null if it had ended before. Of two callers only one gets it. */
   private async end(id: string): Promise<SessionRecord | null> {
-    this.recent.forget(id);
+    this.loads.forget(id);
     await this.clock.ready('delete');
     const reply = await this.commands.runForGood('delete', endScript, this.keyOf(id), []);
     const elements = reply as string[];
-    const decoded = elements.length > 0 ? this.decode(elements, id) : null;
+    const decoded = elements.length > 0 ? this.loads.decode(elements, id) : null;
     if (decoded === null) return null;
     const { record } = decoded;
     // An entry that stays without a session is harmless.

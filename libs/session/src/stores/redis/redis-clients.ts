@@ -1,0 +1,51 @@
+/** What is used of a client of `ioredis`: `Redis` (single node or Sentinel) or `Cluster`. */
+export interface IoRedisClient {
+  readonly status: string;
+  readonly isCluster: boolean;
+  readonly options: { readonly keyPrefix?: unknown };
+  connect(): Promise<void>;
+  call(command: string, ...parameters: string[]): Promise<unknown>;
+  evalsha(hash: string, numberOfKeys: number, ...keysAndValues: string[]): Promise<unknown>;
+  eval(text: string, numberOfKeys: number, ...keysAndValues: string[]): Promise<unknown>;
+  pipeline(commands: unknown[][]): { exec(): Promise<[error: Error | null, result: unknown][] | null> };
+  duplicate(): IoRedisClient;
+  /** Of a `Cluster`: its clients for single nodes. */
+  nodes?(role: 'master'): ClusterNode[];
+  /** Of a `Cluster`: for each slot, the `host:port` of its primary and then of its replicas. */
+  readonly slots?: readonly (readonly string[])[];
+  on(event: 'error', listener: () => void): unknown;
+  once(event: 'ready' | 'end', listener: () => void): unknown;
+  disconnect(reconnect?: boolean): void;
+}
+
+interface ClusterNode extends Pick<IoRedisClient, 'status' | 'pipeline'> {
+  readonly options: { readonly host?: string | undefined; readonly port?: number | undefined };
+  ping(): Promise<unknown>;
+}
+
+/** What is used of a client of `redis` (node-redis): of `createClient`, `createCluster` or `createSentinel`. */
+export interface NodeRedisClient {
+  readonly isOpen: boolean;
+  readonly isReady?: boolean;
+  connect(): Promise<unknown>;
+  evalSha(hash: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>;
+  eval(text: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>;
+  // Its parameters differ between the three kinds.
+  sendCommand(...parameters: never[]): Promise<unknown>;
+  once(event: 'ready', listener: () => void): unknown;
+  on(event: 'error', listener: () => void): unknown;
+  destroy(): unknown;
+}
+
+export function isIoRedis(client: unknown): client is IoRedisClient {
+  return typeof (client as Partial<IoRedisClient> | null | undefined)?.evalsha === 'function';
+}
+
+export function isNodeRedis(client: unknown): client is NodeRedisClient {
+  return typeof (client as Partial<NodeRedisClient> | null | undefined)?.evalSha === 'function';
+}
+
+/** Every operation that fails says so itself; an `error` event without a listener is printed, or ends the process. */
+export function ignoreErrorEvents(client: { on(event: 'error', listener: () => void): unknown }): void {
+  client.on('error', () => {});
+}
