@@ -293,7 +293,9 @@ function describeCaching(front: Front, kind: DatabaseKind): void {
     await save(one, loaded, { keyHash });
     expect(await save(other, loaded, { set: { late: 1 } })).toBe(false);
     // As within the overlap of a renewal: with the present key, from what was loaded under the former one.
-    expect(await other.save(id, keyHash, { set: { b: 2 } }, { ...loaded, data: { a: 1, b: 2 } })).toBe(true);
+    const { version } = await load(other, id);
+    const seen = { ...loaded, version, data: { a: 1, b: 2 } };
+    expect(await other.save(id, keyHash, { set: { b: 2 } }, seen)).toBe(true);
     for (const sessions of [one, other]) {
       expect(await load(sessions, id)).toMatchObject({ keyHash, data: { a: 1, b: 2 } });
     }
@@ -444,6 +446,29 @@ function describeCaching(front: Front, kind: DatabaseKind): void {
     held.release();
     expect((await reading)?.data).toEqual({ a: 1 });
     for (const sessions of [one, other]) expect((await load(sessions, id)).data).toEqual({ a: 1, b: 2 });
+  });
+
+  it('does not put into the cache what a load has read before a save whose entry has expired', async () => {
+    const [first, slow, other] = stores(3, { revocationBound: 1000 }) as [
+      CachedDatabaseStore,
+      CachedDatabaseStore,
+      CachedDatabaseStore,
+    ];
+    const { id } = await created(bench.store, { a: 1 });
+    const [ofFirst, ofSlow] = [holdLoads(first), holdLoads(slow)];
+    const began = performance.now();
+    const filling = first.load(id);
+    await ofFirst.read;
+    await setTimeout(300);
+    const reading = slow.load(id);
+    await ofSlow.read;
+    ofFirst.release();
+    await save(other, (await filling) as SessionRecord, { set: { b: 2 } });
+    // The entry lives until then, and the slow load is younger.
+    await setTimeout(1050 - (performance.now() - began));
+    ofSlow.release();
+    expect((await reading)?.data).toEqual({ a: 1 });
+    expect((await load(other, id)).data).toEqual({ a: 1, b: 2 });
   });
 
   it('asks the database where the clocks of processes disagree', async () => {
