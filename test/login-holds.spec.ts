@@ -113,7 +113,7 @@ const starts: Record<string, (browser: Browser, store: SessionStore) => Promise<
   },
 };
 
-function turns(): string {
+function anyTurns(): string {
   return `?wait=${Math.floor(Math.random() * 12)}`;
 }
 
@@ -125,11 +125,11 @@ async function lostLogins(app: RunningApp, start: (typeof starts)[string], way: 
     const browser = new Browser(app.url);
     await start(browser, store);
     const [login] = await Promise.all([
-      browser.send('POST', `/${way}${turns()}`),
-      browser.send('GET', `/read${turns()}`),
-      browser.send('POST', `/write${turns()}`),
-      browser.send('GET', `/read${turns()}`),
-      browser.send('POST', `/write${turns()}`),
+      browser.send('POST', `/${way}${anyTurns()}`),
+      browser.send('GET', `/read${anyTurns()}`),
+      browser.send('POST', `/write${anyTurns()}`),
+      browser.send('GET', `/read${anyTurns()}`),
+      browser.send('POST', `/write${anyTurns()}`),
     ]);
     assert.equal(login.status, 201);
     const { user } = (await (await browser.send('GET', '/me')).json()) as { user: string | null };

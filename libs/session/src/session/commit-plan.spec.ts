@@ -127,17 +127,17 @@ const anyOf = <Facts extends object>(names: Facts) =>
     Object.fromEntries(Object.keys(names).map((name) => [name, fc.boolean()])),
   ) as unknown as fc.Arbitrary<Facts>;
 
+/** The first counterexamples, or null. */
+const againstStore = (holds: (facts: CommitFacts) => boolean) =>
+  fc.check(fc.property(anyOf(NOTHING), holds)).counterexample;
+const againstCookie = (holds: (facts: CookieFacts) => boolean) =>
+  fc.check(fc.property(anyOf(NO_COOKIE), holds)).counterexample;
+
 describe('the plan of a commit', () => {
   it.each(Object.entries(situations))('%s', (_name, [facts, store, afterwards, cookie]) => {
     expect(planStore(facts)).toBe(store);
     expect(planCookie(afterwards)).toBe(cookie);
   });
-
-  /** The first counterexamples, or null. */
-  const againstStore = (holds: (facts: CommitFacts) => boolean) =>
-    fc.check(fc.property(anyOf(NOTHING), holds)).counterexample;
-  const againstCookie = (holds: (facts: CookieFacts) => boolean) =>
-    fc.check(fc.property(anyOf(NO_COOKIE), holds)).counterexample;
 
   it('never writes for a server error, nor when the record went away', () => {
     expect(againstStore((given) => planStore({ ...given, failed: true }) === 'nothing')).toBeNull();
