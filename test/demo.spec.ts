@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -325,12 +325,9 @@ describe.each(['express', 'fastify'] as const)('the demo on %s', (platform) => {
 
     expect(text).toContain('&quot;product&quot;: &quot;mug&quot;');
     expect(text).toContain('<code data-column="user_id">ada</code>');
-    const storeKey = createHash('sha256')
-      .update(`nest-sessions:v1:${sessionKeyIn(admitted)}`)
-      .digest('hex');
-    expect(text).toContain(`<code data-column="session_key">v1-${storeKey}</code>`);
-    expect(text).not.toContain(sessionKeyIn(admitted));
-    expect(text).not.toContain(sessionKeyIn(begun));
+    expect(text).toContain(`<code data-column="session_key">${sessionKeyIn(admitted).slice(0, 22)}</code>`);
+    expect(text).not.toContain(sessionKeyIn(admitted).slice(23));
+    expect(text).not.toContain(sessionKeyIn(begun).slice(23));
   });
 
   it('stores nothing for a visitor who only looks', async () => {

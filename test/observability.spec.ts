@@ -237,6 +237,7 @@ describe.each(platforms)('the events of sessions on %s', (platform) => {
       .expect(200);
     expect(shop.listener.heard).toEqual([
       { type: 'created', ...session },
+      { type: 'login', ...session },
       { type: 'rotated', reason: 'renewal', ...session },
       { type: 'reuse', ...session },
       { type: 'ended', reason: 'reuse', ...session },
@@ -423,10 +424,10 @@ describe('the metrics of sessions', () => {
       'logout ended': 1,
     });
     await expect(series('store.operation.duration')).resolves.toEqual({
-      'create ok': 1,
+      'create ok': 2,
       'load ok': 4,
       'save ok': 1,
-      'rename ok': 1,
+      'take ok': 1,
       'delete ok': 1,
     });
   });

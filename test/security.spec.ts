@@ -516,7 +516,9 @@ describe.each(platforms)('on %s', (platform) => {
     });
 
     it(`S87: with ${MANY} made-up keys makes the store read once each, and write nothing`, async () => {
-      const keys = Array.from({ length: MANY }, () => randomBytes(32).toString('base64url'));
+      const keys = Array.from({ length: MANY }, () =>
+        [16, 32].map((size) => randomBytes(size).toString('base64url')).join('.'),
+      );
       const requests = keys.map((key) => requestOf('GET', '/data', `Cookie: sessionid=${key}\r\n`));
       expect(await answersTo(app, requests)).toEqual({ 200: MANY });
       expect(store.writes).toEqual([]);
@@ -533,8 +535,11 @@ describe.each(platforms)('on %s', (platform) => {
         expect(key === known).toBe(visitor === 'known');
         const everything = shown.join('\n');
         // It went all the way to what stands behind the session.
-        expect(shown.filter((each) => each.includes('SessionState'))).toHaveLength(2);
-        for (const secret of [...formsOf(key), ...store.records.keys()]) {
+        expect(shown.filter((each) => each.includes('LiveSession'))).toHaveLength(2);
+        for (const secret of [
+          ...formsOf(key.slice(23)),
+          ...[...store.records.values()].map(({ keyHash }) => keyHash),
+        ]) {
           expect(everything.includes(secret)).toBe(false);
         }
       });
@@ -593,8 +598,15 @@ describe('the sources of the library', () => {
 
   it('S01: draw what must not be guessed from the operating system', () => {
     expect(using(/randomBytes/).length).toBeGreaterThan(3);
-    // Only when to do something is left to anything else: it is no secret.
-    for (const path of using(/Math\.random|pseudoRandomBytes/)) expect(path).toMatch(/^management\//);
+    // Only when to do something is left to anything else, such as the length of a pause: it is no secret.
+    const predictable = sources.flatMap(([path, text]) =>
+      text
+        .split('\n')
+        .flatMap((line) => (/Math\.random|pseudoRandomBytes/.test(line) ? [{ path, line }] : [])),
+    );
+    for (const { path, line } of predictable) {
+      expect(path.startsWith('management/') || /setTimeout\(Math\.random\(\) \* \w+\)/.test(line)).toBe(true);
+    }
     const imports = sources.flatMap(([, text]) => [...text.matchAll(/import \{([^}]*)\} from '([^']+)'/g)]);
     const random = imports.filter(([, names]) => /random/i.test(names as string));
     expect(new Set(random.map(([, , from]) => from))).toEqual(new Set(['node:crypto']));

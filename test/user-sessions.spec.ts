@@ -738,12 +738,13 @@ describe.each(platforms)('a limit of two sessions on %s', (platform) => {
   }
 
   it('S89: ends the one of the oldest login', async () => {
-    const { site, first, third, left } = await logInThrice('evict-oldest');
+    const { site, first, third, visitor, left } = await logInThrice('evict-oldest');
     expect([third.status, left]).toEqual([200, { first: false, second: true }]);
     expect(await alive(site, { key: third.key as string })).toBe(true);
     expect(limitEvents(site)).toEqual([
       { type: 'limit', userId: 'ann' },
       { type: 'ended', reason: 'limit', sessionId: first.id, userId: 'ann' },
+      { type: 'ended', reason: 'login', sessionId: visitor.key?.slice(0, 22), userId: null },
     ]);
   });
 
