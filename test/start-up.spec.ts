@@ -55,7 +55,7 @@ describe('what is wrong at the start is told in a few lines', () => {
          import { databaseEngine } from 'nest-sessions/database';`,
         "TypeOrmModule.forRoot({ type: 'sqljs', autoLoadEntities: true }), SessionModule.forRoot(databaseEngine())",
       ),
-      'SessionConfigError: Session option "engine" needs the table "nest_session" with all columns',
+      'SessionConfigError: Session option "engine" needs the table "nest_session" with all its columns',
     ],
     [
       'a directory that is missing',

@@ -185,6 +185,8 @@ export class RedisStore extends SessionStore {
     const keys = ids.map((id) => this.keyOf(id));
     const count = await this.commands.deleteForGood('delete', keys);
     await this.users.remove('delete', userId, ids);
+    // A load may have seen an entry in between, and would trust that it is there.
+    this.loads.forgetUser(userId);
     return count;
   }
 
