@@ -17,7 +17,9 @@ export class HeldStore {
   #created = '';
   readonly #next = new Map<Operation, (carryOut: () => Promise<unknown>) => Promise<unknown>>();
 
-  constructor(private readonly store: SessionStore) {
+  /** @param store null: of the cookie engine, which has none, so that nothing is ever asked */
+  constructor(private readonly store: SessionStore | null) {
+    if (!store) return;
     for (const name of ['load', 'create', 'save', 'touch', 'take', 'delete'] as const) {
       const method = store[name].bind(store) as (...given: unknown[]) => Promise<unknown>;
       Object.defineProperty(store, name, {
@@ -46,7 +48,7 @@ export class HeldStore {
 
   /** The data of the session that was created last. */
   async lastCreated(): Promise<SessionRecord['data'] | undefined> {
-    const record = await inside.run(true, () => this.store.load(this.#created));
+    const record = await inside.run(true, async () => this.store?.load(this.#created));
     return record ? { ...record.data } : undefined;
   }
 
