@@ -81,6 +81,8 @@ interface Plan {
  * came from. Nothing here reaches the store before a commit.
  */
 export class LiveSession {
+  /** Private, as it leads to the store, which nobody may reach from a request. */
+  readonly #environment: SessionEnvironment;
   readonly slot: SessionSlot;
   /** Was `load` done? Without a token to ask for there is nothing to wait for, yet the application must have asked. */
   loaded = false;
@@ -125,14 +127,20 @@ export class LiveSession {
   #responseLeft = false;
 
   /** @param cookies what the request came with under the name of the cookie, the likeliest first */
-  constructor(
-    readonly environment: SessionEnvironment,
-    cookies: readonly string[] = [],
-    slot?: SessionSlot,
-  ) {
+  constructor(environment: SessionEnvironment, cookies: readonly string[] = [], slot?: SessionSlot) {
+    this.#environment = environment;
     this.slot = slot ?? { session: this, vacated: false };
     this.#presented = cookies.filter(environment.tokens.isToken).slice(0, MOST_CANDIDATES);
     this.#cookies = cookies;
+  }
+
+  /** Attributes of the cookie, as configured. */
+  get cookie(): SessionEnvironment['cookie'] {
+    return this.#environment.cookie;
+  }
+
+  now(): number {
+    return this.#environment.now();
   }
 
   // --- Loading ---
@@ -169,7 +177,7 @@ export class LiveSession {
         this.#admitted = token;
         this.#adopt(found.record);
         this.#known = { expiresAt: found.record.expiresAt, browserLength: this.#browserLength };
-        this.environment.emit({ type: 'loaded', ...idsOf(found.record) });
+        this.#environment.emit({ type: 'loaded', ...idsOf(found.record) });
         break;
       }
       replaced ??= found;
@@ -188,22 +196,22 @@ export class LiveSession {
   async #lookUp(
     token: string,
   ): Promise<({ standing: 'live' } & Held) | { standing: 'replaced'; sessionId: string | null } | null> {
-    const { tokens, replacedTokens, emit, now } = this.environment;
+    const { tokens, replacedTokens, emit, now } = this.#environment;
     const replaced = replacedTokens.find(token);
     if (replaced?.pending === false) return { standing: 'replaced', sessionId: replaced.sessionId };
-    const found = await nullIfCorrupt(tokens.load(token), this.environment);
+    const found = await nullIfCorrupt(tokens.load(token), this.#environment);
     if (found === null || found.standing === 'replaced') return found;
     const { record } = found;
     if (found.standing === 'reused') {
       emit({ type: 'reuse', ...idsOf(record) });
-      if (this.environment.onReuse === 'revoke') await this.#endForeign(found, 'reuse');
+      if (this.#environment.onReuse === 'revoke') await this.#endForeign(found, 'reuse');
       return null;
     }
-    if (isExpired(record, now(), policyOf(record, this.environment))) {
+    if (isExpired(record, now(), policyOf(record, this.#environment))) {
       emit({ type: 'expired', ...idsOf(record) });
       return null;
     }
-    const { currentStamp } = this.environment;
+    const { currentStamp } = this.#environment;
     if (currentStamp && record.userId !== null) {
       if (!isStampOf(record.meta.stamp, await currentStamp(record.userId))) {
         await this.#endForeign(found, 'stamp');
@@ -214,7 +222,7 @@ export class LiveSession {
   }
 
   async #endForeign(held: Held, reason: EndReason): Promise<void> {
-    const { tokens, emit } = this.environment;
+    const { tokens, emit } = this.#environment;
     if (await tokens.end(held)) emit({ type: 'ended', reason, ...idsOf(held.record) });
   }
 
@@ -223,7 +231,7 @@ export class LiveSession {
     this.#expiry = record.expiry;
     this.#meta = record.meta;
     const accessed = this.#data?.accessed ?? false;
-    this.#data = new TrackedData(record.data, this.environment.limits);
+    this.#data = new TrackedData(record.data, this.#environment.limits);
     this.#data.accessed = accessed;
     this.#requests = NO_REQUESTS;
   }
@@ -231,7 +239,7 @@ export class LiveSession {
   // --- What a handler sees and asks for ---
 
   get data(): TrackedData {
-    return (this.#data ??= new TrackedData({}, this.environment.limits));
+    return (this.#data ??= new TrackedData({}, this.#environment.limits));
   }
 
   get record(): Readonly<SessionRecord> | null {
@@ -274,7 +282,7 @@ export class LiveSession {
 
   /** The timeouts that apply to this session. */
   get policy(): ExpiryPolicy {
-    return policyOf({ meta: this.#meta }, this.environment);
+    return policyOf({ meta: this.#meta }, this.#environment);
   }
 
   /** Does anything but the data differ from the record? */
@@ -321,14 +329,14 @@ export class LiveSession {
   rotate(): void {
     this.#assertRotatable();
     this.data.markWritten();
-    for (const key of this.environment.login.secrets) this.data.delete(key);
+    for (const key of this.#environment.login.secrets) this.data.delete(key);
     this.#request('rotated');
   }
 
   /** Starts a new session for this user. The one that was there ends with the commit that saves this one. */
   login(userId: string, options: LoginOptions): void {
     this.#assertRotatable();
-    const { login } = this.environment;
+    const { login } = this.#environment;
     const [former, same] = [this.#userId, this.#userId === userId];
     const dropped = former === null ? [...login.neverKeep, ...login.secrets] : login.secrets;
     const keeps = former === null || same ? keepsAtLogin(same || (options.keep ?? true), dropped) : null;
@@ -365,7 +373,7 @@ export class LiveSession {
   /** A new, empty session takes the place of this one, which ends and stays readable. */
   replace(): LiveSession {
     this.#assertRotatable();
-    const successor = new LiveSession(this.environment, this.#cookies, this.slot);
+    const successor = new LiveSession(this.#environment, this.#cookies, this.slot);
     this.#leaveRecord('logout');
     successor.loaded = successor.#ended = true;
     successor.#toEnd = this.#toEnd;
@@ -417,7 +425,7 @@ export class LiveSession {
       live: this.#held !== null,
       ended: this.#ended,
       tokenChanged: this.token !== this.#admitted,
-      deadlineMoved: (this.environment.saveEveryRequest && !failed) || this.#deadlineMoved(),
+      deadlineMoved: (this.#environment.saveEveryRequest && !failed) || this.#deadlineMoved(),
     };
   }
 
@@ -433,7 +441,8 @@ export class LiveSession {
   }
 
   #plan(failed: boolean): Plan {
-    const { environment, record } = this;
+    const { record } = this;
+    const environment = this.#environment;
     const now = environment.now();
     const delta = failed || !this.#data ? null : this.#data.delta();
     const facts: CommitFacts = {
@@ -464,7 +473,7 @@ export class LiveSession {
   }
 
   async #endLeftRecords(): Promise<void> {
-    const { tokens, emit } = this.environment;
+    const { tokens, emit } = this.#environment;
     for (let left = this.#toEnd[0]; left; left = this.#toEnd[0]) {
       const ended = await tokens.end(left.held);
       this.#toEnd.shift();
@@ -474,7 +483,7 @@ export class LiveSession {
   }
 
   async #write(step: Exclude<StoreStep, 'nothing' | 'touch'>, delta: Delta): Promise<void> {
-    const { tokens, emit, advise } = this.environment;
+    const { tokens, emit, advise } = this.#environment;
     this.#assertDeliverable(step);
     const [before, generation, served] = [this.#held, this.#generation, this.#requests];
     let after: Held | null;
@@ -490,7 +499,7 @@ export class LiveSession {
           ? await tokens.save(before, changes, next)
           : await tokens.rotate(before, changes, next, { overlap: step === 'renew' });
       if (after && step !== 'save') {
-        if (step === 'rotate') this.environment.replacedTokens.add(before.token, next.id);
+        if (step === 'rotate') this.#environment.replacedTokens.add(before.token, next.id);
         emit({ type: 'rotated', reason: step === 'renew' ? 'renewal' : 'cycle', ...idsOf(next) });
       }
     }
@@ -500,7 +509,7 @@ export class LiveSession {
 
   /** Null: a login or a rotation of another request has just brought the cookie that counts. */
   async #create(delta: Delta): Promise<Held | null> {
-    const { tokens, replacedTokens, emit, advise } = this.environment;
+    const { tokens, replacedTokens, emit, advise } = this.#environment;
     const isReplaced = (): boolean =>
       !this.#ended && this.#presented.some((token) => replacedTokens.find(token) !== undefined);
     if (!this.#requests.loggedIn) {
@@ -522,7 +531,7 @@ export class LiveSession {
     let created = await tokens.create(this.#nextRecord(delta.snapshot));
     emit({ type: 'created', ...idsOf(created.record) });
     try {
-      await this.environment.afterLogin?.(created.record, predecessor?.held.record.id);
+      await this.#environment.afterLogin?.(created.record, predecessor?.held.record.id);
       for (const token of this.#presented)
         replacedTokens.announce(token, predecessor?.held.record.id ?? null);
       if (predecessor) created = await this.#takeOver(predecessor, created, delta);
@@ -544,13 +553,13 @@ export class LiveSession {
 
   /** Requests that are still on their way with these tokens must not start a session in place of this one. */
   #markReplaced(sessionId: string | null): void {
-    for (const token of this.#presented) this.environment.replacedTokens.add(token, sessionId);
+    for (const token of this.#presented) this.#environment.replacedTokens.add(token, sessionId);
   }
 
   /** Ends the session from before a login, and carries over what others have written to it since it was loaded. */
   async #takeOver({ held, reason, keeps }: Predecessor, created: Held, delta: Delta): Promise<Held> {
-    const { tokens, emit } = this.environment;
-    const taken = await nullIfCorrupt(tokens.take(held), this.environment);
+    const { tokens, emit } = this.#environment;
+    const taken = await nullIfCorrupt(tokens.take(held), this.#environment);
     if (taken) emit({ type: 'ended', reason, ...idsOf(taken) });
     if (!keeps || taken?.version === held.record.version) return created;
     // What was carried over from a session that somebody else has ended has ended with it.
@@ -564,7 +573,7 @@ export class LiveSession {
 
   /** Without a stamp of its own, a login is bound to the credential that the user has now. */
   async #addStamp(): Promise<void> {
-    const { currentStamp } = this.environment;
+    const { currentStamp } = this.#environment;
     if (!currentStamp || this.#userId === null || this.#meta.stamp !== undefined) return;
     const stamp = await currentStamp(this.#userId);
     if (stamp !== null) this.#meta = { ...this.#meta, stamp: hashStamp(stamp) };
@@ -572,19 +581,19 @@ export class LiveSession {
 
   /** @param asked did the application ask for it? If not, the answer is good without it. */
   async #touch(delta: Delta | null, asked: boolean): Promise<void> {
-    const { emit, now } = this.environment;
+    const { emit, now } = this.#environment;
     try {
       await this.#moveDeadline(delta);
     } catch (error) {
       if (asked) throw error;
-      this.environment.touchesRestUntil = now() + TOUCHES_REST_FOR;
+      this.#environment.touchesRestUntil = now() + TOUCHES_REST_FOR;
       emit({ type: 'touch-failed', sessionId: this.id, userId: this.userId, problem: safeMessage(error) });
     }
   }
 
   async #moveDeadline(delta: Delta | null): Promise<void> {
     this.#assertDeliverable('touch');
-    const { tokens } = this.environment;
+    const { tokens } = this.#environment;
     const [before, generation, served] = [this.#held as Held, this.#generation, this.#requests];
     const next = this.#nextRecord(delta?.snapshot ?? before.record.data);
     // A touch only moves a deadline forward. Shorter options move it back, which takes a save.
@@ -639,7 +648,7 @@ export class LiveSession {
   /** Tells, once, that changes were dropped because the record went away. */
   #reportLoss(): void {
     if (this.#unreportedLoss === null) return;
-    this.environment.emit({ type: 'write-after-end', sessionId: this.#unreportedLoss });
+    this.#environment.emit({ type: 'write-after-end', sessionId: this.#unreportedLoss });
     this.#unreportedLoss = null;
   }
 
@@ -666,7 +675,7 @@ export class LiveSession {
   }
 
   #assertDeliverable(step: StoreStep): void {
-    if (this.#responseLeft && (step === 'create' || this.environment.tokens.everyWriteRenames))
+    if (this.#responseLeft && (step === 'create' || this.#environment.tokens.everyWriteRenames))
       throw new SessionCommittedError(NO_NEW_KEY);
   }
 
@@ -687,7 +696,7 @@ export class LiveSession {
 
   #nextRecord(data: SessionRecord['data']): SessionRecord {
     const { record } = this;
-    const now = this.environment.now();
+    const now = this.#environment.now();
     return {
       id: this.id,
       keyHash: record?.keyHash ?? '',
@@ -703,7 +712,7 @@ export class LiveSession {
   }
 
   get #createdAt(): number {
-    return this.record?.createdAt ?? this.environment.now();
+    return this.record?.createdAt ?? this.#environment.now();
   }
 
   /** When the session ends unless it is used after `now`. */
@@ -713,7 +722,7 @@ export class LiveSession {
 
   #expiresAtOnce(): boolean {
     if (this.#expiry === null || this.#expiry === 0 || !this.metadataChanged) return false;
-    const now = this.environment.now();
+    const now = this.#environment.now();
     return this.#deadline(now) <= now;
   }
 

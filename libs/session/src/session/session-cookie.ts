@@ -16,11 +16,11 @@ export class SessionCookie {
 
   /** The moment the session ends, or null when it ends with the browser. */
   get expires(): Date | null {
-    const { expiry, environment, policy, record } = this.#live;
+    const { expiry, policy, record } = this.#live;
     if (expiresAtBrowserClose(expiry, policy)) return null;
     return record && record.expiry === expiry
       ? new Date(record.expiresAt)
-      : expiryDate(expiry, policy, { now: environment.now() });
+      : expiryDate(expiry, policy, { now: this.#live.now() });
   }
 
   set expires(expires: Date | null | false) {
@@ -29,7 +29,7 @@ export class SessionCookie {
 
   /** Milliseconds until the session ends, or null when it ends with the browser. */
   get maxAge(): number | null {
-    return this.expires && this.expires.getTime() - this.#live.environment.now();
+    return this.expires && this.expires.getTime() - this.#live.now();
   }
 
   set maxAge(milliseconds: number | null | undefined) {
@@ -52,31 +52,31 @@ export class SessionCookie {
   }
 
   get path(): string {
-    return this.#live.environment.cookie.path;
+    return this.#live.cookie.path;
   }
 
   get domain(): string | undefined {
-    return this.#live.environment.cookie.domain;
+    return this.#live.cookie.domain;
   }
 
   get httpOnly(): boolean {
-    return this.#live.environment.cookie.httpOnly;
+    return this.#live.cookie.httpOnly;
   }
 
   get secure(): boolean | 'auto' {
-    return this.#live.environment.cookie.secure;
+    return this.#live.cookie.secure;
   }
 
   get sameSite(): 'lax' | 'strict' | 'none' | false {
-    return this.#live.environment.cookie.sameSite;
+    return this.#live.cookie.sameSite;
   }
 
   get partitioned(): boolean {
-    return this.#live.environment.cookie.partitioned;
+    return this.#live.cookie.partitioned;
   }
 
   get priority(): 'low' | 'medium' | 'high' | undefined {
-    return this.#live.environment.cookie.priority;
+    return this.#live.cookie.priority;
   }
 
   get data(): object {
@@ -100,6 +100,6 @@ export class SessionCookie {
   }
 
   #attributes(): CookieAttributes & { expires: Date | null } {
-    return { ...this.#live.environment.cookie, expires: this.expires };
+    return { ...this.#live.cookie, expires: this.expires };
   }
 }

@@ -97,9 +97,10 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
 
   /** Seconds since that login; null without a user. By the same clock, which tests can move. */
   get authenticationAge(): number | null {
-    const { authenticatedAt, environment } = this[LIVE];
+    const live = this[LIVE];
+    const { authenticatedAt } = live;
     read(this).accessed = true;
-    return authenticatedAt === null ? null : (environment.now() - authenticatedAt) / 1000;
+    return authenticatedAt === null ? null : (live.now() - authenticatedAt) / 1000;
   }
 
   // --- Time ---
@@ -250,7 +251,7 @@ function expiryArguments(
   const live = session[LIVE];
   read(session).accessed = true;
   const expiry = given.expiry === undefined ? live.expiry : parseExpiry(given.expiry);
-  const now = live.environment.now();
+  const now = live.now();
   return [expiry, live.policy, { now, modification: given.modification?.getTime() ?? now }] as const;
 }
 
