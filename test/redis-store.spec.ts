@@ -483,7 +483,7 @@ describeWithService('redis', 'RedisStore', () => {
       [3000, 300, 4],
       [900, 400, 1],
       [900, 400, 4],
-      [100, 2000, 8],
+      [100, 900, 8],
     ])(
       'is limited for parallel saves: %d characters, %d requests, %d processes',
       async (size, count, processes) => {
