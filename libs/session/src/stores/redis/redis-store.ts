@@ -176,7 +176,10 @@ export class RedisStore extends SessionStore {
     return records;
   }
 
-  /** The records first, then their entries: should it fail halfway, the next try still finds the entries. */
+  /**
+   * The records first, then their entries: should it fail halfway, the next try still finds the entries. And once more
+   * the records, for a login that was under way may have created one while its entry was still there.
+   */
   override async deleteByUser(userId: string, exceptIds: readonly string[] = []): Promise<number> {
     const spared = new Set(exceptIds);
     const ids = (await this.users.members('delete', userId)).filter((id) => !spared.has(id));
@@ -185,7 +188,7 @@ export class RedisStore extends SessionStore {
     const keys = ids.map((id) => this.keyOf(id));
     const count = await this.commands.deleteForGood('delete', keys);
     await this.users.remove('delete', userId, ids);
-    return count;
+    return count + (await this.commands.deleteForGood('delete', keys));
   }
 
   override close(): Promise<void> {
