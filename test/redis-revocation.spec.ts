@@ -63,6 +63,40 @@ for (const library of redisLibraries) {
       expect((await sibling.load(id))?.userId).toBe(userId);
     });
 
+    it('S37: ends a login that comes between any two of its steps, or comes after it', async () => {
+      for (let step = 1; ; step++) {
+        const userId = newUser();
+        await bench.create({}, { userId });
+        const record = newRecord({}, { userId });
+        let [entered, release] = [() => {}, () => {}];
+        const underWay = new Promise<void>((resolve) => (entered = resolve));
+        const gate = new Promise<void>((resolve) => (release = resolve));
+        const slow = bench.interrupted(async (command) => {
+          if (command !== 3) return;
+          entered();
+          await gate;
+        });
+        const login = slow.create(record.id, record);
+        await underWay;
+        let reached = false;
+        const ending = bench.interrupted(async (command) => {
+          if (command !== step) return;
+          reached = true;
+          release();
+          await login;
+          // From now on its process takes it for live, if it is.
+          await slow.load(record.id);
+        });
+        await ending.deleteByUser(userId);
+        release();
+        await login;
+        await expectEnded(record.id);
+        expect(await slow.load(record.id)).toBeNull();
+        expect(await bench.store.listByUser(userId)).toEqual([]);
+        if (!reached) return;
+      }
+    });
+
     it(`S37: ends what was there before it and nothing that came after it, among ${LOGINS} logins in parallel`, async () => {
       for (let round = 0; round < 10; round++) {
         const userId = newUser();
@@ -175,7 +209,7 @@ for (const library of redisLibraries) {
     });
 
     it('can be repeated when it failed halfway', async () => {
-      for (const step of [2, 3]) {
+      for (const step of [2, 3, 4]) {
         const userId = newUser();
         const records = [await bench.create({}, { userId }), await bench.create({}, { userId })];
         const dying = bench.interrupted(async (command) => {

@@ -80,18 +80,24 @@ const ATTEMPTS = 3;
 
 /** Keeps records in a store, each under its session id, to be opened with its secret. */
 export class StoredTokens implements TokenStore {
+  // Private, as sessions lead here, and nobody may reach the records of others from a request.
+  readonly #store: StoreGuard;
+  readonly #hasher: KeyHasher;
   readonly isToken = isSessionKey;
   readonly everyWriteRenames = false;
 
   constructor(
-    private readonly store: StoreGuard,
-    private readonly hasher: KeyHasher,
+    store: StoreGuard,
+    hasher: KeyHasher,
     private readonly now: () => number,
-  ) {}
+  ) {
+    this.#store = store;
+    this.#hasher = hasher;
+  }
 
   async load(token: string): Promise<Found | null> {
     const key = parseSessionKey(token);
-    const record = await this.store.load(key.id);
+    const record = await this.#store.load(key.id);
     const found = record && this.admit(key, record);
     return found?.standing === 'live' ? this.settle(token, found) : found;
   }
@@ -99,8 +105,8 @@ export class StoredTokens implements TokenStore {
   async create(record: SessionRecord): Promise<Held> {
     const secret = createSecret();
     for (let id = record.id, attempt = 0; attempt < ATTEMPTS; id = createSessionId(), attempt += 1) {
-      const created = { ...record, id, keyHash: this.hasher.hash({ id, secret, userId: record.userId }) };
-      if (await this.store.create(id, created)) {
+      const created = { ...record, id, keyHash: this.#hasher.hash({ id, secret, userId: record.userId }) };
+      if (await this.#store.create(id, created)) {
         return { token: formatSessionKey({ id, secret }), record: created };
       }
     }
@@ -109,13 +115,13 @@ export class StoredTokens implements TokenStore {
 
   async save(held: Held, changes: SessionChanges, record: SessionRecord): Promise<Held | null> {
     const { id, keyHash, version } = held.record;
-    if (await this.store.save(id, keyHash, changes, record)) {
+    if (await this.#store.save(id, keyHash, changes, record)) {
       return { token: held.token, record: { ...record, version: version + 1 } };
     }
     const present = await this.admitAgain(held.token);
     if (present === null) return null;
     const { keyHash: presentHash, meta } = present.record;
-    const saved = await this.store.save(id, presentHash, changes, { ...record, keyHash: presentHash, meta });
+    const saved = await this.#store.save(id, presentHash, changes, { ...record, keyHash: presentHash, meta });
     if (!saved) return null;
     return {
       token: present.token,
@@ -140,22 +146,22 @@ export class StoredTokens implements TokenStore {
   }
 
   async touch({ token, record }: Held, next: SessionRecord): Promise<Held | null> {
-    return (await this.store.touch(record.id, next)) ? { token, record: next } : null;
+    return (await this.#store.touch(record.id, next)) ? { token, record: next } : null;
   }
 
   take({ record }: Held): Promise<SessionRecord | null> {
-    return this.store.take(record.id);
+    return this.#store.take(record.id);
   }
 
   end({ record }: Held): Promise<boolean> {
-    return this.store.delete(record.id);
+    return this.#store.delete(record.id);
   }
 
   watch(token: string): () => Promise<SessionRecord | null> {
     const key = parseSessionKey(token);
     let admitted = false;
     return async () => {
-      const record = this.isToken(token) ? await this.store.load(key.id) : null;
+      const record = this.isToken(token) ? await this.#store.load(key.id) : null;
       // The secret has to open the session once; rotations replace it later.
       admitted ||= record !== null && this.admit(key, record)?.standing === 'live';
       return admitted ? record : null;
@@ -163,13 +169,13 @@ export class StoredTokens implements TokenStore {
   }
 
   async ping(): Promise<void> {
-    await this.store.load(createSessionId());
+    await this.#store.load(createSessionId());
   }
 
   /** What a key opens, without asking the store anything more. */
   private admit(key: SessionKey, record: SessionRecord): Found | null {
     const { id, userId, meta, createdAt, keyHash } = record;
-    if (this.hasher.match(keyHash, { ...key, userId }) !== null) {
+    if (this.#hasher.match(keyHash, { ...key, userId }) !== null) {
       return { standing: 'live', token: formatSessionKey(key), record };
     }
     const { rotation } = meta;
@@ -179,7 +185,7 @@ export class StoredTokens implements TokenStore {
     const overlaps = sinceRotation < OVERLAP && sinceUse < OVERLAP_AFTER_USE;
     const secret = rotation.successor === undefined ? null : openSuccessor(rotation.successor, key);
     // Only a seal over the secret that the record has now: anybody who can write to the store can seal another one.
-    if (secret !== null && this.hasher.match(keyHash, { id, secret, userId }) !== null) {
+    if (secret !== null && this.#hasher.match(keyHash, { id, secret, userId }) !== null) {
       return { standing: overlaps ? 'live' : 'reused', token: formatSessionKey({ id, secret }), record };
     }
     return sinceRotation < OVERLAP ? { standing: 'replaced', sessionId: id } : null;
@@ -188,7 +194,7 @@ export class StoredTokens implements TokenStore {
   /** The record under the secret that it has now, if this token still opens it. */
   private async admitAgain(token: string): Promise<Held | null> {
     const key = parseSessionKey(token);
-    const record = await this.store.load(key.id);
+    const record = await this.#store.load(key.id);
     const found = record && this.admit(key, record);
     return found?.standing === 'live' ? found : null;
   }
@@ -202,17 +208,17 @@ export class StoredTokens implements TokenStore {
     const { rotation } = record.meta;
     const key = { ...parseSessionKey(token), userId: record.userId };
     const firstUse = rotation?.successor !== undefined && rotation.usedAfter === undefined && token === asked;
-    const outdated = this.hasher.match(record.keyHash, key) === 'outdated';
+    const outdated = this.#hasher.match(record.keyHash, key) === 'outdated';
     if (!firstUse && !outdated) return found;
     const changes: SessionChanges = {
       ...(firstUse && {
         meta: { ...record.meta, rotation: { ...rotation, usedAfter: this.now() - record.createdAt } },
       }),
-      ...(outdated && { keyHash: this.hasher.hash(key) }),
+      ...(outdated && { keyHash: this.#hasher.hash(key) }),
     };
     const noted = { ...record, ...changes };
     try {
-      if (await this.store.save(record.id, record.keyHash, changes, noted)) {
+      if (await this.#store.save(record.id, record.keyHash, changes, noted)) {
         return { ...found, record: { ...noted, version: record.version + 1 } };
       }
     } catch {
@@ -240,9 +246,9 @@ export class StoredTokens implements TokenStore {
         }),
       },
     };
-    const next = { ...record, meta, keyHash: this.hasher.hash({ id, secret, userId }) };
+    const next = { ...record, meta, keyHash: this.#hasher.hash({ id, secret, userId }) };
     const rotation = { ...changes, meta, keyHash: next.keyHash };
-    if (!(await this.store.save(id, keyHash, rotation, next))) return null;
+    if (!(await this.#store.save(id, keyHash, rotation, next))) return null;
     return { token: formatSessionKey({ id, secret }), record: { ...next, version: version + 1 } };
   }
 }

@@ -176,7 +176,10 @@ export class RedisStore extends SessionStore {
     return records;
   }
 
-  /** The records first, then their entries: should it fail halfway, the next try still finds the entries. */
+  /**
+   * The records first, then their entries: should it fail halfway, the next try still finds the entries. And once more
+   * the records, for a login that was under way may have created one while its entry was still there.
+   */
   override async deleteByUser(userId: string, exceptIds: readonly string[] = []): Promise<number> {
     const spared = new Set(exceptIds);
     const ids = (await this.users.members('delete', userId)).filter((id) => !spared.has(id));
@@ -187,7 +190,7 @@ export class RedisStore extends SessionStore {
     await this.users.remove('delete', userId, ids);
     // A load may have seen an entry in between, and would trust that it is there.
     this.loads.forgetUser(userId);
-    return count;
+    return count + (await this.commands.deleteForGood('delete', keys));
   }
 
   override close(): Promise<void> {
