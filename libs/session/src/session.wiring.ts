@@ -4,7 +4,7 @@ import { type HttpEnvironment } from './http/request-session.js';
 import { Sessions } from './management/sessions.js';
 import { type SessionObserver } from './observability/session-observer.js';
 import { SessionConfigError } from './session.errors.js';
-import { type ResolvedSessionOptions } from './session.options.js';
+import { type ResolvedSessionOptions } from './options/resolve-options.js';
 import { ReplacedTokens } from './session/replaced-tokens.js';
 import { SealedTokens } from './session/sealed-tokens.js';
 import { type SessionEnvironment } from './session/session-environment.js';

@@ -1,6 +1,6 @@
 import { parseCookie, stringifySetCookie } from 'cookie';
-import { type ResolvedCookieOptions } from '../session.options.js';
-import { type CookieAttributes } from '../session/cookie-attributes.js';
+import { type ResolvedCookieOptions } from '../options/resolve-options.js';
+import { type CookieAttributes } from '../session/session-environment.js';
 
 /** Milliseconds; a session's own expiry is at most a thousand years. */
 const LONGEST_EXPIRY = 1000 * 366 * 86_400_000;

@@ -1,7 +1,7 @@
 import { stringifySetCookie } from 'cookie';
-import { type CookieAttributes } from './cookie-attributes.js';
 import { expiresAtBrowserClose, expiryDate, parseExpiry } from './expiry.js';
 import { type LiveSession } from './live-session.js';
+import { type CookieAttributes } from './session-environment.js';
 
 /**
  * `session.cookie` as express-session has it, for code that was written for it. Its times are **milliseconds**.

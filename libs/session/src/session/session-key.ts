@@ -60,7 +60,7 @@ export interface PepperOptions {
    * Goes on to accept sessions from before there was a pepper. Leave it on until those have expired.
    * @default false
    */
-  allowUnpeppered?: boolean;
+  allowUnpeppered?: boolean | undefined;
 }
 
 /** What a key hash is made of. The user is part of it: a record whose user was changed opens with no key. */
