@@ -73,6 +73,9 @@ const forgeries: Record<string, Forgery> = {
   },
 };
 
+const seen = async (app: RunningApp, key: string): Promise<unknown> =>
+  (await app.request.get('/me').set('Cookie', `sessionid=${key}`)).body;
+
 const PLAIN = 'a plain hash of her own secret in the record of another user';
 
 describe.each(platforms)('on %s', (platform) => {
@@ -94,8 +97,6 @@ describe.each(platforms)('on %s', (platform) => {
         await store.dispose();
       });
 
-      const seen = async (app: RunningApp, key: string): Promise<unknown> =>
-        (await app.request.get('/me').set('Cookie', `sessionid=${key}`)).body;
       const stored = async (app: RunningApp, userId: string, given?: typeof pepper): Promise<Stored> => {
         const key = sessionKeyIn(await app.request.post(`/login?user=${userId}`)) as string;
         const id = key.slice(0, 22);
