@@ -14,6 +14,11 @@ export type Duration = number | string;
 
 /** What `SessionModule.forRoot(engine, options)` takes. Every option may be left out. */
 export interface SessionOptions {
+  /**
+   * A name that keeps this application apart from others that have the same secrets or the same store: none of them opens,
+   * lists or ends sessions of another. To change it ends all sessions. Default: `''`, no name.
+   */
+  application?: string;
   cookie?: SessionCookieOptions;
   /**
    * Let the session end with the browser: the cookie gets no Max-Age. A session that calls `setExpiry` overrules this.
@@ -170,6 +175,7 @@ export interface ClearExpiredOptions {
 
 /** The options with defaults filled in and durations in milliseconds. */
 export interface ResolvedSessionOptions extends ResolvedTimeouts {
+  application: string;
   cookie: ResolvedCookieOptions;
   login: { neverKeep: string[]; secrets: string[] };
   renewAfter: number | null;
@@ -199,7 +205,7 @@ export interface ResolvedCookieOptions extends CookieAttributes {
  */
 export function resolveOptions(options: SessionOptions = {}): ResolvedSessionOptions {
   const parsed = parseOptions(options);
-  const { login, onReuse, sessionsPerUser, device, currentStamp, pepper } = parsed;
+  const { application, login, onReuse, sessionsPerUser, device, currentStamp, pepper } = parsed;
   const { saveEveryRequest, loading, limits, storeTimeout } = parsed;
   const timeouts = resolveTimeouts(parsed);
   const renewAfter = resolveRenewal(parsed.renewAfter);
@@ -207,6 +213,7 @@ export function resolveOptions(options: SessionOptions = {}): ResolvedSessionOpt
   const { maxAge: _, domain, priority, former, ...attributes } = parsed.cookie;
   return {
     ...timeouts,
+    application,
     cookie: {
       ...attributes,
       ...(domain !== undefined && { domain }),

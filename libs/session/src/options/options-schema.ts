@@ -20,6 +20,7 @@ const duration = z
   .refine((milliseconds) => milliseconds > 0, 'must be longer than nothing');
 
 const schema = z.strictObject({
+  application: z.string().default(''),
   cookie: z
     .strictObject({
       name: z.string().default('sessionid'),

@@ -66,6 +66,8 @@ export interface TokenStore {
    * ask is no use of the session. Null: it has ended.
    */
   watch(token: string): () => Promise<SessionRecord | null>;
+  /** Is this a session of this application, and not of another one that has the same store? */
+  isOwn(record: SessionRecord): boolean;
   /** Asks for a session that does not exist, to see whether there is an answer. */
   ping(): Promise<void>;
 }
@@ -166,6 +168,10 @@ export class StoredTokens implements TokenStore {
       admitted ||= record !== null && this.admit(key, record)?.standing === 'live';
       return admitted ? record : null;
     };
+  }
+
+  isOwn({ keyHash }: SessionRecord): boolean {
+    return this.#hasher.isOwn(keyHash);
   }
 
   async ping(): Promise<void> {
