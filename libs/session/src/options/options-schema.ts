@@ -20,7 +20,10 @@ const duration = z
   .refine((milliseconds) => milliseconds > 0, 'must be longer than nothing');
 
 const schema = z.strictObject({
-  application: z.string().default(''),
+  application: z
+    .string()
+    .regex(/^[\w.-]*$/, "must be letters, digits, '.', '_' or '-'")
+    .default(''),
   cookie: z
     .strictObject({
       name: z.string().default('sessionid'),

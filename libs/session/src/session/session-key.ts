@@ -82,7 +82,8 @@ export interface KeyHasher {
 /**
  * Hashes with SHA-256, or with HMAC-SHA-256 under a pepper. A leaked store opens no session, because the way back is to
  * invert the hash of 256 random bits; with a pepper, nobody who can write to the store can make a hash that fits either.
- * @param application its hashes fit no key of another one, and end in a mark of their own. `''`: they have none
+ * @param application its hashes fit no key of another one, and end in a mark of their own. It has no colon in it. `''`:
+ * they have no mark
  * @throws SessionConfigError when a secret of the pepper is weak
  */
 export function keyHasher(pepper?: PepperOptions, application = ''): KeyHasher {
@@ -110,8 +111,7 @@ const HASH_LENGTH = 46;
 
 function hashFor(application: string, hashMessage: HashMessage): Hash {
   const mark = markOf(application);
-  // JSON ends where its quotes end, so there is only one way to tell the name from what follows.
-  const area = application === '' ? 'key:v1' : `application:v1:${JSON.stringify(application)}`;
+  const area = application === '' ? 'key:v1' : `application:v1:${application}`;
   return (key) => hashMessage(`nest-sessions:${area}:${messageOf(key)}`) + mark;
 }
 

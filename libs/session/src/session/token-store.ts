@@ -185,7 +185,7 @@ export class StoredTokens implements TokenStore {
       return { standing: 'live', token: formatSessionKey(key), record };
     }
     const { rotation } = meta;
-    if (rotation === undefined) return null;
+    if (rotation === undefined || !this.isOwn(record)) return null;
     const sinceRotation = this.now() - createdAt - rotation.after;
     const sinceUse = rotation.usedAfter === undefined ? 0 : this.now() - createdAt - rotation.usedAfter;
     const overlaps = sinceRotation < OVERLAP && sinceUse < OVERLAP_AFTER_USE;

@@ -198,11 +198,11 @@ describe('what a client can read', () => {
   });
 });
 
-describe('the length of an encrypted token', () => {
-  const lengthsOf = (options: Partial<CookieSealerOptions>, texts: string[]): number[] => [
-    ...new Set(texts.map((text) => storeWith(options).seal(record({ text }), NAME).length)),
-  ];
+const lengthsOf = (options: Partial<CookieSealerOptions>, texts: string[]): number[] => [
+  ...new Set(texts.map((text) => storeWith(options).seal(record({ text }), NAME).length)),
+];
 
+describe('the length of an encrypted token', () => {
   it('is the same for all contents but those that are much longer', () => {
     const texts = Array.from({ length: 40 }, (_, length) => 'x'.repeat(length));
     expect(lengthsOf({}, texts).length).toBeLessThanOrEqual(2);
