@@ -8,6 +8,11 @@ export type Duration = number | string;
 
 /** What `SessionModule.forRoot(engine, options)` takes. Every option may be left out. */
 export interface SessionOptions {
+  /**
+   * A name that keeps this application apart from others that have the same secrets or the same store: none of them opens,
+   * lists or ends sessions of another. To change it ends all sessions. Default: `''`, no name.
+   */
+  application?: string;
   cookie?: SessionCookieOptions;
   /**
    * Let the session end with the browser: the cookie gets no Max-Age. A session that calls `setExpiry` overrules this.

@@ -16,7 +16,10 @@ import { installResponseGate } from './response-gate.js';
 import { type JsonValue } from '../stores/session-store.js';
 
 /** The options without what no request may reach. */
-export type HttpOptions = Omit<ResolvedSessionOptions, 'pepper' | 'sessionsPerUser' | 'storeTimeout'>;
+export type HttpOptions = Omit<
+  ResolvedSessionOptions,
+  'application' | 'pepper' | 'sessionsPerUser' | 'storeTimeout'
+>;
 
 /** What the sessions of all requests share. */
 export interface HttpEnvironment {

@@ -91,6 +91,7 @@ export class Sessions {
     if (!isSessionId(sessionId)) return false;
     const record = await store.load(sessionId).catch(nullIfUnreadable);
     if (!unknown && record?.userId !== String(userId)) return false;
+    if (record && !this.environment.tokens.isOwn(record)) return false;
     const ended = await store.delete(sessionId);
     if (ended) this.emitRevoked(sessionId, record?.userId ?? null);
     return ended;
@@ -111,6 +112,8 @@ export class Sessions {
     const spared = [except].flat().flatMap((one) => (typeof one === 'string' ? one : idsOf(one)));
     const store = this.store('end');
     const known = await store.listByUser(owner);
+    // Another application may have sessions of this user in the same store.
+    spared.push(...known.filter((record) => !this.environment.tokens.isOwn(record)).map(({ id }) => id));
     const count = await store.deleteByUser(owner, spared);
     for (const { id } of known) if (!spared.includes(id)) this.emitRevoked(id, owner);
     return count;

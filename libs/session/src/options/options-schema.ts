@@ -24,6 +24,10 @@ const duration = z
 type SchemaOf<Options> = { [Name in keyof Options]-?: z.ZodType };
 
 const schema = z.strictObject({
+  application: z
+    .string()
+    .regex(/^[\w.-]*$/, "must be letters, digits, '.', '_' or '-'")
+    .default(''),
   cookie: z
     .strictObject({
       name: z.string().default('sessionid'),

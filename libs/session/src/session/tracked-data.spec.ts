@@ -420,28 +420,6 @@ function list(subject: TrackedData, key: string): JsonValue[] {
 describe('the work of one commit', () => {
   afterEach(() => jest.restoreAllMocks());
 
-  /** How often a text with this mark was made, and how often one was read. */
-  function countWork(mark: string): { encoded: number; parsed: number } {
-    const count = { encoded: 0, parsed: 0 };
-    const { stringify, parse } = JSON;
-    jest.spyOn(JSON, 'stringify').mockImplementation((value: unknown) => {
-      const text = stringify(value);
-      if (text?.includes(mark)) count.encoded += 1;
-      return text;
-    });
-    jest.spyOn(JSON, 'parse').mockImplementation((text) => {
-      if (text.includes(mark)) count.parsed += 1;
-      return parse(text) as unknown;
-    });
-    return count;
-  }
-
-  const commit = (subject: TrackedData): void => {
-    const delta = subject.delta();
-    expect(subject.isChangedBy(delta)).toBe(true);
-    subject.saved(delta);
-  };
-
   it.each<[what: string, mark: string, encoded: number, parsed: number, act: (data: TrackedData) => void]>([
     ['a value that is assigned', 'new', 1, 1, (data) => data.set('cart', { items: ['new'] })],
     ['the value that it replaces', 'old', 1, 0, (data) => data.set('cart', { items: ['other'] })],
@@ -471,3 +449,25 @@ describe('the work of one commit', () => {
     expect(count).toEqual({ encoded, parsed });
   });
 });
+
+/** How often a text with this mark was made, and how often one was read. */
+function countWork(mark: string): { encoded: number; parsed: number } {
+  const count = { encoded: 0, parsed: 0 };
+  const { stringify, parse } = JSON;
+  jest.spyOn(JSON, 'stringify').mockImplementation((value: unknown) => {
+    const text = stringify(value);
+    if (text?.includes(mark)) count.encoded += 1;
+    return text;
+  });
+  jest.spyOn(JSON, 'parse').mockImplementation((text) => {
+    if (text.includes(mark)) count.parsed += 1;
+    return parse(text) as unknown;
+  });
+  return count;
+}
+
+function commit(subject: TrackedData): void {
+  const delta = subject.delta();
+  expect(subject.isChangedBy(delta)).toBe(true);
+  subject.saved(delta);
+}
