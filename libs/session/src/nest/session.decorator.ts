@@ -24,6 +24,17 @@ export async function injectSession(key: string | undefined, context: ExecutionC
  */
 export const Session = createParamDecorator(injectSession);
 
+/**
+ * The session that handlers take: the data as properties, and the methods of {@link SessionMethods}. Where a method and a
+ * value share a name, the property is the method, and the value is reached by `get` and `set`.
+ *
+ * @example
+ * ```ts
+ * add(@Session() session: Session<{ cart: string[] }>) {
+ *   session.push('cart', 'apple');
+ * }
+ * ```
+ */
 export type Session<Data extends StorableData<Data> = SessionData> = SessionType<Data>;
 
 type PlatformRequest = IncomingMessage & { raw?: IncomingMessage };

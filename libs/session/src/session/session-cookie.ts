@@ -23,6 +23,7 @@ export class SessionCookie {
       : expiryDate(expiry, policy, { now: this.#live.now() });
   }
 
+  /** A moment; null or false for "until the browser closes". */
   set expires(expires: Date | null | false) {
     this.#live.expiry = parseExpiry(expires instanceof Date ? expires : 0);
   }
@@ -32,6 +33,7 @@ export class SessionCookie {
     return this.expires && this.expires.getTime() - this.#live.now();
   }
 
+  /** Milliseconds since the last use; null for "until the browser closes". */
   set maxAge(milliseconds: number | null | undefined) {
     this.#live.expiry = parseExpiry(typeof milliseconds === 'number' ? milliseconds / 1000 : 0);
   }
@@ -47,43 +49,53 @@ export class SessionCookie {
         : policy.cookieAge;
   }
 
+  /** The same as `maxAge`. */
   set originalMaxAge(milliseconds: number | null) {
     this.maxAge = milliseconds;
   }
 
+  /** The option `cookie.path`. */
   get path(): string {
     return this.#live.cookie.path;
   }
 
+  /** The option `cookie.domain`. */
   get domain(): string | undefined {
     return this.#live.cookie.domain;
   }
 
+  /** The option `cookie.httpOnly`. */
   get httpOnly(): boolean {
     return this.#live.cookie.httpOnly;
   }
 
+  /** The option `cookie.secure`. */
   get secure(): boolean | 'auto' {
     return this.#live.cookie.secure;
   }
 
+  /** The option `cookie.sameSite`. */
   get sameSite(): 'lax' | 'strict' | 'none' | false {
     return this.#live.cookie.sameSite;
   }
 
+  /** The option `cookie.partitioned`. */
   get partitioned(): boolean {
     return this.#live.cookie.partitioned;
   }
 
+  /** The option `cookie.priority`. */
   get priority(): 'low' | 'medium' | 'high' | undefined {
     return this.#live.cookie.priority;
   }
 
+  /** All attributes as a plain object, as express-session has them. */
   get data(): object {
     const { originalMaxAge, partitioned, priority, expires, secure, httpOnly, domain, path, sameSite } = this;
     return { originalMaxAge, partitioned, priority, expires, secure, httpOnly, domain, path, sameSite };
   }
 
+  /** A `Set-Cookie` header with these attributes. */
   serialize(name: string, value: string): string {
     const { domain, expires, secure, priority, ...rest } = this.#attributes();
     return stringifySetCookie(name, value, {
@@ -95,6 +107,7 @@ export class SessionCookie {
     });
   }
 
+  /** The same as `data`. */
   toJSON(): object {
     return this.data;
   }

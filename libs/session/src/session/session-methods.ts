@@ -6,7 +6,13 @@ import { SessionCookie } from './session-cookie.js';
 import { type LoginOptions } from './login.js';
 import { type LiveSession } from './live-session.js';
 
+/** What `logout` does besides ending the session. */
 export interface LogoutOptions {
+  /**
+   * Asks the browser to forget what it keeps of this site: everything (true), or the types named. Browsers obey it over
+   * TLS only.
+   * @default false
+   */
   clearSiteData?: boolean | readonly ('cache' | 'cookies' | 'storage' | 'executionContexts')[];
 }
 
@@ -229,11 +235,13 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
     return new SessionCookie(this[LIVE]);
   }
 
+  /** Copies the lifetime of another cookie, and nothing else of it. */
   set cookie(given: Pick<SessionCookie, 'originalMaxAge'>) {
     const cookie = new SessionCookie(this[LIVE]);
     if (given.originalMaxAge !== cookie.originalMaxAge) cookie.originalMaxAge = given.originalMaxAge;
   }
 
+  /** @internal */
   [inspect.custom](): unknown {
     const live = this[LIVE];
     if (!live.loaded) return 'Session (not loaded)';

@@ -29,6 +29,7 @@ export interface RedisConnection {
   ready(key?: string): boolean;
   /** Resolves when `ready`. */
   connect(): Promise<void>;
+  /** Sends one command and resolves with its reply. */
   send(command: Command): Promise<unknown>;
   /** Commands about any keys, sent together where the client can. Each has its own outcome. */
   sendAll(commands: readonly Command[]): Promise<PromiseSettledResult<unknown>[]>;
@@ -61,7 +62,8 @@ export async function runByHash(
 }
 
 /** What the clients say of a command that they did not send, because there was no connection. */
-const NOT_SENT = /^(Stream isn't writeable|Cluster isn't ready|The client is (offline|closed)|No primary is known)/;
+const NOT_SENT =
+  /^(Stream isn't writeable|Cluster isn't ready|The client is (offline|closed)|No primary is known)/;
 /** What they say of one that was sent, or may have been, when the connection broke before its answer. */
 const UNANSWERED =
   /^(Socket closed unexpectedly|Reached the max retries per request|Connection is closed|Command aborted due to|Disconnects client|(read|write) E)/;
