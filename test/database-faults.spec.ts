@@ -1,16 +1,11 @@
-import { setTimeout } from 'node:timers/promises';
-import { Controller, Get, Post } from '@nestjs/common';
-import { TypeOrmModule, type TypeOrmModuleOptions } from '@nestjs/typeorm';
-import { Session } from 'nest-sessions';
-import { databaseEngine, DatabaseStore, SessionEntity } from 'nest-sessions/database';
-import { DataSource, type DataSourceOptions } from 'typeorm';
-import { platforms, type RunningApp, silent, startApp } from './support/app.js';
-import { testDatabase } from './support/data-source.js';
+import { DatabaseStore, SessionEntity } from 'nest-sessions/database';
+import { DataSource } from 'typeorm';
 import { newRecord } from '../libs/session/src/testing/store-bench.js';
+import { platforms, type RunningApp } from './support/app.js';
+import { type RemoteDatabase, remoteDatabase } from './support/data-source.js';
 import { DatabaseStoreBench } from './support/database-store-bench.js';
+import { appOnDatabase, visitThrough } from './support/outage.js';
 import { type DatabaseServer, describeWithService } from './support/services.js';
-import { startTcpProxy, type TcpProxy } from './support/tcp-proxy.js';
-import { type Answer, exchange, sessionCookie } from './support/wire.js';
 
 // What a database does to its clients on a bad day.
 
@@ -143,98 +138,30 @@ describe('DatabaseStore told of an error (sqljs)', () => {
   });
 });
 
-@Controller()
-class VisitorController {
-  @Get('seen')
-  seen(@Session() session: Session<{ visits: number }>) {
-    return session.visits ?? 0;
-  }
-
-  @Post('visit')
-  visit(@Session() session: Session<{ visits: number }>) {
-    return session.increment('visits');
-  }
-}
-
-/** The database, as it is reached through a wire that can fall silent. */
-interface Remote {
-  options: DataSourceOptions;
-  wire: TcpProxy;
-  /** Of what is connected, and of the database. */
-  dispose(close: () => Promise<void>): Promise<void>;
-}
-
-async function remoteDatabase(kind: DatabaseServer): Promise<Remote> {
-  const database = await testDatabase(kind);
-  const url = new URL((database.options as { url: string }).url);
-  const wire = await startTcpProxy(url.hostname, Number(url.port || DEFAULT_PORTS[kind]));
-  url.host = `127.0.0.1:${wire.port}`;
-  return {
-    options: { ...database.options, url: url.href } as DataSourceOptions,
-    wire,
-    async dispose(close) {
-      // First, because a driver says farewell on every connection, and waits for the end of those that are silent.
-      await wire.close();
-      await close();
-      await database.dispose();
-    },
-  };
-}
-
-const DEFAULT_PORTS: Record<DatabaseServer, number> = { postgres: 5432, mysql: 3306 };
-
 /** More than a pool has connections. */
 const MANY = 15;
 
 for (const [index, kind] of servers.entries()) {
   const platform = platforms[index] as (typeof platforms)[number];
   describeWithService(kind, `when the network falls silent (${kind}, ${platform})`, () => {
-    let remote: Remote;
+    let remote: RemoteDatabase;
     let app: RunningApp;
     beforeAll(async () => {
       remote = await remoteDatabase(kind);
-      app = await startApp(platform, {
-        imports: [
-          TypeOrmModule.forRoot({
-            ...remote.options,
-            autoLoadEntities: true,
-            synchronize: true,
-          } as TypeOrmModuleOptions),
-        ],
-        engine: databaseEngine(),
-        options: { storeTimeout: '1s' },
-        controllers: [VisitorController],
-        logger: silent,
-      });
+      app = await appOnDatabase(platform, remote.options, { storeTimeout: '1s' });
     });
     afterAll(() => remote.dispose(() => app.close()));
 
-    const send = (method: 'GET' | 'POST', path: string, cookie?: string): Promise<Answer> =>
-      exchange(`${app.url}${path}`, { method, headers: cookie === undefined ? {} : { Cookie: cookie } })
-        .answer;
-
     it('visitors are served again within five seconds after it is back', async () => {
-      const arrived = await Promise.all(Array.from({ length: MANY }, () => send('POST', '/visit')));
-      const cookies = arrived.map((answer) => sessionCookie(answer) as string);
-      remote.wire.silence();
-      // Until every connection has been tried, and others are being made.
-      for (let round = 0; round < 3; round += 1) {
-        const answers = await Promise.all(
-          cookies.map((cookie, n) => (n % 2 === 0 ? send('GET', '/seen', cookie) : send('POST', '/visit'))),
-        );
-        expect(answers.map(({ status }) => status)).toEqual(cookies.map(() => 503));
-      }
-      const underWay = cookies.map((cookie) => send('GET', '/seen', cookie));
-      await setTimeout(200);
-      remote.wire.mend();
-      const back = performance.now();
-      await Promise.all(underWay);
-      let answers: Answer[];
-      do {
-        answers = await Promise.all(cookies.map((cookie) => send('GET', '/seen', cookie)));
-      } while (answers.some(({ status }) => status !== 200) && performance.now() - back < 60_000);
-      expect(performance.now() - back).toBeLessThan(5000);
-      expect(answers.map(({ body }) => body.toString())).toEqual(cookies.map(() => '1'));
+      const { wire } = remote;
+      const { statuses, servedAfter, visits } = await visitThrough(app, {
+        strike: () => wire.silence(),
+        mend: () => wire.mend(),
+        length: 0,
+      });
+      expect(statuses).toEqual([503]);
+      expect(servedAfter).toBeLessThan(5000);
+      expect(new Set(visits)).toEqual(new Set(['1']));
     });
   });
 

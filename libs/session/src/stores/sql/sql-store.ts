@@ -225,9 +225,9 @@ export class SqlStore extends SessionStore {
   }
 
   /**
-   * Asks the database for the table and its columns, in one cheap statement.
+   * Asks the database for the table and its columns, and whether they and the connection carry every text.
    * @param advice what to do when something is missing
-   * @throws SessionConfigError when something is missing
+   * @throws SessionConfigError when something is missing, or would corrupt text
    */
   async checkTable(advice = 'Create it with all its columns.'): Promise<void> {
     try {
@@ -239,6 +239,21 @@ export class SqlStore extends SessionStore {
         `needs the table ${this.table.name} with all its columns, and something of it is missing ` +
           `(${(error as Error).message}). ${advice}`,
         { cause: error },
+      );
+    }
+    await this.checkEncodings();
+  }
+
+  /** In another encoding than Unicode, a text is saved without an error and comes back as another one. */
+  private async checkEncodings(): Promise<void> {
+    const statement = this.statements.encodings();
+    if (statement === undefined) return;
+    const { rows } = await this.run('check the encoding', statement, {}, PATIENCE);
+    for (const [subject, encoding] of Object.entries(rows[0] ?? {})) {
+      if (this.dialect.unicode?.test(String(encoding))) continue;
+      throw new SessionConfigError(
+        'engine',
+        `needs text in Unicode, and the ${subject} is ${String(encoding)}. Use UTF-8 (on MySQL and MariaDB: utf8mb4).`,
       );
     }
   }
