@@ -43,7 +43,7 @@ export class TimeLimit {
           resolve(result);
         },
         (error: unknown) => {
-          this.settle(call, 'error');
+          this.settle(call, tookTooLong(error) ? 'timeout' : 'error');
           // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- it is handed on as it came
           reject(error);
         },
@@ -72,6 +72,12 @@ export class TimeLimit {
     clearInterval(this.sweep);
     this.sweep = undefined;
   }
+}
+
+/** A store may have a limit of its own, a little before this one. */
+function tookTooLong(error: unknown): boolean {
+  const cause = error instanceof SessionStoreUnavailableError ? error.cause : undefined;
+  return cause instanceof Error && cause.name === 'TimeoutError';
 }
 
 /** The store as the rest of the library sees it: the same operations, each limited and measured. */

@@ -116,6 +116,12 @@ export abstract class SessionStore {
    */
   limits: Readonly<RecordLimits> = { size: Infinity, keys: Infinity };
 
+  /**
+   * Set once by the module, to the option `storeTimeout`: after so many milliseconds nobody waits for an answer any more.
+   * A store whose connections can fall silent gives up those that have not answered by then.
+   */
+  timeLimit = 5000;
+
   /** The live record with this session id, or null. */
   abstract load(id: string): Promise<SessionRecord | null>;
 

@@ -164,6 +164,12 @@ export class SessionStatements {
     return this.statement('probe', () => `SELECT ${names.join(', ')} FROM ${name} probed WHERE 1 = 0`);
   }
 
+  /** Undefined where all text is Unicode. */
+  encodings(): Statement | undefined {
+    const template = this.dialect.encodings?.(this.table);
+    return template === undefined ? undefined : this.statement('encodings', () => template);
+  }
+
   private assignments(shape: SaveShape): string {
     const { columns } = this.table;
     return list([
