@@ -1,7 +1,7 @@
 import { parseCookie, stringifySetCookie } from 'cookie';
-import { type ResolvedCookieOptions } from '../session.options.js';
-import { type CookieAttributes } from '../session/cookie-attributes.js';
+import { type ResolvedCookieOptions } from '../options/resolve-options.js';
 import { LONGEST_COOKIE } from '../session/expiry.js';
+import { type CookieAttributes } from '../session/session-environment.js';
 
 /**
  * The session cookies of a request, exactly as they were sent. Names are compared byte by byte and nothing is decoded.

@@ -2,22 +2,24 @@ import { type IncomingMessage, type ServerResponse } from 'node:http';
 import { type Logger } from '@nestjs/common';
 import vary from 'vary';
 import { SessionLimitError, SessionsPerUserError } from '../session.errors.js';
-import { type ResolvedSessionOptions } from '../session.options.js';
+import { type ResolvedSessionOptions } from '../options/resolve-options.js';
 import { planCookie } from '../session/commit-plan.js';
 import { deadlineOf, expiresAtBrowserClose, LONGEST_COOKIE } from '../session/expiry.js';
 import { LiveSession, type SessionSlot } from '../session/live-session.js';
 import { safeMessage } from '../session/safe-message.js';
-import { createSessionView } from '../session/session-view.js';
 import { createSession, type Session } from '../session/session.js';
 import { type SessionEnvironment } from '../session/session-environment.js';
 import { readCookies, removeCookieHeaders, setCookieHeader } from './cookie-header.js';
-import { describeDevice } from './device.js';
+import { describeDevice, isSecureConnection } from './platform-request.js';
 import { sendFailure, toHttpException } from './failure-response.js';
 import { installResponseGate } from './response-gate.js';
-import { isSecureConnection } from './secure-connection.js';
+import { type JsonValue } from '../stores/session-store.js';
 
 /** The options without what no request may reach. */
-export type HttpOptions = Omit<ResolvedSessionOptions, 'pepper' | 'sessionsPerUser' | 'storeTimeout'>;
+export type HttpOptions = Omit<
+  ResolvedSessionOptions,
+  'application' | 'pepper' | 'sessionsPerUser' | 'storeTimeout'
+>;
 
 /** What the sessions of all requests share. */
 export interface HttpEnvironment {
@@ -201,4 +203,60 @@ export class RequestSession {
 function uncacheable(cacheControl: string): string {
   if (/\bno-store\b/i.test(cacheControl)) return cacheControl;
   return /\bno-transform\b/i.test(cacheControl) ? 'no-store, no-transform' : 'no-store';
+}
+
+type View = Record<string, unknown>;
+
+/** Names that a template finds besides the data. */
+const METADATA = new Set(['id', 'userId', 'createdAt', 'lastSeenAt', 'expiresAt']);
+
+/**
+ * The session as templates see it: data and a little metadata, read-only, missing keys undefined. Nothing is asked of
+ * the session before the template looks.
+ * @param current the session at the time of the look, or undefined when there is none any more
+ */
+export function createSessionView(current: () => Session | undefined): Readonly<View> {
+  return new Proxy(Object.create(null) as View, new ViewTraps(current));
+}
+
+/** A class, because every request makes a view and few templates look. */
+class ViewTraps implements ProxyHandler<View> {
+  constructor(private readonly current: () => Session | undefined) {}
+
+  get(_target: View, name: string | symbol): unknown {
+    const current = this.current();
+    if (typeof name === 'symbol' || !current) return undefined;
+    // Whatever the application declares its data to be: a template asks for any name.
+    const session = current as Session<Record<string, JsonValue>>;
+    return session.has(name)
+      ? session.get(name)
+      : METADATA.has(name)
+        ? Reflect.get(session, name)
+        : undefined;
+  }
+
+  has(target: View, name: string | symbol): boolean {
+    return this.get(target, name) !== undefined;
+  }
+
+  ownKeys(): string[] {
+    return this.current()?.keys() ?? [];
+  }
+
+  getOwnPropertyDescriptor(target: View, name: string | symbol): PropertyDescriptor | undefined {
+    const value = this.get(target, name);
+    return value === undefined ? undefined : { value, enumerable: true, configurable: true, writable: false };
+  }
+
+  set(): boolean {
+    return false;
+  }
+
+  deleteProperty(): boolean {
+    return false;
+  }
+
+  defineProperty(): boolean {
+    return false;
+  }
 }

@@ -8,7 +8,7 @@ type Starter = (typeof STARTERS)[number];
 type Call = [name: Starter, given: unknown[]];
 type AnyMethod = (...given: unknown[]) => unknown;
 
-export interface GateKeeper {
+export interface GateHooks {
   /**
    * Called once, at the first call that would start the response, with the status it is about to have. When it returns
    * a promise, the response is held back until that settles; otherwise the call goes straight through.
@@ -32,7 +32,7 @@ export interface GateKeeper {
  * through the methods found at installation, never through `response.write`: whatever was put on top since (such as
  * `compression`) has seen the calls already.
  */
-export function installResponseGate(response: ServerResponse, keeper: GateKeeper): void {
+export function installResponseGate(response: ServerResponse, hooks: GateHooks): void {
   const methods = response as unknown as Record<Starter | (typeof HEADER_SETTERS)[number], AnyMethod>;
   const original = Object.fromEntries(STARTERS.map((name) => [name, methods[name]])) as Record<
     Starter,
@@ -60,8 +60,8 @@ export function installResponseGate(response: ServerResponse, keeper: GateKeeper
     statusCode = response.statusCode;
     let committed: void | Promise<void>;
     try {
-      committed = keeper.commit(statusCode);
-      if (committed === undefined) keeper.setHeaders(statusCode);
+      committed = hooks.commit(statusCode);
+      if (committed === undefined) hooks.setHeaders(statusCode);
     } catch (error) {
       committed = Promise.reject(error);
     }
@@ -91,7 +91,7 @@ export function installResponseGate(response: ServerResponse, keeper: GateKeeper
   function release(): void {
     lift?.();
     try {
-      keeper.setHeaders(statusCode);
+      hooks.setHeaders(statusCode);
     } catch (error) {
       fail(error);
       return;
@@ -115,7 +115,7 @@ export function installResponseGate(response: ServerResponse, keeper: GateKeeper
     lift?.();
     phase = 'released';
     try {
-      keeper.onFailure(error, (body) => original.end.call(response, body));
+      hooks.onFailure(error, (body) => original.end.call(response, body));
     } catch (cause) {
       response.destroy(cause as Error);
     }

@@ -1,4 +1,4 @@
-import { type Observable } from 'rxjs';
+import { Observable } from 'rxjs';
 import { SessionConfigError, SessionRecordCorruptError, SessionUnsupportedError } from '../session.errors.js';
 import { parseDuration } from '../session/expiry.js';
 import { type SessionEnvironment } from '../session/session-environment.js';
@@ -6,14 +6,11 @@ import { LIVE } from '../session/dictionary-methods.js';
 import { LiveSession } from '../session/live-session.js';
 import { userIdOf } from '../session/login.js';
 import { isSessionId } from '../session/session-key.js';
-import { createSession, type Session, type SessionData } from '../session/session.js';
-import { type StorableData } from '../session/storable-data.js';
+import { createSession, type Session, type SessionData, type StorableData } from '../session/session.js';
 import { type StoreGuard } from '../session/store-guard.js';
 import { acceptanceOf, liveSessionsOf } from '../session/user-sessions.js';
-import { type SessionStore } from '../stores/session-store.js';
+import { type SessionStore, type SessionDevice, type SessionRecord } from '../stores/session-store.js';
 import { clearExpired, type ClearingOptions } from './clear-expired.js';
-import { watchEnd } from './session-watch.js';
-import { toUserSession, type UserSession } from './user-session.js';
 
 /** A session, or its session id. */
 type SessionOrId = string | Pick<Session, 'id'>;
@@ -105,6 +102,7 @@ export class Sessions {
     if (!isSessionId(sessionId) || (owner === null && !ofAnybody)) return false;
     const record = await store.load(sessionId).catch(nullIfUnreadable);
     if (!ofAnybody && record?.userId !== owner) return false;
+    if (record && !this.#environment.tokens.isOwn(record)) return false;
     const ended = await store.delete(sessionId);
     if (ended) this.emitRevoked(sessionId, record?.userId ?? null);
     return ended;
@@ -129,6 +127,8 @@ export class Sessions {
       .flatMap((one) => (typeof one === 'string' ? one : idsOf(one)))
       .filter(isSessionId);
     const known = await store.listByUser(owner);
+    // Another application may have sessions of this user in the same store.
+    spared.push(...known.filter((record) => !this.#environment.tokens.isOwn(record)).map(({ id }) => id));
     const count = await store.deleteByUser(owner, spared);
     for (const { id } of known) if (!spared.includes(id)) this.emitRevoked(id, owner);
     return count;
@@ -218,4 +218,59 @@ function idsOf(session: Pick<Session, 'id'>): string[] {
 function nullIfUnreadable(error: unknown): null {
   if (error instanceof SessionRecordCorruptError) return null;
   throw error;
+}
+
+/** One of a user's sessions, for the page on which the user ends those that should not be. It opens nothing. */
+export interface UserSession {
+  /** The session id: `session.id` of the session itself, and what `Sessions.revoke` takes. */
+  id: string;
+  userId: string;
+  createdAt: Date;
+  /** The last save or touch: when it was last used, give or take a tenth of the idle timeout. */
+  lastSeenAt: Date;
+  /** When it ends unless it is used again. */
+  expiresAt: Date;
+  /** The login: a session of a user starts with it. */
+  authenticatedAt: Date;
+  /** Did the user ask to be remembered? */
+  remembered: boolean;
+  /** From where the user logged in, if the option `device` was on. */
+  device?: SessionDevice;
+}
+
+export function toUserSession(userId: string, record: SessionRecord): UserSession {
+  const { id, createdAt, lastSeenAt, expiresAt, meta } = record;
+  return {
+    id,
+    userId,
+    createdAt: new Date(createdAt),
+    lastSeenAt: new Date(lastSeenAt),
+    expiresAt: new Date(expiresAt),
+    authenticatedAt: new Date(createdAt),
+    remembered: meta.remembered ?? false,
+    ...(meta.device && { device: { ...meta.device } }),
+  };
+}
+
+/**
+ * Emits once, and completes, when a session has ended. It looks only while somebody is subscribed, and an unsubscribed
+ * process can exit. While the store is away nothing is known, and nothing is emitted.
+ * @param every milliseconds from one look to the next, on average: many sockets do not ask all at once
+ */
+export function watchEnd(isAlive: () => Promise<boolean>, every: number): Observable<void> {
+  return new Observable((subscriber) => {
+    let timer: NodeJS.Timeout | undefined;
+    const wait = (): void => {
+      if (!subscriber.closed) timer = setTimeout(look, every * (0.75 + Math.random() / 2)).unref();
+    };
+    const look = (): void => {
+      isAlive().then((alive) => {
+        if (alive) return wait();
+        subscriber.next();
+        subscriber.complete();
+      }, wait);
+    };
+    look();
+    return () => clearTimeout(timer);
+  });
 }

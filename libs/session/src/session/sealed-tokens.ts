@@ -2,6 +2,7 @@ import { SessionCookieTooLargeError } from '../session.errors.js';
 import { applyChanges } from '../stores/record-log.js';
 import { type SessionSealer } from '../stores/session-sealer.js';
 import { type SessionChanges, type SessionRecord } from '../stores/session-store.js';
+import { type ExpiryPolicy } from './expiry.js';
 import { type TimeLimit } from './store-guard.js';
 import { createSessionId } from './session-key.js';
 import { type Found, type Held, type TokenStore } from './token-store.js';
@@ -10,12 +11,14 @@ import { type Found, type Held, type TokenStore } from './token-store.js';
 const LARGEST_COOKIE = 4096;
 
 export interface SealedTokensOptions {
-  /** What the tokens are for: the name of the cookie. */
+  /** What the tokens are for: the name of the cookie, and of the application. */
   purpose: string;
   /** Bytes of the Set-Cookie header without the token. */
   overhead: number;
   /** For the questions about revocations. */
   timeLimit: TimeLimit;
+  /** The policy for this session: it says how long an end has to be remembered. */
+  policyOf: (record: SessionRecord) => Pick<ExpiryPolicy, 'absoluteTimeout'>;
 }
 
 /**
@@ -74,8 +77,13 @@ export class SealedTokens implements TokenStore {
 
   async end({ token }: Held): Promise<boolean> {
     const record = this.#sealer.open(token, this.#options.purpose);
-    if (record) await this.#options.timeLimit.run('delete', this.#sealer.revoke(record));
-    return record !== null;
+    if (!record) return false;
+    const { policyOf, timeLimit } = this.#options;
+    const { absoluteTimeout } = policyOf(record);
+    // Without an absolute timeout, a token that somebody else has may have got any expiry.
+    const last = absoluteTimeout === null ? Infinity : record.createdAt + absoluteTimeout;
+    await timeLimit.run('delete', this.#sealer.revoke(record, Math.max(last, record.expiresAt)));
+    return true;
   }
 
   watch(token: string): () => Promise<SessionRecord | null> {
@@ -83,6 +91,11 @@ export class SealedTokens implements TokenStore {
       const found = this.isToken(token) ? await this.load(token) : null;
       return found?.standing === 'live' ? found.record : null;
     };
+  }
+
+  /** A token of another application does not open. */
+  isOwn(): boolean {
+    return true;
   }
 
   /** There are no records to ask for, but there may be a place where ended sessions are noted. */

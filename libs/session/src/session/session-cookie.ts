@@ -1,9 +1,9 @@
 import { types } from 'node:util';
 import { stringifySetCookie } from 'cookie';
 import { SessionValueError } from '../session.errors.js';
-import { type CookieAttributes } from './cookie-attributes.js';
 import { expiresAtBrowserClose, LONGEST_COOKIE, parseExpiry } from './expiry.js';
 import { type LiveSession } from './live-session.js';
+import { type CookieAttributes } from './session-environment.js';
 
 /**
  * `session.cookie` as express-session has it, for code that was written for it. Its times are **milliseconds**.

@@ -1,5 +1,6 @@
 import { inspect } from 'node:util';
-import { resolveOptions, type SessionOptions } from '../session.options.js';
+import { type SessionOptions } from '../session.options.js';
+import { resolveOptions } from '../options/resolve-options.js';
 import { changedRecord } from '../stores/record-log.js';
 import { type SessionChanges, type SessionRecord, SessionStore } from '../stores/session-store.js';
 import { LiveSession } from './live-session.js';

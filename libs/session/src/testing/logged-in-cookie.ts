@@ -1,9 +1,8 @@
 import { type INestApplicationContext } from '@nestjs/common';
 import { Sessions } from '../management/sessions.js';
-import { type ResolvedSessionOptions } from '../session.options.js';
+import { type ResolvedSessionOptions } from '../options/resolve-options.js';
 import { SESSION_OPTIONS } from '../session.tokens.js';
-import { type SessionData } from '../session/session.js';
-import { type StorableData } from '../session/storable-data.js';
+import { type SessionData, type StorableData } from '../session/session.js';
 
 /**
  * The Cookie header of a browser in which this user has just logged in: a new session, in whatever store the application

@@ -1,6 +1,5 @@
 import { type IncomingMessage } from 'node:http';
-import { describeDevice } from './device.js';
-import { FASTIFY_REQUEST } from './secure-connection.js';
+import { describeDevice, FASTIFY_REQUEST } from './platform-request.js';
 
 const both = { ip: true, userAgent: true };
 const from = (remoteAddress: string | undefined, beside: object = {}): IncomingMessage =>

@@ -2,7 +2,7 @@ import { type IncomingMessage, type ServerResponse } from 'node:http';
 import { Reflector } from '@nestjs/core';
 import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
 import { type HttpEnvironment, REQUEST_SESSION, RequestSession } from '../http/request-session.js';
-import { requestSessionIn } from './request-of.js';
+import { requestSessionIn } from './session.decorator.js';
 import { SessionGuard } from './session.guard.js';
 
 const request = { headers: {} } as IncomingMessage & { [REQUEST_SESSION]?: RequestSession };

@@ -1,15 +1,29 @@
 import { type IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
+import { type TLSSocket } from 'node:tls';
 import ipaddr from 'ipaddr.js';
 import { type DeviceTraits } from '../session.options.js';
 import { type SessionDevice } from '../stores/session-store.js';
-import { FASTIFY_REQUEST } from './secure-connection.js';
+
+/** Where the Fastify hook leaves the framework's view of a raw request, which knows of trusted proxies. */
+export const FASTIFY_REQUEST = Symbol.for('nest-sessions:fastify-request');
+
+/** Express tells it of the raw request itself. */
+type PlatformRequest = IncomingMessage & {
+  ip?: string;
+  secure?: boolean;
+  [FASTIFY_REQUEST]?: { ip?: string; protocol: string };
+};
+
+/** Did this request come over TLS, as far as the platform's own trust in proxies tells? */
+export function isSecureConnection(request: IncomingMessage): boolean {
+  const { socket, secure, [FASTIFY_REQUEST]: fastify } = request as PlatformRequest;
+  return (socket as TLSSocket).encrypted || secure === true || fastify?.protocol === 'https';
+}
 
 const LONGEST_USER_AGENT = 256;
 /** Leading bytes of an address that name a network: /24 and /48, about as much as an access log with privacy keeps. */
 const NETWORK_BYTES = { ipv4: 3, ipv6: 6 };
-
-type Seen = IncomingMessage & { ip?: string; [FASTIFY_REQUEST]?: { ip?: string } };
 
 /** From where this request comes, in so far as that is wanted and known. */
 export function describeDevice(request: IncomingMessage, wanted: DeviceTraits): SessionDevice | undefined {
@@ -23,7 +37,7 @@ export function describeDevice(request: IncomingMessage, wanted: DeviceTraits): 
 
 /** As the platform tells it, which believes the headers of those proxies that the application trusts, and no others. */
 function addressOf(request: IncomingMessage): string | undefined {
-  const { socket, ip, [FASTIFY_REQUEST]: fastify } = request as Seen;
+  const { socket, ip, [FASTIFY_REQUEST]: fastify } = request as PlatformRequest;
   return fastify?.ip ?? ip ?? socket.remoteAddress;
 }
 
