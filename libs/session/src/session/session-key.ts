@@ -37,8 +37,8 @@ export function isSessionId(text: unknown): text is string {
 }
 
 /** Could this be a session key? Anything else never reaches a store. */
-export function isSessionKey(text: string): boolean {
-  return SESSION_KEY.test(text);
+export function isSessionKey(text: unknown): text is string {
+  return typeof text === 'string' && SESSION_KEY.test(text);
 }
 
 /** @param text a well-formed session key */
