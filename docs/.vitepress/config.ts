@@ -35,6 +35,22 @@ const guide: DefaultTheme.SidebarItem[] = [
   { text: 'Coming from Django', link: '/django' },
 ];
 
+const recipes: DefaultTheme.SidebarItem[] = [
+  { text: 'All recipes', link: '/recipes/' },
+  { text: 'Page on another origin', link: '/recipes/spa' },
+  { text: 'Passport', link: '/recipes/passport' },
+  { text: 'Forged requests', link: '/recipes/csrf' },
+  { text: 'Rate limits', link: '/recipes/throttler' },
+  { text: 'The user everywhere', link: '/recipes/cls' },
+  { text: 'OpenAPI', link: '/recipes/swagger' },
+  { text: 'Request logs', link: '/recipes/pino' },
+  { text: 'Several applications', link: '/recipes/several-apps' },
+  { text: 'Behind a proxy', link: '/recipes/nginx' },
+  { text: 'A rolling restart', link: '/recipes/kubernetes' },
+  { text: 'Key rotation', link: '/recipes/key-rotation' },
+  { text: 'Export and deletion', link: '/recipes/gdpr' },
+];
+
 const reference: DefaultTheme.SidebarItem[] = [
   { text: 'Configuration', link: '/configuration' },
   { text: 'When a store fails', link: '/faults' },
@@ -74,6 +90,7 @@ export default defineConfig({
   // On GitHub the page of a folder is its README.
   rewrites: {
     'engines/README.md': 'engines/index.md',
+    'recipes/README.md': 'recipes/index.md',
     'decisions/README.md': 'decisions/index.md',
   },
   markdown: {
@@ -104,12 +121,14 @@ export default defineConfig({
     editLink: { pattern: `${REPOSITORY}/edit/main/docs/:path`, text: 'Edit this page' },
     nav: [
       { text: 'Guide', link: '/start' },
+      { text: 'Recipes', link: '/recipes/' },
       { text: 'Engines', link: '/engines/' },
       { text: 'Configuration', link: '/configuration' },
       { text: 'API', link: '/api/' },
     ],
     sidebar: [
       { text: 'Guide', items: guide },
+      { text: 'Recipes', items: recipes, collapsed: true },
       { text: 'Engines', items: engines, collapsed: true },
       { text: 'Reference', items: reference },
       { text: 'API', items: api, collapsed: true },
