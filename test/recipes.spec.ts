@@ -1,4 +1,5 @@
 import { type ChildProcess, fork } from 'node:child_process';
+import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -9,6 +10,8 @@ import { type AbstractHttpAdapter } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { Test } from '@nestjs/testing';
+import { type Store } from 'express-session';
+import { sealData } from 'iron-session';
 import { type SessionEngine, SessionModule, type SessionOptions } from 'nest-sessions';
 import { testingEngine } from 'nest-sessions/testing';
 import { type Platform, platforms } from './support/app.js';
@@ -24,6 +27,7 @@ interface Recipe {
   options: SessionOptions;
   expressAdapter: () => AbstractHttpAdapter;
   fastifyAdapter: () => AbstractHttpAdapter;
+  oldStore: Store;
   PersonalData: new (...dependencies: never[]) => {
     export(userId: string): Promise<{ data: unknown; device: unknown }[]>;
     erase(userId: string): Promise<number>;
@@ -42,10 +46,11 @@ afterEach(async () => {
 });
 afterAll(() => rmSync(written, { recursive: true }));
 
-/** A file with a snippet of a recipe, as it stands on the page. */
+/** A file with a snippet of a recipe, or of another page, as it stands there. */
 function write(name: string, number = 0): string {
-  const { code = '' } = snippetsOf(readFileSync(`docs/recipes/${name}.md`, 'utf8'))[number] ?? {};
-  const file = join(written, `${name}.${number}.ts`);
+  const page = name.includes('/') ? `docs/${name}.md` : `docs/recipes/${name}.md`;
+  const { code = '' } = snippetsOf(readFileSync(page, 'utf8'))[number] ?? {};
+  const file = join(written, `${name.replace('/', '-')}.${number}.ts`);
   mkdirSync(dirname(file), { recursive: true });
   writeFileSync(file, code);
   return file;
@@ -115,7 +120,10 @@ class Visitor {
     return (await this.get(path)).json();
   }
 
-  async ask(path: string, init: RequestInit & { headers: Record<string, string> }): Promise<Response> {
+  async ask(
+    path: string,
+    init: Omit<RequestInit, 'headers'> & { headers: Record<string, string> },
+  ): Promise<Response> {
     const Cookie = [...this.cookies].map(([name, value]) => `${name}=${value}`).join('; ');
     const headers = { Connection: 'close', ...(Cookie !== '' && { Cookie }), ...init.headers };
     const response = await fetch(`${this.url}${path}`, { ...init, headers });
@@ -347,6 +355,44 @@ it('csrf: a token of csrf-csrf is good for one session, and a login makes it wor
   expect((await visitor.post('/login', {}, { 'x-csrf-token': token })).status).toBe(204);
   expect(await order(token)).toBe(403);
   expect(await order(await tokenOf(visitor))).toBe(204);
+});
+
+describe('coming from another library, live', () => {
+  it('express-session: a login is taken over once, and a forged cookie opens nothing', async () => {
+    const { AppModule, oldStore } = await recipe('coming-from/express-session');
+    const sid = 'a-session-of-express-session';
+    const cookie = { originalMaxAge: 60_000 };
+    await new Promise((done) => oldStore.set(sid, { cookie, userId: 'ada' } as never, done));
+    const signature = createHmac('sha256', 'the secret of express-session').update(sid).digest('base64');
+    const old = `s:${sid}.${signature.replace(/=+$/, '')}`;
+
+    const visitor = await start('express', { imports: [AppModule] });
+    visitor.cookies.set('connect.sid', encodeURIComponent(`${old}x`));
+    expect((await visitor.get('/me')).status).toBe(401);
+    visitor.cookies.set('connect.sid', encodeURIComponent(old));
+    expect(await visitor.json('/me')).toEqual({ userId: 'ada' });
+    expect([...visitor.cookies.keys()]).toEqual(['sessionid']);
+    expect(await visitor.json('/me')).toEqual({ userId: 'ada' });
+
+    const thief = new Visitor(visitor.url);
+    thief.cookies.set('connect.sid', encodeURIComponent(old));
+    expect((await thief.get('/me')).status).toBe(401);
+  });
+
+  it.each(platforms)('iron-session: a login is taken over, on %s', async (platform) => {
+    process.env['SESSION_SECRET'] = Buffer.alloc(32, 'of the test').toString('base64url');
+    const { AppModule } = await recipe('coming-from/iron-session');
+    const visitor = await start(platform, { imports: [AppModule] });
+    const password = 'the password of iron-session, 32 long';
+    visitor.cookies.set('iron', await sealData({ userId: 'ada' }, { password }));
+    expect(await visitor.json('/me')).toEqual({ userId: 'ada' });
+    expect([...visitor.cookies.keys()]).toEqual(['sessionid']);
+    expect(await visitor.json('/me')).toEqual({ userId: 'ada' });
+
+    const stranger = new Visitor(visitor.url);
+    stranger.cookies.set('iron', await sealData({ userId: 'ada' }, { password: `another, and ${password}` }));
+    expect((await stranger.get('/me')).status).toBe(401);
+  });
 });
 
 it('there is a test for every recipe', () => {

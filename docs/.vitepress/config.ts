@@ -32,7 +32,15 @@ const guide: DefaultTheme.SidebarItem[] = [
   { text: 'Going live', link: '/going-live' },
   { text: 'Monitoring', link: '/events' },
   { text: 'Clearing expired sessions', link: '/clearing' },
-  { text: 'Coming from Django', link: '/django' },
+  { text: 'Troubleshooting', link: '/troubleshooting' },
+];
+
+const comingFrom: DefaultTheme.SidebarItem[] = [
+  { text: 'Live migration', link: '/coming-from/' },
+  { text: 'express-session', link: '/coming-from/express-session' },
+  { text: '@fastify/session', link: '/coming-from/fastify-session' },
+  { text: 'Django', link: '/django' },
+  { text: 'iron-session', link: '/coming-from/iron-session' },
 ];
 
 const recipes: DefaultTheme.SidebarItem[] = [
@@ -80,6 +88,7 @@ const explanation: DefaultTheme.SidebarItem[] = [
   { text: 'Benchmarks', link: '/benchmarks' },
   { text: 'Security catalogue', link: '/security' },
   { text: 'Decisions', link: '/decisions/' },
+  { text: 'Versions and support', link: '/support' },
 ];
 
 export default defineConfig({
@@ -91,6 +100,7 @@ export default defineConfig({
   rewrites: {
     'engines/README.md': 'engines/index.md',
     'recipes/README.md': 'recipes/index.md',
+    'coming-from/README.md': 'coming-from/index.md',
     'decisions/README.md': 'decisions/index.md',
   },
   markdown: {
@@ -125,10 +135,12 @@ export default defineConfig({
       { text: 'Engines', link: '/engines/' },
       { text: 'Configuration', link: '/configuration' },
       { text: 'API', link: '/api/' },
+      { text: 'Troubleshooting', link: '/troubleshooting' },
     ],
     sidebar: [
       { text: 'Guide', items: guide },
       { text: 'Recipes', items: recipes, collapsed: true },
+      { text: 'Coming from', items: comingFrom, collapsed: true },
       { text: 'Engines', items: engines, collapsed: true },
       { text: 'Reference', items: reference },
       { text: 'API', items: api, collapsed: true },
