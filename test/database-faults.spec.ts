@@ -121,6 +121,47 @@ for (const kind of servers) {
   });
 }
 
+/** Refusals of a server that was demoted, or has left its cluster, and one that says nothing about the connection. */
+const demotions: Record<DatabaseServer, [code: string, state: string, drops: boolean][]> = {
+  postgres: [
+    ['25006', '', true],
+    ['53100', '', false],
+  ],
+  mysql: [
+    ['1290', 'HY000', true],
+    ['1792', '25006', true],
+    ['1836', 'HY000', true],
+    ['1047', '08S01', true],
+    ['3100', 'HY000', true],
+    ['1114', 'HY000', false],
+  ],
+};
+
+for (const kind of servers) {
+  describeWithService(kind, `a connection to a server that takes no writes any more (${kind})`, () => {
+    const bench = new DatabaseStoreBench(kind);
+    beforeAll(() => bench.open({ poolSize: 1 }));
+    afterAll(() => bench.close());
+
+    const connection = async (): Promise<unknown> => {
+      const [row] = await bench.dataSource.query<{ id: unknown }[]>(
+        kind === 'postgres' ? 'SELECT pg_backend_pid() AS id' : 'SELECT CONNECTION_ID() AS id',
+      );
+      return row?.id;
+    };
+
+    it.each(demotions[kind])('%s %s: is replaced: %p', async (code, state, drops) => {
+      const loaded = await bench.create();
+      for (const statement of refusals[kind](code, state)) await bench.dataSource.query(statement);
+      const before = await connection();
+      for (let n = 0; n < 2; n += 1) {
+        await expect(bench.save(loaded, { set: { a: n } })).rejects.toMatchObject({ code: unavailable });
+      }
+      expect((await connection()) !== before).toBe(drops);
+    });
+  });
+}
+
 describe('DatabaseStore told of an error (sqljs)', () => {
   const bench = new DatabaseStoreBench('sqljs');
   beforeEach(() => bench.open());

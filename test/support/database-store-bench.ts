@@ -4,7 +4,7 @@ import { DatabaseStore, SessionEntity } from 'nest-sessions/database';
 import { type StoreUnderTest } from 'nest-sessions/testing';
 import { DataSource, type DataSourceOptions, type Logger } from 'typeorm';
 import { HOUR, newRecord, save } from '../../libs/session/src/testing/store-bench.js';
-import { testDataSource, type TestDataSource } from './data-source.js';
+import { type SharedOptions, testDataSource, type TestDataSource } from './data-source.js';
 import { type DatabaseKind } from './services.js';
 import { startTcpProxy } from './tcp-proxy.js';
 
@@ -35,8 +35,12 @@ export class DatabaseStoreBench {
 
   constructor(readonly kind: DatabaseKind) {}
 
-  async open(): Promise<void> {
-    this.database = await testDataSource(this.kind, [SessionEntity], { logging: true, logger: this.log });
+  async open(options: SharedOptions = {}): Promise<void> {
+    this.database = await testDataSource(this.kind, [SessionEntity], {
+      logging: true,
+      logger: this.log,
+      ...options,
+    });
     this.dataSource = this.database.dataSource;
     this.store = new DatabaseStore(this.dataSource);
   }
