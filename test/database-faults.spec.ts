@@ -3,9 +3,10 @@ import { DataSource } from 'typeorm';
 import { newRecord } from '../libs/session/src/testing/store-bench.js';
 import { platforms, type RunningApp } from './support/app.js';
 import { type RemoteDatabase, remoteDatabase } from './support/data-source.js';
-import { DatabaseStoreBench } from './support/database-store-bench.js';
+import { DatabaseStoreBench, onEveryConnection } from './support/database-store-bench.js';
 import { appOnDatabase, visitThrough } from './support/outage.js';
 import { type DatabaseServer, describeWithService } from './support/services.js';
+import { type Answer, exchange, sessionCookie } from './support/wire.js';
 
 // What a database does to its clients on a bad day.
 
@@ -228,5 +229,44 @@ for (const [index, kind] of servers.entries()) {
         await remote.dispose(() => dataSource.destroy());
       }
     });
+  });
+}
+
+for (const kind of servers) {
+  describeWithService(kind, `a database whose transactions are isolated by default (${kind})`, () => {
+    it.each(['REPEATABLE READ', 'SERIALIZABLE'])(
+      '%s: of 200 writes of a visitor at once none is refused',
+      async (level) => {
+        const bench = new DatabaseStoreBench(kind);
+        await bench.open();
+        // Two, because one lets the saves of a session wait for each other.
+        const apps = await Promise.all(
+          platforms.map((platform) =>
+            appOnDatabase(platform, bench.dataSource.options, { storeTimeout: '1m' }),
+          ),
+        );
+        const write = (n: number, cookie: string): Promise<Answer> =>
+          exchange(`${apps[n % apps.length]?.url}/visit`, { method: 'POST', headers: { Cookie: cookie } })
+            .answer;
+        try {
+          for (const { app } of apps) {
+            await onEveryConnection(
+              app.get(DataSource),
+              kind === 'postgres'
+                ? `SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL ${level}`
+                : `SET SESSION TRANSACTION ISOLATION LEVEL ${level}`,
+            );
+          }
+          const cookie = sessionCookie(await write(0, '')) as string;
+          const answers = await Promise.all(Array.from({ length: 200 }, (_, n) => write(n, cookie)));
+          expect(answers.filter(({ status }) => status !== 201)).toEqual([]);
+          const [, id] = /^sessionid=(.{22})/.exec(cookie) ?? [];
+          expect((await bench.load(String(id))).data['visits']).toBe(201);
+        } finally {
+          await Promise.all(apps.map((app) => app.close()));
+          await bench.close();
+        }
+      },
+    );
   });
 }
