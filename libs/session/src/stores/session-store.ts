@@ -89,7 +89,7 @@ export interface SessionChanges {
   keyHash?: string;
 }
 
-/** What one record may hold at most, whoever adds to it. */
+/** What one record may hold at most, no matter how many requests add to it. */
 export interface RecordLimits {
   /** Characters of the data as JSON. */
   size: number;

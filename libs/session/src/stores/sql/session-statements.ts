@@ -28,7 +28,7 @@ export const plainSave: SaveShape = {
 type Assignment = readonly [column: string, value: string];
 
 /**
- * The store's SQL. Every operation is one statement and needs no transaction, for drivers with one connection would
+ * The store's SQL. Every operation is one statement and needs no transaction, because drivers with one connection would
  * carry it out inside of somebody else's.
  *
  * Values stand as `⟨name⟩`. Those that end in `In` are durations from now: the database adds them to its own clock.
