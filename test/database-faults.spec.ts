@@ -1,8 +1,25 @@
+import {
+  type CallHandler,
+  Controller,
+  type ExecutionContext,
+  Injectable,
+  type NestInterceptor,
+  Post,
+  Session as NestSession,
+  UseInterceptors,
+} from '@nestjs/common';
+import { Session } from 'nest-sessions';
 import { DatabaseStore, SessionEntity } from 'nest-sessions/database';
-import { DataSource } from 'typeorm';
+import { finalize, mergeMap, type Observable } from 'rxjs';
+import { DataSource, type DataSourceOptions } from 'typeorm';
 import { newRecord } from '../libs/session/src/testing/store-bench.js';
 import { platforms, type RunningApp } from './support/app.js';
-import { type RemoteDatabase, remoteDatabase } from './support/data-source.js';
+import {
+  type RemoteDatabase,
+  remoteDatabase,
+  testDatabase,
+  type TestDatabase,
+} from './support/data-source.js';
 import { DatabaseStoreBench, onEveryConnection } from './support/database-store-bench.js';
 import { appOnDatabase, visitThrough } from './support/outage.js';
 import { type DatabaseServer, describeWithService } from './support/services.js';
@@ -268,5 +285,125 @@ for (const kind of servers) {
         }
       },
     );
+  });
+}
+
+const POOL_SIZE = 10;
+const AT_ONCE = 12;
+
+/** A transaction around every handler, as applications have it. */
+@Injectable()
+class TransactionInterceptor implements NestInterceptor {
+  private held = 0;
+  private letGo: (() => void) | undefined;
+  /** Handlers begin when every connection of the pool is held. */
+  private readonly allHeld = new Promise<void>((resolve) => (this.letGo = resolve));
+
+  constructor(private readonly dataSource: DataSource) {}
+
+  async intercept(_context: ExecutionContext, next: CallHandler): Promise<Observable<unknown>> {
+    const runner = this.dataSource.createQueryRunner();
+    await runner.startTransaction();
+    this.held += 1;
+    if (this.held === POOL_SIZE) this.letGo?.();
+    await this.allHeld;
+    return next.handle().pipe(
+      mergeMap(async (answer: unknown) => {
+        await runner.commitTransaction();
+        return answer;
+      }),
+      finalize(() => void runner.release()),
+    );
+  }
+}
+
+/** The function has another name than the method. */
+const wrapped: MethodDecorator = (_target, _name, descriptor) => {
+  const { value } = descriptor as { value: (...values: unknown[]) => unknown };
+  Object.assign(descriptor, {
+    value(this: unknown, ...values: unknown[]) {
+      return value.apply(this, values);
+    },
+  });
+};
+
+interface Visits {
+  visits: number;
+}
+
+@Controller()
+class TransactionController {
+  @Post('ours')
+  @UseInterceptors(TransactionInterceptor)
+  ours(@Session() session: Session<Visits>) {
+    return session.increment('visits');
+  }
+
+  @Post('one-value')
+  @UseInterceptors(TransactionInterceptor)
+  oneValue(@Session('visits') _visits: number, @Session() session: Session<Visits>) {
+    return session.increment('visits');
+  }
+
+  @Post('nest')
+  @UseInterceptors(TransactionInterceptor)
+  nest(@NestSession() session: Session<Visits>) {
+    return session.increment('visits');
+  }
+
+  @Post('wrapped-nest')
+  @UseInterceptors(TransactionInterceptor)
+  @wrapped
+  wrappedNest(@NestSession() session: Session<Visits>) {
+    return session.increment('visits');
+  }
+
+  @Post('wrapped-ours')
+  @UseInterceptors(TransactionInterceptor)
+  @wrapped
+  wrappedOurs(@Session() session: Session<Visits>) {
+    return session.increment('visits');
+  }
+
+  @Post('visit')
+  visit(@Session() session: Session<Visits>) {
+    return session.increment('visits');
+  }
+}
+
+for (const kind of servers) {
+  describeWithService(kind, `a transaction per request (${kind})`, () => {
+    let database: TestDatabase;
+    beforeAll(async () => {
+      database = await testDatabase(kind);
+    });
+    afterAll(() => database.dispose());
+
+    describe.each(platforms)('on %s', (platform) => {
+      it.each(['ours', 'one-value', 'nest', 'wrapped-ours', 'wrapped-nest'])(
+        'serves more requests at once than the pool has connections (/%s)',
+        async (path) => {
+          const app = await appOnDatabase(
+            platform,
+            { ...database.options, poolSize: POOL_SIZE } as DataSourceOptions,
+            {
+              storeTimeout: '20s',
+            },
+            TransactionController,
+          );
+          try {
+            const send = (to: string, cookie = ''): Promise<Answer> =>
+              exchange(`${app.url}/${to}`, { method: 'POST', headers: { Cookie: cookie } }).answer;
+            const arrived = await Promise.all(Array.from({ length: AT_ONCE }, () => send('visit')));
+            const answers = await Promise.all(arrived.map((answer) => send(path, sessionCookie(answer))));
+            expect(answers.map(({ status, body }) => [status, body.toString()])).toEqual(
+              arrived.map(() => [201, '2']),
+            );
+          } finally {
+            await app.close();
+          }
+        },
+      );
+    });
   });
 }
