@@ -9,11 +9,17 @@ export interface TcpProxy {
   /** Leaves connections open, but lets nothing through any more. */
   stall(): void;
   mend(): void;
+  /** Lets new connections through. Those that there are stay silent for ever, as when a firewall has forgotten them. */
+  forget(): void;
+  /** From now on new connections lead to this port; those that there are stay. */
+  lead(port: number): void;
   close(): Promise<void>;
 }
 
 export async function startTcpProxy(host: string, port: number): Promise<TcpProxy> {
   const sockets = new Set<Socket>();
+  const forgotten = new WeakSet<Socket>();
+  let target = port;
   let state: 'whole' | 'cut' | 'stalled' = 'whole';
   const breakAll = (): void => sockets.forEach((socket) => socket.destroy());
 
@@ -22,13 +28,13 @@ export async function startTcpProxy(host: string, port: number): Promise<TcpProx
       near.destroy();
       return;
     }
-    const far = connect(port, host);
+    const far = connect(target, host);
     for (const [from, to] of [
       [near, far],
       [far, near],
     ] as const) {
       sockets.add(from);
-      from.on('data', (bytes) => state === 'whole' && to.write(bytes));
+      from.on('data', (bytes) => state === 'whole' && !forgotten.has(from) && to.write(bytes));
       from.on('error', () => {});
       from.on('close', () => {
         sockets.delete(from);
@@ -50,6 +56,11 @@ export async function startTcpProxy(host: string, port: number): Promise<TcpProx
       if (state === 'stalled') breakAll();
       state = 'whole';
     },
+    forget() {
+      for (const socket of sockets) forgotten.add(socket);
+      state = 'whole';
+    },
+    lead: (other) => void (target = other),
     async close() {
       breakAll();
       server.close();
