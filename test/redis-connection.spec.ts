@@ -206,7 +206,7 @@ describeWithKillableRedis('the connection to Redis', (redis) => {
 
       if (name.startsWith('the application')) return; // which has to set the limits itself
       const silences: Record<string, [strike: () => void, mend: () => void]> = {
-        'the way to it swallows everything': [() => wire.stall(), () => wire.forget()],
+        'the way to it swallows everything': [() => wire.silence(), () => wire.mend()],
         ...(testsAll && { 'it is stopped': [() => redis.freeze(), () => redis.thaw()] }),
       };
       it.each(Object.entries(silences))(

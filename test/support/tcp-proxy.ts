@@ -8,9 +8,12 @@ export interface TcpProxy {
   cut(): void;
   /** Leaves connections open, but lets nothing through any more. */
   stall(): void;
+  /**
+   * As a firewall that forgets: whatever is sent is swallowed, now and after `mend`, on the connections that are open and
+   * on those that are made until then. Nobody is told.
+   */
+  silence(): void;
   mend(): void;
-  /** Lets new connections through. Those that there are stay silent for ever, as when a firewall has forgotten them. */
-  forget(): void;
   /** From now on new connections lead to this port; those that there are stay. */
   lead(port: number): void;
   close(): Promise<void>;
@@ -18,9 +21,9 @@ export interface TcpProxy {
 
 export async function startTcpProxy(host: string, port: number): Promise<TcpProxy> {
   const sockets = new Set<Socket>();
-  const forgotten = new WeakSet<Socket>();
   let target = port;
-  let state: 'whole' | 'cut' | 'stalled' = 'whole';
+  const silent = new Set<Socket>();
+  let state: 'whole' | 'cut' | 'stalled' | 'silent' = 'whole';
   const breakAll = (): void => sockets.forEach((socket) => socket.destroy());
 
   const server = createServer((near) => {
@@ -34,11 +37,12 @@ export async function startTcpProxy(host: string, port: number): Promise<TcpProx
       [far, near],
     ] as const) {
       sockets.add(from);
-      from.on('data', (bytes) => state === 'whole' && !forgotten.has(from) && to.write(bytes));
+      if (state === 'silent') silent.add(from);
+      from.on('data', (bytes) => state === 'whole' && !silent.has(from) && to.write(bytes));
       from.on('error', () => {});
       from.on('close', () => {
         sockets.delete(from);
-        to.destroy();
+        if (!silent.delete(from)) to.destroy();
       });
     }
   }).listen(0, '127.0.0.1');
@@ -51,13 +55,13 @@ export async function startTcpProxy(host: string, port: number): Promise<TcpProx
       breakAll();
     },
     stall: () => void (state = 'stalled'),
+    silence() {
+      state = 'silent';
+      for (const socket of sockets) silent.add(socket);
+    },
     mend() {
       // What was swallowed while it stalled is missing from these conversations.
       if (state === 'stalled') breakAll();
-      state = 'whole';
-    },
-    forget() {
-      for (const socket of sockets) forgotten.add(socket);
       state = 'whole';
     },
     lead: (other) => void (target = other),

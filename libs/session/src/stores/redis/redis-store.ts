@@ -182,7 +182,7 @@ export class RedisStore extends SessionStore {
 
   /**
    * The records first, then their entries: should it fail halfway, the next try still finds the entries. And once more
-   * the records, for a login that was under way may have created one while its entry was still there.
+   * the records, because a login that was under way may have created one while its entry was still there.
    */
   override async deleteByUser(userId: string, exceptIds: readonly string[] = []): Promise<number> {
     const spared = new Set(exceptIds);
