@@ -1,33 +1,45 @@
 /**
- * One application under measurement, in a process of its own: a bench forks it with platform, keeper and the places
- * where sessions may be kept, and asks over IPC what it spent.
+ * One application under measurement, in a process of its own. The bench forks it with its contestant and the places where
+ * sessions may be kept, and asks over IPC what it costs.
  */
 import { type Server } from 'node:http';
-import { createApplication } from './application.js';
-import { type Keeper, type Places, type Platform } from './contestants.js';
-import { keepers } from './keepers.js';
-import { type Answer, type Question } from './messages.js';
-import { operations, resetOperations } from './operations.js';
+import { createApplication, type Libraries } from './application.js';
+import { type Contestant } from './contestants.js';
+import { type Cost, type Kind, startCounting } from './counters.js';
+import { type Places } from './places.js';
 
-const [platform, keeper, places] = process.argv.slice(2) as [Platform, Keeper, string];
-const keeping = await keepers[keeper](JSON.parse(places) as Places);
-const app = await createApplication(platform, keeping);
+/** What the bench asks: to start counting, or to stop. */
+export type Question = { start: Kind } | 'stop';
+
+export type Answer =
+  | { type: 'listening'; url: string }
+  | { type: 'started' }
+  /** Of all requests since the start. */
+  | { type: 'stopped'; cost: Cost };
+
+const [contestant, places] = process.argv.slice(2).map((text) => JSON.parse(text) as unknown) as [
+  Contestant,
+  Places,
+];
+const { platform, group, library } = contestant;
+const { libraries } = (await import(`./libraries/${group}.js`)) as { libraries: Libraries };
+const use = libraries[library];
+if (!use) throw new Error(`libraries/${group} has no "${library}".`);
+const app = await createApplication(platform, await use(places, platform));
 await app.listen(0, '127.0.0.1');
 // Connections stay open while the others have their turn.
 (app.getHttpServer() as Server).keepAliveTimeout = 0;
 
-let before: NodeJS.CpuUsage;
+let stop: (() => Cost) | undefined;
 process.on('message', (question: Question) => {
-  if (question === 'start') {
-    resetOperations();
-    before = process.cpuUsage();
-    answer({ type: 'started' });
+  if (question === 'stop') {
+    if (stop) answer({ type: 'stopped', cost: stop() });
   } else {
-    const { user, system } = process.cpuUsage(before);
-    answer({ type: 'spent', cpu: user + system, operations });
+    stop = startCounting(question.start);
+    answer({ type: 'started' });
   }
 });
-// Ctrl-C reaches the whole group; the bench ends its contestants in order.
+// Ctrl-C reaches the whole group; the bench ends its applications in order.
 process.on('SIGINT', () => {});
 process.on('disconnect', () => process.exit());
 answer({ type: 'listening', url: await app.getUrl() });

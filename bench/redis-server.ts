@@ -11,7 +11,7 @@ import { type SessionData as ExpressSession } from 'express-session';
 import { type SessionRecord, type SessionStore } from 'nest-sessions';
 import { redisEngine } from 'nest-sessions/redis';
 import { createClient } from 'redis';
-import { benchRedis, clearRedis, findRedis } from './bench-redis.js';
+import { benchRedis, clearRedis, findRedis } from './places.js';
 
 const SESSIONS = 300;
 const OPERATIONS = 3000;

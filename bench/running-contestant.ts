@@ -2,34 +2,37 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { Agent, get, type IncomingMessage } from 'node:http';
 import { fileURLToPath } from 'node:url';
-import { type Contestant, type Places, type Use } from './contestants.js';
-import { type Answer, type Operations, type Question } from './messages.js';
+// As a whole: `import { type … }` would run that program.
+import type { Answer, Question } from './contestant.js';
+import { type Contestant, type Use } from './contestants.js';
+import { type Cost, type Kind } from './counters.js';
+import { type Places } from './places.js';
 
-/** Requests under way at a time, each on a kept-alive connection. */
-export const CONCURRENCY = 12;
+/** So large that nothing is collected while bytes are counted. */
+const YOUNG_GENERATION = 512;
 
-/** Per request. */
-export interface Cost {
-  /** Microseconds of CPU time. */
-  cpu: number;
-  operations: Operations;
-}
-
-/** A contestant in its process, and the visitors whose cookies its requests carry. */
+/** An application in its process, and the visitors whose cookies its requests carry. */
 export class RunningContestant {
-  readonly #agent = new Agent({ keepAlive: true, maxSockets: CONCURRENCY });
+  readonly #agent: Agent;
   readonly #child: ChildProcess;
   #url = '';
   #cookies: string[] = [];
 
+  /** @param concurrency requests under way at a time, each on a kept-alive connection */
   constructor(
     readonly contestant: Contestant,
     places: Places,
+    private readonly concurrency: number,
   ) {
+    this.#agent = new Agent({ keepAlive: true, maxSockets: concurrency });
+    const size = [`--min-semi-space-size=${YOUNG_GENERATION}`, `--max-semi-space-size=${YOUNG_GENERATION}`];
     this.#child = fork(
       fileURLToPath(new URL('contestant.js', import.meta.url)),
-      [contestant.platform, contestant.keeper, JSON.stringify(places)],
-      { env: { ...process.env, NODE_ENV: 'production' } },
+      [JSON.stringify(contestant), JSON.stringify(places)],
+      {
+        env: { ...process.env, NODE_ENV: 'production' },
+        execArgv: concurrency === 1 ? ['--expose-gc', ...size] : [],
+      },
     );
   }
 
@@ -39,16 +42,13 @@ export class RunningContestant {
     await this.#fill(visitors);
   }
 
-  /** One request of every visitor. Each comes but once, so that no session was written a moment ago. */
-  async measure(use: Use): Promise<Cost> {
-    await this.#ask('start', 'started');
-    await forEach(this.#cookies, (cookie) => this.#get(use, cookie));
-    const { cpu, operations } = await this.#ask('stop', 'spent');
-    const requests = this.#cookies.length;
-    return {
-      cpu: cpu / requests,
-      operations: { SQL: operations.SQL / requests, Redis: operations.Redis / requests },
-    };
+  /** One request of every visitor. Each comes only once, so that no session was written a moment ago. */
+  async measure(use: Use, kind: Kind): Promise<Cost> {
+    await this.#ask({ start: kind }, 'started');
+    await this.#forEach(this.#cookies, (cookie) => this.#get(use, cookie));
+    const { cost } = await this.#ask('stop', 'stopped');
+    const perRequest = Object.entries(cost).map(([name, sum]) => [name, sum / this.#cookies.length]);
+    return Object.fromEntries(perRequest) as Cost;
   }
 
   async stop(): Promise<void> {
@@ -60,11 +60,11 @@ export class RunningContestant {
   }
 
   async #fill(visitors: number): Promise<void> {
-    // Whoever keeps no sessions gets a cookie of the same length as ours.
-    this.#cookies = Array.from({ length: visitors }, () => `sessionid=${'x'.repeat(43)}`);
-    if (this.contestant.keeper === 'none') return;
+    // Without sessions, a cookie of the same length as ours.
+    this.#cookies = Array.from({ length: visitors }, () => `sessionid=${'x'.repeat(66)}`);
+    if (this.contestant.group === 'bare') return;
     const filled: string[] = [];
-    await forEach(this.#cookies, async () => {
+    await this.#forEach(this.#cookies, async () => {
       const { headers } = await this.#get('fill');
       filled.push((headers['set-cookie'] ?? []).map((line) => line.split(';')[0]).join('; '));
     });
@@ -75,10 +75,21 @@ export class RunningContestant {
     return new Promise((resolve, reject) => {
       const options = { agent: this.#agent, headers: cookie ? { cookie } : {} };
       get(`${this.#url}/${path}`, options, (response) => {
-        if (response.statusCode !== 200) reject(new Error(`${path} was answered ${response.statusCode}`));
+        if (response.statusCode !== 200) {
+          const { platform, library } = this.contestant;
+          reject(new Error(`${platform}, ${library}: ${path} was answered ${response.statusCode}`));
+        }
         response.resume().on('end', () => resolve(response));
       }).on('error', reject);
     });
+  }
+
+  async #forEach<Item>(items: readonly Item[], task: (item: Item) => Promise<unknown>): Promise<void> {
+    const rest = items.values();
+    const worker = async (): Promise<void> => {
+      for (const item of rest) await task(item);
+    };
+    await Promise.all(Array.from({ length: this.concurrency }, worker));
   }
 
   #ask<Type extends Answer['type']>(
@@ -102,12 +113,4 @@ export class RunningContestant {
       this.#child.off('exit', exit);
     }
   }
-}
-
-async function forEach<Item>(items: readonly Item[], task: (item: Item) => Promise<unknown>): Promise<void> {
-  const rest = items.values();
-  const worker = async (): Promise<void> => {
-    for (const item of rest) await task(item);
-  };
-  await Promise.all(Array.from({ length: CONCURRENCY }, worker));
 }

@@ -31,7 +31,7 @@ import { DataSource } from 'typeorm';
 import { readCookies, removeCookieHeaders, setCookieHeader } from '../libs/session/src/http/cookie-header.js';
 import { isSessionKey } from '../libs/session/src/session/session-key.js';
 import { ProcessCache } from '../libs/session/src/stores/cached-database/record-cache.js';
-import { resolveOptions } from '../libs/session/src/session.options.js';
+import { resolveOptions } from '../libs/session/src/options/resolve-options.js';
 import { HOUR, newRecord, save } from '../libs/session/src/testing/store-bench.js';
 import { platforms, type RunningApp, silent, startApp } from './support/app.js';
 import { sessionOptions } from './support/option-arbitraries.js';
@@ -432,6 +432,7 @@ describe('the options', () => {
     'cookie.domain',
     'clearExpired.schedule',
     'limits.size',
+    'limits.keys',
     'limits.keyLength',
     'limits.depth',
     ...Object.keys(known),

@@ -147,7 +147,8 @@ describeWithChromium('the demo in a browser', (executablePath) => {
 
       await other.goto('/secret');
       expect(new URL(other.url()).pathname).toBe('/login');
-      expect((await elsewhere.cookies()).map(({ name }) => name)).toEqual([]);
+      // Only the request that asks for the end removes a cookie: this one may be newer than the answer knows.
+      expect((await elsewhere.cookies()).map(({ name }) => name)).toEqual(['sessionid']);
 
       await logIn('password', other);
       await follow(page.getByRole('navigation').getByText('Devices'));

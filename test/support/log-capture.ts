@@ -88,7 +88,7 @@ function captureSecrets(files: LogFiles): void {
     if (size === 32 && Buffer.isBuffer(bytes)) files.secret(bytes.toString('base64url'));
   });
   const inCookies = (text: string): void => {
-    for (const [, value] of text.matchAll(/=(?:[\w-]{22}\.(?=[\w-]{43}(?:;|$)))?([\w.-]{43,})(?=;|$)/g)) {
+    for (const [, value] of text.matchAll(/=(?:[\w-]{22}\.)?([\w.-]{43,})(?=;|$)/g)) {
       files.secret(value as string);
     }
   };

@@ -17,15 +17,15 @@ import { createSessionMiddleware } from './http/session-middleware.js';
 import { type HttpEnvironment } from './http/request-session.js';
 import { ClearExpiredJob } from './management/clear-expired.job.js';
 import { Sessions } from './management/sessions.js';
-import { SESSIONS } from './management/sessions.token.js';
+import { SESSIONS, HTTP_ENVIRONMENT, SESSION_OPTIONS } from './session.tokens.js';
 import { decorateFastify, type FastifyInstance } from './nest/fastify.js';
 import { SessionErrorFilter } from './nest/session-error.filter.js';
 import { SessionGuard } from './nest/session.guard.js';
 import { SessionLoaderGuard } from './nest/session-loader.guard.js';
 import { SessionObserver } from './observability/session-observer.js';
 import { SessionConfigError } from './session.errors.js';
-import { resolveOptions, type ResolvedSessionOptions, type SessionOptions } from './session.options.js';
-import { HTTP_ENVIRONMENT, SESSION_OPTIONS } from './session.tokens.js';
+import { resolveOptions, type ResolvedSessionOptions } from './options/resolve-options.js';
+import { type SessionOptions } from './session.options.js';
 import { wire, type Wiring } from './session.wiring.js';
 import { type SessionEngine } from './stores/session-engine.js';
 import { SessionSealer } from './stores/session-sealer.js';
@@ -79,7 +79,7 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
     return assemble(engine, { provide: SESSION_OPTIONS, useValue: resolved });
   }
 
-  /** Like `forRoot`, with options from a factory. The engine has to be known at once, for it may import modules. */
+  /** Like `forRoot`, with options from a factory. The engine has to be known at once, because it may import modules. */
   static forRootAsync(options: SessionModuleAsyncOptions & { engine: Engine }): DynamicModule;
   static forRootAsync(options: SessionModuleAsyncOptions): Promise<DynamicModule>;
   static forRootAsync(options: SessionModuleAsyncOptions): DynamicModule | Promise<DynamicModule> {

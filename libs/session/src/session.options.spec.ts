@@ -1,6 +1,7 @@
 import { anything, constantFrom, dictionary, sample } from 'fast-check';
 import { SessionConfigError } from './session.errors.js';
-import { resolveOptions, type SessionOptions } from './session.options.js';
+import { type SessionOptions } from './session.options.js';
+import { resolveOptions } from './options/resolve-options.js';
 
 const DAY = 86_400_000;
 

@@ -1,12 +1,6 @@
-import { checkCookie } from './options/cookie-check.js';
-import { type ClearingPlan, resolveClearing } from './options/clearing-schedule.js';
-import { compileExclude } from './options/exclusions.js';
-import { parseOptions } from './options/options-schema.js';
-import { type ResolvedTimeouts, resolveRenewal, resolveTimeouts } from './options/timeouts.js';
-import { type CookieAttributes } from './session/cookie-attributes.js';
-import { type PepperOptions } from './session/session-key.js';
 import { type Limits } from './session/json-value.js';
 import { type CurrentStamp } from './session/login.js';
+import { type PepperOptions } from './session/session-key.js';
 import { type SessionLimit } from './session/user-sessions.js';
 
 /** Seconds, or a string such as `'30m'`, `'12h'`, `'2w'`. */
@@ -88,7 +82,7 @@ export interface SessionOptions {
   clearExpired?: false | ClearExpiredOptions;
   /**
    * `'lazy'`: the store is read for handlers that take the session, and by guards. `'eager'`: before every handler and
-   * middleware, for such as read `req.session` themselves (passport, connect-flash). Default: `'lazy'`.
+   * middleware, for middleware that reads `req.session` itself (passport, connect-flash). Default: `'lazy'`.
    */
   loading?: 'lazy' | 'eager';
   /** Paths without a session, as path-to-regexp patterns: `['/health', '/assets/*path']`. Default: none. */
@@ -171,76 +165,4 @@ export interface ClearExpiredOptions {
   jitter?: Duration;
   /** Records deleted by one statement. Default: 1000. */
   batchSize?: number;
-}
-
-/** The options with defaults filled in and durations in milliseconds. */
-export interface ResolvedSessionOptions extends ResolvedTimeouts {
-  application: string;
-  cookie: ResolvedCookieOptions;
-  login: { neverKeep: string[]; secrets: string[] };
-  renewAfter: number | null;
-  onReuse: 'report' | 'revoke';
-  sessionsPerUser: SessionLimit | false;
-  device: DeviceTraits;
-  currentStamp?: CurrentStamp | undefined;
-  pepper?: { secrets: string | string[]; allowUnpeppered: boolean } | undefined;
-  saveEveryRequest: boolean;
-  clearExpired: false | ClearingPlan;
-  loading: 'lazy' | 'eager';
-  /** Does this path have no session? */
-  excluded: (path: string) => boolean;
-  limits: Limits;
-  storeTimeout: number;
-}
-
-export interface ResolvedCookieOptions extends CookieAttributes {
-  name: string;
-  /** Where a logout removes the cookie as well. */
-  former: Pick<CookieAttributes, 'domain' | 'path'>[];
-}
-
-/**
- * Checks the options and fills in the defaults.
- * @throws SessionConfigError naming the option at fault
- */
-export function resolveOptions(options: SessionOptions = {}): ResolvedSessionOptions {
-  const parsed = parseOptions(options);
-  const { application, login, onReuse, sessionsPerUser, device, currentStamp, pepper } = parsed;
-  const { saveEveryRequest, loading, limits, storeTimeout } = parsed;
-  const timeouts = resolveTimeouts(parsed);
-  const renewAfter = resolveRenewal(parsed.renewAfter);
-  checkCookie(parsed.cookie);
-  const { maxAge: _, domain, priority, former, ...attributes } = parsed.cookie;
-  return {
-    ...timeouts,
-    application,
-    cookie: {
-      ...attributes,
-      ...(domain !== undefined && { domain }),
-      ...(priority && { priority }),
-      former: former.map((place) => formerPlace(place, parsed.cookie)),
-    },
-    login,
-    renewAfter,
-    onReuse,
-    sessionsPerUser,
-    device: typeof device === 'boolean' ? { ip: device, userAgent: device } : device,
-    currentStamp,
-    pepper,
-    saveEveryRequest,
-    clearExpired: resolveClearing(parsed.clearExpired),
-    loading,
-    excluded: compileExclude(parsed.exclude),
-    limits,
-    storeTimeout,
-  };
-}
-
-/** A domain that is given as undefined means none; one that is left out, the present one. */
-function formerPlace(
-  place: { domain?: string | undefined; path?: string | undefined },
-  { domain, path }: { domain?: string | undefined; path: string },
-): Pick<CookieAttributes, 'domain' | 'path'> {
-  const formerDomain = 'domain' in place ? place.domain : domain;
-  return { path: place.path ?? path, ...(formerDomain !== undefined && { domain: formerDomain }) };
 }

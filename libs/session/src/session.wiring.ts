@@ -3,8 +3,8 @@ import { cookieOverhead } from './http/cookie-header.js';
 import { type HttpEnvironment } from './http/request-session.js';
 import { Sessions } from './management/sessions.js';
 import { type SessionObserver } from './observability/session-observer.js';
+import { type ResolvedSessionOptions } from './options/resolve-options.js';
 import { SessionConfigError } from './session.errors.js';
-import { type ResolvedSessionOptions } from './session.options.js';
 import { policyOf } from './session/expiry.js';
 import { ReplacedTokens } from './session/replaced-tokens.js';
 import { SealedTokens } from './session/sealed-tokens.js';
@@ -47,6 +47,7 @@ export function wire(
     });
   } else {
     backend.limits = { size: 2 * rules.limits.size, keys: 2 * rules.limits.keys };
+    backend.timeLimit = storeTimeout;
     guard = new StoreGuard(backend, { timeLimit: storeTimeout, observe });
     tokens = new StoredTokens(guard, keyHasher(pepper, application), now);
   }

@@ -8,7 +8,7 @@ type Starter = (typeof STARTERS)[number];
 type Call = [name: Starter, given: unknown[]];
 type AnyMethod = (...given: unknown[]) => unknown;
 
-export interface GateKeeper {
+export interface GateHooks {
   /**
    * Called once, at the first call that would start the response, with the status it is about to have. When it returns
    * a promise, the response is held back until that settles; otherwise the call goes straight through.
@@ -28,11 +28,11 @@ export interface GateKeeper {
  *
  * It sits on the raw response, below Nest, Express and Fastify, because only there all roads meet: `@Res()`, streams,
  * server-sent events, redirects by middleware. While it waits, the response looks as if it had been sent
- * (`headersSent`), for the frameworks decide by that whether to answer again. What was called meanwhile is replayed
+ * (`headersSent`), because the frameworks decide by that whether to answer again. Calls made while it waits are replayed
  * through the methods found at installation, never through `response.write`: whatever was put on top since (such as
  * `compression`) has seen the calls already.
  */
-export function installResponseGate(response: ServerResponse, keeper: GateKeeper): void {
+export function installResponseGate(response: ServerResponse, hooks: GateHooks): void {
   const methods = response as unknown as Record<Starter | (typeof HEADER_SETTERS)[number], AnyMethod>;
   const original = Object.fromEntries(STARTERS.map((name) => [name, methods[name]])) as Record<
     Starter,
@@ -60,8 +60,8 @@ export function installResponseGate(response: ServerResponse, keeper: GateKeeper
     statusCode = response.statusCode;
     let committed: void | Promise<void>;
     try {
-      committed = keeper.commit(statusCode);
-      if (committed === undefined) keeper.setHeaders(statusCode);
+      committed = hooks.commit(statusCode);
+      if (committed === undefined) hooks.setHeaders(statusCode);
     } catch (error) {
       committed = Promise.reject(error);
     }
@@ -91,7 +91,7 @@ export function installResponseGate(response: ServerResponse, keeper: GateKeeper
   function release(): void {
     lift?.();
     try {
-      keeper.setHeaders(statusCode);
+      hooks.setHeaders(statusCode);
     } catch (error) {
       fail(error);
       return;
@@ -115,7 +115,7 @@ export function installResponseGate(response: ServerResponse, keeper: GateKeeper
     lift?.();
     phase = 'released';
     try {
-      keeper.onFailure(error, (body) => original.end.call(response, body));
+      hooks.onFailure(error, (body) => original.end.call(response, body));
     } catch (cause) {
       response.destroy(cause as Error);
     }

@@ -6,7 +6,8 @@ import { Test, type TestingModule } from '@nestjs/testing';
 import { SessionConfigError } from '../session.errors.js';
 import { type SessionEvent } from '../session/session-events.js';
 import { SessionStore } from '../stores/session-store.js';
-import { ClearExpiredJob, type ClearExpiredSettings } from './clear-expired.job.js';
+import { type ClearingPlan } from '../options/option-checks.js';
+import { ClearExpiredJob } from './clear-expired.job.js';
 
 const NAME = 'nest-sessions:clear-expired';
 const events: SessionEvent[] = [];
@@ -48,14 +49,14 @@ class StoreWithBarrier extends SessionStore {
   delete = () => Promise.resolve(true);
 }
 
-function settings(overrides: Partial<ClearExpiredSettings> = {}): ClearExpiredSettings {
+function settings(overrides: Partial<ClearingPlan> = {}): ClearingPlan {
   return { schedule: { every: 86_400_000 }, jitter: 0, batchSize: 10, ...overrides };
 }
 
 /** An application that has the job in a module of its own, as users' applications do. */
 async function appWith(
   store: SessionStore,
-  clearExpired: ClearExpiredSettings | false,
+  clearExpired: ClearingPlan | false,
   imports: DynamicModule[] = [],
 ): Promise<TestingModule> {
   @Module({

@@ -4,14 +4,10 @@ import { type ModuleRef } from '@nestjs/core';
 // `import type` as a whole: `import { type … }` leaves an import of the package behind, and this one is optional.
 import type { SchedulerRegistry } from '@nestjs/schedule';
 import { SessionConfigError } from '../session.errors.js';
-import { type ResolvedSessionOptions } from '../session.options.js';
+import { type ClearingPlan } from '../options/option-checks.js';
 import { type SessionEventListener } from '../session/session-events.js';
 import { type SessionStore } from '../stores/session-store.js';
-import { clearExpired, countOfExpired } from './clear-expired.js';
-import { failureMessage } from './failure-message.js';
-
-/** When and how the job clears: milliseconds, and records per statement. */
-export type ClearExpiredSettings = Exclude<ResolvedSessionOptions['clearExpired'], false>;
+import { clearExpired, countOfExpired, failureMessage } from './clear-expired.js';
 
 /** Under this name the job is found in the application's `SchedulerRegistry`. */
 const JOB_NAME = 'nest-sessions:clear-expired';
@@ -34,7 +30,7 @@ export class ClearExpiredJob implements OnApplicationBootstrap, BeforeApplicatio
   constructor(
     private readonly store: Pick<SessionStore, 'clearExpired'>,
     /** False: no job. */
-    private readonly settings: ClearExpiredSettings | false,
+    private readonly settings: ClearingPlan | false,
     private readonly moduleRef: ModuleRef,
     private readonly emit: SessionEventListener,
   ) {}
@@ -65,7 +61,7 @@ export class ClearExpiredJob implements OnApplicationBootstrap, BeforeApplicatio
     registry?.addInterval(JOB_NAME, interval);
   }
 
-  private async sweep({ jitter, batchSize }: ClearExpiredSettings): Promise<void> {
+  private async sweep({ jitter, batchSize }: ClearingPlan): Promise<void> {
     const { signal } = this.stopping;
     try {
       await sleep(Math.random() * jitter, undefined, { signal, ref: false });

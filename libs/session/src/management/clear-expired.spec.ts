@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { jest } from '@jest/globals';
 import { SessionConfigError } from '../session.errors.js';
 import { SessionStore } from '../stores/session-store.js';
-import { clearExpired } from './clear-expired.js';
+import { clearExpired, failureMessage } from './clear-expired.js';
 
 /** A store that holds nothing but a number of expired records. */
 class ExpiredStore extends SessionStore {
@@ -141,5 +141,29 @@ describe('clearExpired', () => {
       const store = new ExpiredStore(5, () => stop.abort());
       await expect(clearExpired(store, { batchSize: 10, signal: stop.signal })).resolves.toBe(5);
     });
+  });
+});
+
+describe('failureMessage', () => {
+  it.each([
+    ['a plain error', new Error('it broke'), 'it broke'],
+    ['several lines', new Error('it\n  broke'), 'it broke'],
+    ['something that is no error', 'oops', 'oops'],
+    ['undefined', undefined, 'undefined'],
+    ['an error without a message', Object.assign(new Error(), { code: 'ECONNRESET' }), 'ECONNRESET'],
+    ['nothing but a name', new TypeError(), 'TypeError'],
+    [
+      'a refused connection',
+      new AggregateError([new Error('connect ECONNREFUSED ::1:5432'), new Error('connect ECONNREFUSED')]),
+      'connect ECONNREFUSED ::1:5432',
+    ],
+    [
+      'a URL with credentials',
+      new Error('cannot reach postgres://shop:hunter2@db:5432/shop'),
+      'cannot reach postgres://***@db:5432/shop',
+    ],
+    ['a password with @ and /', new Error('mysql://u:p@ss/word@db failed'), 'mysql://***@db failed'],
+  ])('%s', (_, error, message) => {
+    expect(failureMessage(error)).toBe(message);
   });
 });

@@ -2,11 +2,13 @@ import { SingleBar } from 'cli-progress';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { SessionConfigError } from '../session.errors.js';
 import { VERSION } from '../version.js';
-import { countOfExpired } from './clear-expired.js';
-import { openApp } from './cli.app.js';
-import { openDatabaseUrl } from './cli.database.js';
-import { type ClearingTarget } from './cli.target.js';
-import { failureMessage } from './failure-message.js';
+import { countOfExpired, type ClearingOptions, clearExpired, failureMessage } from './clear-expired.js';
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type * as NestCore from '@nestjs/core';
+import { SESSIONS } from '../session.tokens.js';
 
 /** What the command touches of the process it runs in. */
 export interface CommandIo {
@@ -113,4 +115,88 @@ async function openTarget(given: ClearExpiredArguments, env: NodeJS.ProcessEnv):
 function wholeNumber(text: string): number {
   if (!/^[1-9]\d*$/.test(text)) throw new InvalidArgumentError('Give a whole number of at least 1.');
   return Number(text);
+}
+
+/** Something whose expired sessions can be cleared, to be closed afterwards. */
+export interface ClearingTarget {
+  clearExpired(options: ClearingOptions): Promise<number>;
+  close(): Promise<void>;
+}
+
+type AppModule = Parameters<typeof NestCore.NestFactory.createApplicationContext>[0];
+type Exports = Record<string, AppModule | undefined>;
+
+/**
+ * The sessions of an application, with the engine, the connections and the configuration it has itself.
+ * @param target `dist/app.module.js`, with `#AppModule` when the file exports more than one class
+ */
+export async function openApp(target: string): Promise<ClearingTarget> {
+  const [path = '', exportName] = target.split('#');
+  const file = resolve(path);
+  if (!existsSync(file)) throw problem(`names ${path}, which does not exist. Build the application first.`);
+  const appModule = pickModule(path, await importFile(path, file), exportName);
+
+  // The application's own Nest: with another copy of it nothing could be injected.
+  const nestFile = createRequire(file).resolve('@nestjs/core');
+  const { NestFactory }: typeof NestCore = await import(pathToFileURL(nestFile).href);
+  const app = await NestFactory.createApplicationContext(appModule, {
+    logger: ['error', 'fatal'],
+    abortOnError: false,
+  });
+  try {
+    const sessions = app.get<Pick<ClearingTarget, 'clearExpired'>>(SESSIONS, { strict: false });
+    return { clearExpired: (options) => sessions.clearExpired(options), close: () => app.close() };
+  } catch (cause) {
+    await app.close();
+    throw problem('names a module that does not import SessionModule.', cause);
+  }
+}
+
+async function importFile(path: string, file: string): Promise<Exports> {
+  try {
+    return await import(pathToFileURL(file).href);
+  } catch (cause) {
+    const why = failureMessage(cause);
+    throw problem(
+      `names ${path}, which could not be loaded: ${why}. Give the compiled JavaScript file.`,
+      cause,
+    );
+  }
+}
+
+/** The export of that name; without a name the default export, or the only class there is. */
+function pickModule(path: string, exported: Exports, name?: string): AppModule {
+  const classes = Object.keys(exported).filter((key) => typeof exported[key] === 'function');
+  const picked = name ?? (classes.includes('default') ? 'default' : classes[0]);
+  if (picked === undefined) throw problem(`names ${path}, which exports no class.`);
+  if (!exported[picked])
+    throw problem(`names ${path}#${picked}, but that file exports ${classes.join(', ')}.`);
+  if (name === undefined && picked !== 'default' && classes.length > 1) {
+    throw problem(`names ${path}, which exports ${classes.join(', ')}. Say which, as in ${path}#${picked}.`);
+  }
+  return exported[picked];
+}
+
+function problem(sentence: string, cause?: unknown): SessionConfigError {
+  return new SessionConfigError('--app', sentence, cause === undefined ? undefined : { cause });
+}
+
+/** The sessions in a database, reached without the application. TypeORM is loaded only now: it is an optional peer. */
+export async function openDatabaseUrl(url: string, table?: string): Promise<ClearingTarget> {
+  const { openDatabase } = await import('../stores/database/database-url.js').catch(explainMissingPackage);
+  const database = await openDatabase(url, table);
+  return {
+    clearExpired: (options) => clearExpired(database.store, options),
+    close: () => database.close(),
+  };
+}
+
+function explainMissingPackage(cause: Error & { code?: string }): never {
+  if (cause.code !== 'ERR_MODULE_NOT_FOUND') throw cause;
+  throw new SessionConfigError(
+    '--database-url',
+    'needs the package typeorm, which was not found. Run the command in the directory of your application, ' +
+      'where typeorm and the driver of your database are installed.',
+    { cause },
+  );
 }

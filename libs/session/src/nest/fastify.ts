@@ -1,6 +1,6 @@
 import { type IncomingMessage } from 'node:http';
 import { requestSessionOf } from '../http/session-middleware.js';
-import { FASTIFY_REQUEST } from '../http/secure-connection.js';
+import { FASTIFY_REQUEST } from '../http/platform-request.js';
 
 interface FastifyRequest {
   raw: IncomingMessage & { session?: unknown; sessionID?: string };

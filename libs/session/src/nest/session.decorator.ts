@@ -1,7 +1,9 @@
 import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
-import { type Session as SessionType, type SessionData } from '../session/session.js';
-import { type StorableData } from '../session/storable-data.js';
-import { requestSessionIn } from './request-of.js';
+import { type Session as SessionType, type SessionData, type StorableData } from '../session/session.js';
+import { type IncomingMessage } from 'node:http';
+import { type RequestSession } from '../http/request-session.js';
+import { requestSessionOf } from '../http/session-middleware.js';
+import { SessionNotLoadedError } from '../session.errors.js';
 
 /** What `@Session()` does; exported so that handlers which take it can be told from others. */
 export async function injectSession(key: string | undefined, context: ExecutionContext): Promise<unknown> {
@@ -23,3 +25,29 @@ export async function injectSession(key: string | undefined, context: ExecutionC
 export const Session = createParamDecorator(injectSession);
 
 export type Session<Data extends StorableData<Data> = SessionData> = SessionType<Data>;
+
+type PlatformRequest = IncomingMessage & { raw?: IncomingMessage };
+
+/**
+ * The request session behind an execution context: of HTTP on either platform, and of GraphQL, whose context carries
+ * the request as `req`.
+ * @throws SessionNotLoadedError in other contexts, and where the middleware did not run
+ */
+export function requestSessionIn(context: ExecutionContext): RequestSession {
+  const request = platformRequest(context);
+  const requestSession = request && requestSessionOf(request.raw ?? request);
+  if (requestSession) return requestSession;
+  throw new SessionNotLoadedError(
+    request
+      ? 'There is no session on this request: the path is excluded, or the session middleware did not run. Check the ' +
+          'option "exclude", and that SessionModule.forRoot() is imported by the application.'
+      : `There is no session in a context of type "${context.getType()}". Take it in HTTP or GraphQL handlers only.`,
+  );
+}
+
+function platformRequest(context: ExecutionContext): PlatformRequest | undefined {
+  const type = context.getType<string>();
+  if (type === 'http') return context.switchToHttp().getRequest<PlatformRequest>();
+  if (type === 'graphql') return context.getArgByIndex<{ req?: PlatformRequest } | undefined>(2)?.req;
+  return undefined;
+}

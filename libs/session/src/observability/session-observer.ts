@@ -1,10 +1,10 @@
 import { type Logger, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import { type ModuleRef } from '@nestjs/core';
-import { type SessionEventListener } from '../session/session-events.js';
+import { type SessionEventListener, type SessionEvent } from '../session/session-events.js';
 import { type StoreObserver } from '../session/store-guard.js';
-import { emitThrough, findApplicationEmitter } from './application-emitter.js';
-import { logEvents } from './event-log.js';
 import { openMetrics, type SessionMetrics } from './session-metrics.js';
+// `import type` as a whole: `import { type … }` leaves an import of the package behind, and this one is optional.
+import type { EventEmitter2 } from '@nestjs/event-emitter';
 
 /**
  * How sessions are seen from outside: hands every event to the log, to the metrics and to the application's
@@ -56,4 +56,73 @@ export class SessionObserver implements OnModuleInit, OnApplicationShutdown {
     const stack = error instanceof Error ? error.stack : undefined;
     this.logger.error(`A listener of session events failed: ${String(error)}`, stack);
   }
+}
+
+/** The events of one type: `SessionEventOf<'ended'>`. */
+export type SessionEventOf<Type extends SessionEvent['type']> = Extract<SessionEvent, { type: Type }>;
+
+/**
+ * What the application's `EventEmitter2` emits: the payload of every event by its name.
+ *
+ * @example
+ * ```ts
+ * @OnEvent('session.ended')
+ * onEnded(event: SessionEventMap['session.ended']) { … } // or SessionEventOf<'ended'>
+ * ```
+ */
+export type SessionEventMap = {
+  [Type in SessionEvent['type'] as `session.${Type}`]: SessionEventOf<Type>;
+};
+
+/** Logs the events that somebody should look into. The others are too many for a log that nobody asked for. */
+export function logEvents(logger: Logger): SessionEventListener {
+  return (event) => {
+    if (event.type === 'corrupt') logger.error(event.error.message);
+    if (event.type === 'touch-failed') {
+      logger.warn(`The idle clock of session ${event.sessionId} could not be restarted: ${event.problem}`);
+    }
+    if (event.type === 'write-after-end') {
+      logger.warn(
+        `Session ${event.sessionId} ended while a request was changing it; the changes were dropped.`,
+      );
+    }
+  };
+}
+
+type ListenerFn = (...values: unknown[]) => unknown;
+
+/**
+ * The emitter of the application's own EventEmitterModule. It is an optional dependency, hence the import at the last
+ * moment; and it is never imported as a module, for the application's listeners would not hear a second emitter.
+ */
+export async function findApplicationEmitter(moduleRef: ModuleRef): Promise<EventEmitter2 | undefined> {
+  try {
+    const { EventEmitter2 } = await import('@nestjs/event-emitter');
+    return moduleRef.get(EventEmitter2, { strict: false });
+  } catch {
+    return undefined; // not installed, or installed and not imported by the application
+  }
+}
+
+/**
+ * Hands every event as `session.<type>` to each listener of the emitter.
+ *
+ * Not by `emit`, after which a listener that throws keeps the event from the others, and one that rejects brings the
+ * process down: both for the sake of a request that did nothing wrong.
+ * @param onError is told what a listener threw or rejected with
+ */
+export function emitThrough(emitter: EventEmitter2, onError: (error: unknown) => void): SessionEventListener {
+  const call = async (listener: ListenerFn, ...values: unknown[]): Promise<void> => {
+    try {
+      await listener.apply(emitter, values);
+    } catch (error) {
+      onError(error);
+    }
+  };
+  return (event) => {
+    const name = `session.${event.type}`;
+    // Of copies: a listener for one time takes itself off the list when it is called.
+    for (const listener of emitter.listenersAny().slice()) void call(listener, name, event);
+    for (const listener of emitter.listeners(name).slice()) void call(listener, event);
+  };
 }

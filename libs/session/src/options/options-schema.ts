@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { SessionConfigError } from '../session.errors.js';
+import { type SessionCookieOptions, type SessionOptions } from '../session.options.js';
 import { type CurrentStamp } from '../session/login.js';
 import { parseDuration } from '../session/expiry.js';
 
@@ -18,6 +19,9 @@ const duration = z
     return z.NEVER;
   })
   .refine((milliseconds) => milliseconds > 0, 'must be longer than nothing');
+
+/** A schema for each option of the type, and for nothing else. */
+type SchemaOf<Options> = { [Name in keyof Options]-?: z.ZodType };
 
 const schema = z.strictObject({
   application: z
@@ -48,7 +52,7 @@ const schema = z.strictObject({
         .default('lax'),
       partitioned: z.boolean().default(false),
       priority: z.enum(['low', 'medium', 'high']).optional(),
-    })
+    } satisfies SchemaOf<SessionCookieOptions>)
     .prefault({}),
   expireAtBrowserClose: z.boolean().default(false),
   saveEveryRequest: z.boolean().default(false),
@@ -102,7 +106,7 @@ const schema = z.strictObject({
     .optional(),
   pepper: z
     .strictObject({
-      secrets: z.union([z.string(), z.array(z.string())], 'must be a text, or a list of texts'),
+      secrets: z.union([z.string(), z.array(z.string()).readonly()], 'must be a text, or a list of texts'),
       allowUnpeppered: z.boolean().default(false),
     })
     .optional(),
@@ -129,15 +133,16 @@ const schema = z.strictObject({
   storeTimeout: duration
     .refine((milliseconds) => milliseconds <= LONGEST_TIMER, 'must be at most 24 days')
     .default(5000),
-});
+} satisfies SchemaOf<SessionOptions>);
 
 /** The options as given, with defaults, and durations in milliseconds. */
 export type ParsedOptions = z.infer<typeof schema>;
 
 /** @throws SessionConfigError naming the option of the wrong type */
-export function parseOptions(options: object): ParsedOptions {
-  // Without the input, for a secret in the wrong place must not be in the error.
-  const parsed = schema.safeParse(options);
+export function parseOptions(options: SessionOptions): ParsedOptions {
+  const given: z.input<typeof schema> = options;
+  // Without the input: a secret in the wrong place must not be in the error.
+  const parsed = schema.safeParse(given);
   if (!parsed.success) throw firstProblem(parsed.error);
   return parsed.data;
 }

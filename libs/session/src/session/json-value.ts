@@ -13,7 +13,8 @@ export interface Limits {
   depth: number;
 }
 
-const REFUSED_KEYS = new Set(['__proto__', 'constructor', 'prototype']);
+/** Objects give these a meaning. */
+export const REFUSED_KEYS: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype']);
 
 /**
  * Is this allowed as a key of the dictionary?
@@ -50,18 +51,35 @@ export function encodeValue(
   return JSON.stringify(value);
 }
 
-/** The check of `encodeValue` alone, for callers that have the text already. */
+/**
+ * The check of `encodeValue` alone.
+ * @returns at most so many characters is the JSON text
+ */
 export function checkValue(
   key: string,
   value: unknown,
   limits: Limits,
   ancestors: readonly object[] = [],
-): void {
-  const found = findFault(value, limits.depth, [...ancestors]);
-  if (found === undefined) return;
+): number {
+  const seen: Seen = { ancestors: [...ancestors], characters: 0 };
+  const found = findFault(value, limits.depth, seen);
+  if (found === undefined) return seen.characters;
   if (found.problem === TOO_DEEP) throw new SessionLimitError('depth', limits.depth, limits.depth + 1, key);
   throw new SessionValueError(key + found.path, found.problem);
 }
+
+/** On the way through a value. */
+interface Seen {
+  /** The arrays and objects around the place, outermost first. */
+  ancestors: object[];
+  /** The text so far has at most so many. */
+  characters: number;
+}
+
+/** A control character becomes `\u0001`. */
+const LONGEST_ESCAPE = 6;
+/** `-1.2345678901234567e-300` */
+const LONGEST_NUMBER = 24;
 
 interface Fault {
   /** From the value that was checked to the value at fault. Built on the way back, so that success costs nothing. */
@@ -72,12 +90,19 @@ interface Fault {
 const TOO_DEEP = 'nests too deep';
 const IDENTIFIER = /^[\p{ID_Start}$_][\p{ID_Continue}$]*$/u;
 
-function findFault(value: unknown, depthLimit: number, ancestors: object[]): Fault | undefined {
+function findFault(value: unknown, depthLimit: number, seen: Seen): Fault | undefined {
+  const { ancestors } = seen;
+  // With quotes or braces, a comma and a colon.
+  seen.characters += 4;
   switch (typeof value) {
     case 'string':
+      seen.characters += LONGEST_ESCAPE * value.length;
+      return undefined;
     case 'boolean':
+      seen.characters += 'false'.length;
       return undefined;
     case 'number':
+      seen.characters += LONGEST_NUMBER;
       return Number.isFinite(value) ? undefined : fault(`is ${value}. Use null, or check the number first.`);
     case 'object':
       if (value === null) return undefined;
@@ -95,34 +120,31 @@ function findFault(value: unknown, depthLimit: number, ancestors: object[]): Fau
 
   ancestors.push(value);
   const found = isArray
-    ? findInArray(value, depthLimit, ancestors)
-    : findInObject(value as Record<string, unknown>, depthLimit, ancestors);
+    ? findInArray(value, depthLimit, seen)
+    : findInObject(value as Record<string, unknown>, depthLimit, seen);
   ancestors.pop();
   return found;
 }
 
-function findInArray(items: unknown[], depthLimit: number, ancestors: object[]): Fault | undefined {
+function findInArray(items: unknown[], depthLimit: number, seen: Seen): Fault | undefined {
   // By index, because for-each would skip the holes of a sparse array, which JSON turns into null.
   for (let index = 0; index < items.length; index++) {
-    const found = findFault(items[index], depthLimit, ancestors);
+    const found = findFault(items[index], depthLimit, seen);
     if (found) return { ...found, path: `[${index}]${found.path}` };
   }
   return undefined;
 }
 
-function findInObject(
-  object: Record<string, unknown>,
-  depthLimit: number,
-  ancestors: object[],
-): Fault | undefined {
+function findInObject(object: Record<string, unknown>, depthLimit: number, seen: Seen): Fault | undefined {
   for (const name of Object.keys(object)) {
     const value = object[name];
+    seen.characters += LONGEST_ESCAPE * name.length;
     const found =
       name === '__proto__'
         ? fault('has a name to which objects give a meaning. Use another name.')
         : value === undefined
           ? undefined
-          : findFault(value, depthLimit, ancestors);
+          : findFault(value, depthLimit, seen);
     if (found) {
       const step = IDENTIFIER.test(name) ? `.${name}` : `[${JSON.stringify(name)}]`;
       return { ...found, path: step + found.path };
@@ -161,10 +183,14 @@ function problemOfObject(value: object): string | undefined {
   if (ArrayBuffer.isView(value) || types.isAnyArrayBuffer(value)) {
     return "is binary. Use `Buffer.from(value).toString('base64')`.";
   }
-  return (
-    problemOfMethod(value) ??
-    `is an instance of ${nameOfClass(prototype)}. Use a plain object with what you need of it: \`{ ...value }\`.`
-  );
+  const name = nameOfClass(prototype);
+  const kind = `is an instance of ${name ?? 'a class'}.`;
+  // An entity: a copy of all of it would carry password hashes and dates along.
+  if ('id' in value) {
+    const id = `${name === undefined ? 'value' : name.charAt(0).toLowerCase() + name.slice(1)}.id`;
+    return `${kind} Store \`${id}\` and look up the rest when it is needed, or a plain object of what you need.`;
+  }
+  return problemOfMethod(value) ?? `${kind} Use a plain object with what you need of it: \`{ ...value }\`.`;
 }
 
 function problemOfMethod(value: object): string | undefined {
@@ -173,7 +199,7 @@ function problemOfMethod(value: object): string | undefined {
     : undefined;
 }
 
-function nameOfClass(prototype: object): string {
+function nameOfClass(prototype: object): string | undefined {
   const { constructor } = prototype;
-  return typeof constructor === 'function' && constructor.name !== '' ? constructor.name : 'a class';
+  return typeof constructor === 'function' && constructor.name !== '' ? constructor.name : undefined;
 }

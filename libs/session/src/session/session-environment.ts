@@ -1,5 +1,4 @@
 import { type SessionRecord } from '../stores/session-store.js';
-import { type CookieAttributes } from './cookie-attributes.js';
 import { type ExpiryPolicy } from './expiry.js';
 import { type Limits } from './json-value.js';
 import { type CurrentStamp, type LoginPolicy } from './login.js';
@@ -35,4 +34,17 @@ export interface SessionEnvironment extends SessionRules {
   emit: SessionEventListener;
   /** Tells the developer of what looks like a mistake; absent in production. */
   advise?: ((advice: string) => void) | undefined;
+}
+
+/** The attributes every session cookie of an application has; set by the options, the same for all sessions. */
+export interface CookieAttributes {
+  path: string;
+  domain?: string;
+  httpOnly: boolean;
+  /** `'auto'`: in production, and over TLS. */
+  secure: boolean | 'auto';
+  /** False leaves the attribute out. */
+  sameSite: 'lax' | 'strict' | 'none' | false;
+  partitioned: boolean;
+  priority?: 'low' | 'medium' | 'high';
 }

@@ -37,8 +37,8 @@ export function isSessionId(text: unknown): text is string {
 }
 
 /** Could this be a session key? Anything else never reaches a store. */
-export function isSessionKey(text: string): boolean {
-  return SESSION_KEY.test(text);
+export function isSessionKey(text: unknown): text is string {
+  return typeof text === 'string' && SESSION_KEY.test(text);
 }
 
 /** @param text a well-formed session key */
@@ -60,7 +60,7 @@ export interface PepperOptions {
    * Goes on to accept sessions from before there was a pepper. Leave it on until those have expired.
    * @default false
    */
-  allowUnpeppered?: boolean;
+  allowUnpeppered?: boolean | undefined;
 }
 
 /** What a key hash is made of. The user is part of it: a record whose user was changed opens with no key. */

@@ -43,7 +43,7 @@ export class TimeLimit {
           resolve(result);
         },
         (error: unknown) => {
-          this.settle(call, 'error');
+          this.settle(call, tookTooLong(error) ? 'timeout' : 'error');
           // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- it is handed on as it came
           reject(error);
         },
@@ -74,46 +74,54 @@ export class TimeLimit {
   }
 }
 
+/** A store may have a limit of its own, a little before this one. */
+function tookTooLong(error: unknown): boolean {
+  const cause = error instanceof SessionStoreUnavailableError ? error.cause : undefined;
+  return cause instanceof Error && cause.name === 'TimeoutError';
+}
+
 /** The store as the rest of the library sees it: the same operations, each limited and measured. */
 export class StoreGuard {
-  private readonly timeLimit: TimeLimit;
+  readonly #store: SessionStore;
+  readonly #timeLimit: TimeLimit;
 
   constructor(
-    readonly store: SessionStore,
+    store: SessionStore,
     { timeLimit, observe }: { timeLimit: number; observe?: StoreObserver | undefined },
   ) {
-    this.timeLimit = new TimeLimit(timeLimit, observe);
+    this.#store = store;
+    this.#timeLimit = new TimeLimit(timeLimit, observe);
   }
 
   load(id: string): Promise<SessionRecord | null> {
-    return this.timeLimit.run('load', this.store.load(id));
+    return this.#timeLimit.run('load', this.#store.load(id));
   }
 
   create(id: string, record: SessionRecord): Promise<boolean> {
-    return this.timeLimit.run('create', this.store.create(id, record));
+    return this.#timeLimit.run('create', this.#store.create(id, record));
   }
 
   save(id: string, keyHash: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
-    return this.timeLimit.run('save', this.store.save(id, keyHash, changes, record));
+    return this.#timeLimit.run('save', this.#store.save(id, keyHash, changes, record));
   }
 
   touch(id: string, record: SessionRecord): Promise<boolean> {
-    return this.timeLimit.run('touch', this.store.touch(id, record));
+    return this.#timeLimit.run('touch', this.#store.touch(id, record));
   }
 
   take(id: string): Promise<SessionRecord | null> {
-    return this.timeLimit.run('take', this.store.take(id));
+    return this.#timeLimit.run('take', this.#store.take(id));
   }
 
   delete(id: string): Promise<boolean> {
-    return this.timeLimit.run('delete', this.store.delete(id));
+    return this.#timeLimit.run('delete', this.#store.delete(id));
   }
 
   listByUser(userId: string): Promise<SessionRecord[]> {
-    return this.timeLimit.run('listByUser', this.store.listByUser(userId));
+    return this.#timeLimit.run('listByUser', this.#store.listByUser(userId));
   }
 
   deleteByUser(userId: string, exceptIds?: readonly string[]): Promise<number> {
-    return this.timeLimit.run('deleteByUser', this.store.deleteByUser(userId, exceptIds));
+    return this.#timeLimit.run('deleteByUser', this.#store.deleteByUser(userId, exceptIds));
   }
 }

@@ -1,5 +1,5 @@
 import { hash, randomBytes } from 'node:crypto';
-import { resolveOptions } from '../session.options.js';
+import { resolveOptions } from '../options/resolve-options.js';
 import { MemoryStore } from '../stores/memory/memory-store.js';
 import { type SessionRecord } from '../stores/session-store.js';
 import { newRecord } from '../testing/store-bench.js';

@@ -1,5 +1,6 @@
+import { jest } from '@jest/globals';
 import { SessionKeyError, SessionLimitError, SessionValueError } from '../session.errors.js';
-import { applyChanges } from '../stores/record-log.js';
+import { applyChanges, decodeData } from '../stores/record-log.js';
 import { type JsonObject, type JsonValue } from '../stores/session-store.js';
 import { TrackedData } from './tracked-data.js';
 
@@ -405,10 +406,68 @@ describe('limits', () => {
     expect(subject.delta().snapshot).toEqual(large);
     subject.set('a', 'y'.repeat(100));
     subject.set('a', 'y'.repeat(50));
+    expect(() => subject.set('a', 'y'.repeat(101))).toThrow(SessionLimitError);
+    // Until it is saved: the store holds less then.
+    subject.saved(subject.delta());
     expect(() => subject.set('a', 'y'.repeat(51))).toThrow(SessionLimitError);
   });
 });
 
 function list(subject: TrackedData, key: string): JsonValue[] {
   return subject.get(key) as JsonValue[];
+}
+
+describe('the work of one commit', () => {
+  afterEach(() => jest.restoreAllMocks());
+
+  it.each<[what: string, mark: string, encoded: number, parsed: number, act: (data: TrackedData) => void]>([
+    ['a value that is assigned', 'new', 1, 1, (data) => data.set('cart', { items: ['new'] })],
+    ['the value that it replaces', 'old', 1, 0, (data) => data.set('cart', { items: ['other'] })],
+    [
+      'a value that is changed inside',
+      'new',
+      1,
+      1,
+      (data) => (data.get('cart') as { items: string[] }).items.push('new'),
+    ],
+    [
+      'a value that is read beside a write',
+      'old',
+      2,
+      0,
+      (data) => {
+        data.get('cart');
+        data.set('n', 2);
+      },
+    ],
+    ['a value that nobody has touched', 'old', 0, 0, (data) => data.set('n', 2)],
+  ])('%s (%s) is encoded %i times and parsed %i times', (_, mark, encoded, parsed, act) => {
+    const subject = new TrackedData(decodeData('{"cart":{"items":["old"]},"n":1}', ''), limits);
+    const count = countWork(mark);
+    act(subject);
+    commit(subject);
+    expect(count).toEqual({ encoded, parsed });
+  });
+});
+
+/** How often a text with this mark was made, and how often one was read. */
+function countWork(mark: string): { encoded: number; parsed: number } {
+  const count = { encoded: 0, parsed: 0 };
+  const { stringify, parse } = JSON;
+  jest.spyOn(JSON, 'stringify').mockImplementation((value: unknown) => {
+    const text = stringify(value);
+    if (text?.includes(mark)) count.encoded += 1;
+    return text;
+  });
+  jest.spyOn(JSON, 'parse').mockImplementation((text) => {
+    if (text.includes(mark)) count.parsed += 1;
+    return parse(text) as unknown;
+  });
+  return count;
+}
+
+function commit(subject: TrackedData): void {
+  const delta = subject.delta();
+  expect(subject.isChangedBy(delta)).toBe(true);
+  subject.saved(delta);
 }

@@ -1,4 +1,5 @@
 import { SessionLimitError, SessionValueError } from '../session.errors.js';
+import { longestText } from '../stores/record-log.js';
 import { type JsonObject, type JsonValue, type SessionChanges } from '../stores/session-store.js';
 import { checkKey, checkValue, encodeValue, type Limits } from './json-value.js';
 
@@ -46,7 +47,8 @@ export class TrackedData {
   #cleared = false;
   /** How often. */
   #clearings = 0;
-  #size: DataSize | undefined;
+  /** The JSON text of the data has at most so many characters. */
+  #atMost: number;
   #written = false;
   #forced = false;
   #muted = false;
@@ -55,6 +57,7 @@ export class TrackedData {
   constructor(data: JsonObject, limits: Limits) {
     this.#values = new Map(Object.entries(data));
     this.#limits = limits;
+    this.#atMost = longestText(data);
   }
 
   // --- Flags ---
@@ -139,8 +142,9 @@ export class TrackedData {
     }
     this.accessed = true;
     checkKey(key, this.#limits);
-    const text = encodeValue(key, value, this.#limits);
-    this.#write(key, (value === 0 ? 0 : value) as JsonValue, text.length);
+    const atMost = checkValue(key, value, this.#limits);
+    this.#makeRoom(key, entryLength(key, atMost), () => JSON.stringify(value).length);
+    this.#write(key, (value === 0 ? 0 : value) as JsonValue);
     this.#forgetSteps(key);
   }
 
@@ -151,7 +155,6 @@ export class TrackedData {
     this.#remember(key);
     this.#forgetSteps(key);
     this.#values.delete(key);
-    this.#size?.delete(key);
     this.#written = true;
     return true;
   }
@@ -163,7 +166,7 @@ export class TrackedData {
     this.#before.clear();
     this.#increments.clear();
     this.#pushes.clear();
-    this.#size = undefined;
+    this.#atMost = '{}'.length;
     this.#cleared = true;
     this.#clearings += 1;
     this.#written = true;
@@ -193,7 +196,9 @@ export class TrackedData {
     if (!Number.isFinite(sum)) {
       throw new SessionValueError(key, 'would become too large for a number. Increment by less.');
     }
-    this.#write(key, sum, String(sum).length);
+    const { length } = String(sum);
+    this.#makeRoom(key, entryLength(key, length), () => length);
+    this.#write(key, sum);
     if (soFar !== undefined) this.#increments.set(key, soFar + by);
     return sum;
   }
@@ -218,11 +223,15 @@ export class TrackedData {
     );
     this.#remember(key);
     const soFar = this.#pushes.get(key) ?? (this.#isAsInBase(key) ? [] : undefined);
-    const length = present === undefined ? '[]'.length : this.#measure().valueLength(key);
-    const comma = texts.length > 0 && current.length > 0 ? 1 : 0;
+    const added = texts.join().length + 1;
+    this.#makeRoom(
+      key,
+      added + entryLength(key, '[]'.length),
+      () => lengthOf(current) + added - (texts.length > 0 && current.length > 0 ? 0 : 1),
+    );
     // In place, so that a reference handed out earlier stays the array of this session. A frozen one has to be copied.
     const list = Object.isExtensible(current) ? current : [...current];
-    this.#write(key, list, length + comma + texts.join().length);
+    this.#write(key, list);
     list.push(...(items as JsonValue[]));
     if (soFar !== undefined) this.#pushes.set(key, [...soFar, ...texts]);
     return list.length;
@@ -267,9 +276,11 @@ export class TrackedData {
     if (!(delta instanceof DataDelta) || delta.values !== this.#values) return;
     const { told } = delta;
     if (told.clearings !== this.#clearings) return;
-    const { modified } = this;
+    // What was changed inside since then is found again.
+    this.#written ||= this.#forced || (!this.#muted && delta.changedInside);
     this.#cleared = false;
     for (const [key, text] of told.texts) {
+      if (text !== null && text !== this.#before.get(key)) this.#atMost += entryLength(key, text.length);
       this.#before.set(key, text);
       this.#pushes.get(key)?.splice(0, told.pushes.get(key) ?? 0);
       const by = this.#increments.get(key);
@@ -279,7 +290,6 @@ export class TrackedData {
       if (Number(text) + rest === this.#values.get(key)) this.#increments.set(key, rest);
       else this.#increments.delete(key);
     }
-    this.#written = modified;
     this.#forced = false;
   }
 
@@ -341,43 +351,62 @@ export class TrackedData {
     return false;
   }
 
-  #write(key: string, value: JsonValue, length: number): void {
-    const size = this.#measure();
-    const total = size.totalWith(key, length);
-    if (total > Math.max(this.#limits.size, size.total)) {
-      throw new SessionLimitError('size', this.#limits.size, total, key);
-    }
-    const count = this.#values.size + 1;
-    if (count > this.#limits.keys && !this.#values.has(key)) {
-      throw new SessionLimitError('keys', this.#limits.keys, count, key);
-    }
+  #write(key: string, value: JsonValue): void {
     this.#remember(key);
-    size.set(key, length);
     this.#values.set(key, value);
     this.#written = true;
   }
 
-  /** Only done when something is written, because it takes all the data. */
-  #measure(): DataSize {
-    this.#size ??= new DataSize(this.#values, this.#before);
-    return this.#size;
+  /**
+   * Refuses a write that goes past a limit.
+   * @param growth at most so many characters are added; only when these might not fit is everything encoded
+   * @param exactly how long the text of the new value is
+   */
+  #makeRoom(key: string, growth: number, exactly: () => number): void {
+    if (this.#atMost + growth <= this.#limits.size) this.#atMost += growth;
+    else this.#atMost = this.#totalWith(new Map([[key, exactly()]]), key);
+    const count = this.#values.size + 1;
+    if (count > this.#limits.keys && !this.#values.has(key)) {
+      throw new SessionLimitError('keys', this.#limits.keys, count, key);
+    }
   }
 
-  /** Takes note of how much values have grown inside, and refuses that past the limit. */
+  /** Refuses that values have grown past the limit inside. */
   #checkGrowth(texts: Texts): void {
-    if ([...texts].every(([key, text]) => text === null || text === this.#before.get(key))) return;
-    const size = this.#measure();
-    let total = size.total;
-    let most = { key: '', growth: 0 };
+    let atMost = this.#atMost;
+    let largest: { key: string; growth: number } | undefined;
     for (const [key, text] of texts) {
-      const growth = text === null ? 0 : text.length - size.valueLength(key);
-      total += growth;
-      if (growth > most.growth) most = { key, growth };
+      const before = this.#before.get(key) ?? null;
+      if (text === null || text === before) continue;
+      atMost += entryLength(key, text.length);
+      const growth = text.length - (before?.length ?? 0);
+      if (largest === undefined || growth > largest.growth) largest = { key, growth };
     }
-    if (total > Math.max(this.#limits.size, size.total)) {
-      throw new SessionLimitError('size', this.#limits.size, total, most.key);
+    if (atMost <= this.#limits.size || largest === undefined) return;
+    const lengths = [...texts].flatMap(([key, text]): [string, number][] =>
+      text === null ? [] : [[key, text.length]],
+    );
+    this.#totalWith(new Map(lengths), largest.key);
+  }
+
+  /**
+   * The length of the JSON text of the data, with these lengths in place of those that values have now.
+   * @throws SessionLimitError naming the key when it is past the limit, unless the store holds as much already
+   */
+  #totalWith(lengths: ReadonlyMap<string, number>, key: string): number {
+    let [total, stored] = [1, 1];
+    for (const each of new Set([...this.#values.keys(), ...this.#before.keys(), ...lengths.keys()])) {
+      const value = this.#values.get(each);
+      const present = lengths.get(each) ?? (value === undefined ? undefined : lengthOf(value));
+      const stands = this.#cleared || value === undefined ? undefined : lengthOf(value);
+      const before = this.#before.has(each) ? this.#before.get(each)?.length : stands;
+      if (present !== undefined) total += entryLength(each, present);
+      if (before !== undefined) stored += entryLength(each, before);
     }
-    for (const [key, text] of texts) if (text !== null) size.set(key, text.length);
+    if (total > Math.max(this.#limits.size, stored)) {
+      throw new SessionLimitError('size', this.#limits.size, total, key);
+    }
+    return total;
   }
 }
 
@@ -412,42 +441,6 @@ class DataDelta implements Delta {
   }
 }
 
-/** How long the JSON text of a session is, kept up to date key by key instead of by encoding everything again. */
-class DataSize {
-  /** Characters of the text `{"key":value,…}`. */
-  total = 1;
-  readonly #values = new Map<string, number>();
-
-  /** @param texts the texts that are known already */
-  constructor(data: Iterable<[string, JsonValue]>, texts: Texts) {
-    for (const [key, value] of data) this.set(key, (texts.get(key) ?? JSON.stringify(value)).length);
-  }
-
-  /** The total if the value of `key` had `length` characters. */
-  totalWith(key: string, length: number): number {
-    return this.total - this.#entry(key) + entryLength(key, length);
-  }
-
-  valueLength(key: string): number {
-    return this.#values.get(key) ?? 0;
-  }
-
-  set(key: string, length: number): void {
-    this.total = this.totalWith(key, length);
-    this.#values.set(key, length);
-  }
-
-  delete(key: string): void {
-    this.total -= this.#entry(key);
-    this.#values.delete(key);
-  }
-
-  #entry(key: string): number {
-    const length = this.#values.get(key);
-    return length === undefined ? 0 : entryLength(key, length);
-  }
-}
-
 /** With the colon, and a comma or the closing brace. */
 function entryLength(key: string, valueLength: number): number {
   return JSON.stringify(key).length + valueLength + 2;
@@ -466,6 +459,11 @@ function textOf(value: JsonValue | undefined): string | null | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Nothing where JSON cannot carry the value: the next `delta()` refuses it. */
+function lengthOf(value: JsonValue): number {
+  return textOf(value)?.length ?? 0;
 }
 
 /** An object in which no key means anything but itself. */

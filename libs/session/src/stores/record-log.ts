@@ -29,6 +29,14 @@ const SHORT_LOG = 512;
 /** A log of more lines than this is folded, however short they are. */
 const FEW_LINES = 64;
 
+/** Of data that were decoded here: at most so many characters long is their text. */
+const longestTexts = new WeakMap<JsonObject, number>();
+
+/** At most so many characters is the JSON text of these data, as they were loaded. Infinity: it is not known. */
+export function longestText(data: JsonObject): number {
+  return longestTexts.get(data) ?? (Object.keys(data).length === 0 ? '{}'.length : Infinity);
+}
+
 export function encodeSnapshot(data: JsonObject): string {
   return JSON.stringify(data);
 }
@@ -53,6 +61,7 @@ export function encodeLogLine(changes: SessionChanges): string {
 export function decodeData(snapshot: string, log: string): JsonObject {
   try {
     const data = asObject(JSON.parse(snapshot));
+    longestTexts.set(data, snapshot.length + log.length);
     if (log === '') return data;
     for (const text of log.split('\n')) {
       if (text !== '') applyChanges(data, fromLine(JSON.parse(text) as LogLine));

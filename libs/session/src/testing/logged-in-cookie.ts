@@ -1,9 +1,8 @@
 import { type INestApplicationContext } from '@nestjs/common';
 import { Sessions } from '../management/sessions.js';
-import { type ResolvedSessionOptions } from '../session.options.js';
+import { type ResolvedSessionOptions } from '../options/resolve-options.js';
 import { SESSION_OPTIONS } from '../session.tokens.js';
-import { type SessionData } from '../session/session.js';
-import { type StorableData } from '../session/storable-data.js';
+import { type SessionData, type StorableData } from '../session/session.js';
 
 /**
  * The Cookie header of a browser in which this user has just logged in: a new session, in whatever store the application
@@ -25,5 +24,5 @@ export async function loggedInCookie<Data extends StorableData<Data> = SessionDa
   session.login(userId);
   await session.save();
   const { cookie } = app.get<ResolvedSessionOptions>(SESSION_OPTIONS, { strict: false });
-  return `${cookie.name}=${session.sessionKey}`;
+  return `${cookie.name}=${session.sessionKey()}`;
 }

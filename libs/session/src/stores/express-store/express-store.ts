@@ -206,7 +206,7 @@ export class ExpressStore extends WholeRecordStore {
   }
 
   /**
-   * What we have put there. The cookie beside it says nothing, for many a store extends the life of a session without
+   * What we have put there. The cookie beside it says nothing, because many stores extend the life of a session without
    * writing that down.
    */
   private async keptAt(operation: string, sid: string): Promise<object | null> {
@@ -221,7 +221,7 @@ export class ExpressStore extends WholeRecordStore {
 
   /**
    * Ours is under one name, and its data and metadata are text: no key in them can clash with `cookie` or with what
-   * stores add, and no store changes what it has no room for. A new object with every call, for stores write into it.
+   * stores add, and no store changes what it has no room for. A new object with every call, because stores write into it.
    * @returns false: its deadline has passed, so that nothing is there now
    */
   private async keep(operation: string, sid: string, content: EncodedRecord | Mark): Promise<boolean> {

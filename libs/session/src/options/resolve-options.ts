@@ -1,0 +1,59 @@
+import { type SessionOptions } from '../session.options.js';
+import { checkCookie, compileExclude, resolveClearing } from './option-checks.js';
+import { type ParsedOptions, parseOptions } from './options-schema.js';
+import { resolveRenewal, resolveTimeouts } from './timeouts.js';
+import { type CookieAttributes } from '../session/session-environment.js';
+
+/** The options with defaults filled in and durations in milliseconds: what the rest of the library reads. */
+export type ResolvedSessionOptions = ReturnType<typeof resolveOptions>;
+
+/**
+ * Checks the options and fills in the defaults.
+ * @throws SessionConfigError naming the option at fault
+ */
+export function resolveOptions(options: SessionOptions = {}) {
+  const parsed = parseOptions(options);
+  const { cookie, device, exclude, renewAfter, clearExpired } = parsed;
+  const { application, login, onReuse, sessionsPerUser, currentStamp, pepper } = parsed;
+  const { saveEveryRequest, loading, limits, storeTimeout } = parsed;
+  return {
+    ...resolveTimeouts(parsed),
+    application,
+    cookie: resolveCookie(cookie),
+    login,
+    renewAfter: resolveRenewal(renewAfter),
+    onReuse,
+    sessionsPerUser,
+    device: typeof device === 'boolean' ? { ip: device, userAgent: device } : device,
+    currentStamp,
+    pepper,
+    saveEveryRequest,
+    clearExpired: resolveClearing(clearExpired),
+    loading,
+    /** Does this path have no session? */
+    excluded: compileExclude(exclude),
+    limits,
+    storeTimeout,
+  };
+}
+
+export interface ResolvedCookieOptions extends CookieAttributes {
+  name: string;
+  /** Where a logout removes the cookie as well. */
+  former: Pick<CookieAttributes, 'domain' | 'path'>[];
+}
+
+function resolveCookie(cookie: ParsedOptions['cookie']): ResolvedCookieOptions {
+  checkCookie(cookie);
+  const { maxAge: _, domain, priority, former, ...attributes } = cookie;
+  return {
+    ...attributes,
+    ...(domain !== undefined && { domain }),
+    ...(priority && { priority }),
+    former: former.map((place) => {
+      // A domain that is given as undefined means none; one that is left out, the present one.
+      const formerDomain = 'domain' in place ? place.domain : domain;
+      return { path: place.path ?? cookie.path, ...(formerDomain !== undefined && { domain: formerDomain }) };
+    }),
+  };
+}
