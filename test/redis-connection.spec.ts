@@ -81,7 +81,8 @@ class Visitors {
   }
 }
 
-const post = (running: RunningApp, path: string) => exchange(`${running.url}${path}`, { method: 'POST' }).answer;
+const post = (running: RunningApp, path: string) =>
+  exchange(`${running.url}${path}`, { method: 'POST' }).answer;
 
 describeWithKillableRedis('the connection to Redis', (redis) => {
   describe.each(redisLibraries)('through %s', (library) => {

@@ -239,7 +239,8 @@ export class IoRedisConnection implements RedisConnection {
   async close(): Promise<void> {
     if (!this.ownership.owned) return;
     clearInterval(this.pings);
-    const ended = this.client.status === 'ready' && new Promise<void>((resolve) => this.client.once('end', resolve));
+    const ended =
+      this.client.status === 'ready' && new Promise<void>((resolve) => this.client.once('end', resolve));
     this.client.disconnect();
     await ended;
   }

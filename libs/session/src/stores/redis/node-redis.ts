@@ -203,7 +203,11 @@ export class NodeRedisConnection implements RedisConnection {
     try {
       return await work();
     } catch (error) {
-      if (this.kind === 'single' && fateOf(error) === 'read-only' && startedAt >= this.leftAt + READ_ONLY_RESTS) {
+      if (
+        this.kind === 'single' &&
+        fateOf(error) === 'read-only' &&
+        startedAt >= this.leftAt + READ_ONLY_RESTS
+      ) {
         this.leftAt = performance.now();
         this.send(['quit']).catch(() => {});
       }

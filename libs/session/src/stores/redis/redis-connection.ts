@@ -61,7 +61,8 @@ export async function runByHash(
 }
 
 /** What the clients say of a command that they did not send, because there was no connection. */
-const NOT_SENT = /^(Stream isn't writeable|Cluster isn't ready|The client is (offline|closed)|No primary is known)/;
+const NOT_SENT =
+  /^(Stream isn't writeable|Cluster isn't ready|The client is (offline|closed)|No primary is known)/;
 /** What they say of one that was sent, or may have been, when the connection broke before its answer. */
 const UNANSWERED =
   /^(Socket closed unexpectedly|Reached the max retries per request|Connection is closed|Command aborted due to|Disconnects client|(read|write) E)/;
