@@ -355,6 +355,15 @@ function describeCaching(front: Front, kind: DatabaseKind): void {
     expect(cache.asked).toEqual(['get', 'get', 'get']);
   });
 
+  it('shows no session that was ended behind its back, once it is told to end it', async () => {
+    const [one, other] = stores(2) as [CachedDatabaseStore, CachedDatabaseStore];
+    const { id } = await created(bench.store);
+    await load(one, id);
+    await bench.store.delete(id);
+    expect(await other.delete(id)).toBe(false);
+    expect(await one.load(id)).toBeNull();
+  });
+
   it('never stays stale, and shows no session that was logged out, whoever races', async () => {
     const all = stores(4);
     let [stale, alive, fromCache, lost] = [0, 0, 0, 0];

@@ -286,7 +286,7 @@ describe('databaseEngine with encryption', () => {
     const [ann, bob] = [await sessions.create({ name: 'Ann' }), await sessions.create({ name: 'Bob' })];
     const events: unknown[] = [];
     started.get(EventEmitter2).on('session.corrupt', (event) => events.push(event));
-    const keyOf = (session: typeof ann): string => session.sessionKey ?? '';
+    const keyOf = (session: typeof ann): string => session.sessionKey() ?? '';
     expect((await sessions.open(keyOf(ann)))?.get('name')).toBe('Ann');
     expect(events).toEqual([]);
 

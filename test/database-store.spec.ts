@@ -136,8 +136,8 @@ describeOnEveryDatabase('DatabaseStore', (kind) => {
     const store = new SqlStore({
       dialect: dialects[kind === 'sqljs' ? 'sqlite' : kind],
       table: sessionTable(bench.dataSource, bench.dataSource.getMetadata(SessionEntity)),
-      query: (text, values) => {
-        if (!text.startsWith('DELETE') || !text.includes('RETURNING')) return query(text, values);
+      query: (text, values, limit) => {
+        if (!text.startsWith('DELETE') || !text.includes('RETURNING')) return query(text, values, limit);
         refused += 1;
         return Promise.reject(Object.assign(new Error('You have an error …'), { code: 'ER_PARSE_ERROR' }));
       },

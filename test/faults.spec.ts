@@ -70,7 +70,7 @@ class VisitorController {
 }
 
 /** Well-formed, and nobody's. */
-const UNKNOWN = `sessionid=${'A'.repeat(43)}`;
+const UNKNOWN = `sessionid=${'A'.repeat(22)}.${'A'.repeat(43)}`;
 
 const logged: string[] = [];
 const write =

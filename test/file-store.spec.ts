@@ -171,7 +171,7 @@ describeEncryption('FileStore with encryption', () => {
 });
 
 describe('the directory', () => {
-  it('is checked at the start', () => {
+  it('S70: is checked at the start, and refused where others may write to it', () => {
     const directory = newDirectory();
     writeFileSync(join(root, 'a-file'), '');
     expect(() => fileEngine({ directory: '' })).toThrow(/"directory" is missing/);

@@ -282,7 +282,7 @@ for (const [name, engine] of table) {
         await writer?.save();
         login?.login('ann', { remember: true });
         await login?.save();
-        const after = await sessions.open<Data>(login?.sessionKey ?? '');
+        const after = await sessions.open<Data>(login?.sessionKey() ?? '');
         expect(after?.get('written')).toBe(true);
         const days = (Number(after?.expiresAt) - Date.now()) / 86_400_000;
         expect(Math.round(days)).toBe(30);

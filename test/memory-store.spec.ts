@@ -180,7 +180,7 @@ describe.each(platforms)('testingEngine (%s)', (platform) => {
       .overrideProvider(SessionStore)
       .useValue(engine.store)
       .compile();
-    const { sessionKey } = await testing.get(Sessions).create();
+    const sessionKey = (await testing.get(Sessions).create()).sessionKey();
     const isOpen = async (): Promise<boolean> =>
       (await testing.get(Sessions).open(sessionKey ?? '')) !== null;
     expect(await isOpen()).toBe(true);

@@ -1,5 +1,14 @@
 import { type IncomingMessage, type ServerResponse } from 'node:http';
-import { All, Controller, Get, type MiddlewareConsumer, Module, type NestModule, Req } from '@nestjs/common';
+import {
+  All,
+  Controller,
+  Get,
+  type MiddlewareConsumer,
+  Module,
+  type NestModule,
+  Req,
+  Res,
+} from '@nestjs/common';
 import flash from 'connect-flash';
 import type * as express from 'express';
 import grant from 'grant';
@@ -303,6 +312,19 @@ describe.each(platforms)("express-session's contract on %s", (platform) => {
     async run(@Session() session: Session, @Req() request: RawRequest & { raw?: RawRequest }) {
       return { result: (await scenario(session, request.raw ?? request)) ?? null };
     }
+
+    /** When the response has begun. */
+    @All('late')
+    async late(
+      @Session() session: Session,
+      @Req() request: RawRequest & { raw?: RawRequest },
+      @Res() reply: ServerResponse & { raw?: ServerResponse },
+    ) {
+      const response = reply.raw ?? reply;
+      response.writeHead(200, { 'Content-Type': 'application/json' });
+      response.write(' ');
+      response.end(JSON.stringify({ result: (await scenario(session, request.raw ?? request)) ?? null }));
+    }
   }
 
   let visitor: Visitor;
@@ -311,9 +333,9 @@ describe.each(platforms)("express-session's contract on %s", (platform) => {
   });
 
   /** Runs code inside of a handler; what it returns went through JSON. */
-  async function inHandler(code: Scenario): Promise<Answer> {
+  async function inHandler(code: Scenario, path = '/run'): Promise<Answer> {
     scenario = code;
-    return visitor.get('/run');
+    return visitor.get(path);
   }
   const resultOf = async (code: Scenario): Promise<unknown> => {
     const answer = await inHandler(code);
@@ -422,6 +444,18 @@ describe.each(platforms)("express-session's contract on %s", (platform) => {
       await resultOf((session) => session.regenerate(['cart']));
       expect(dataOf()).toEqual([{ cart: [1] }]);
     });
+
+    it.each([
+      ['names', ['cart'], [{ cart: [1] }]],
+      ['no names', undefined, []],
+    ])("calls back after %s, as @fastify/session's does", async (_what, keep, kept) => {
+      await resultOf(async (session) => {
+        const { calls, returned } = await called((callback) => session.regenerate(keep, callback));
+        expect(calls).toEqual([[]]);
+        expect(returned).toBe(session);
+      });
+      expect(dataOf()).toEqual(kept);
+    });
   });
 
   describe('reload', () => {
@@ -470,6 +504,43 @@ describe.each(platforms)("express-session's contract on %s", (platform) => {
     it('is a promise without a callback', async () => {
       await resultOf((session) => session.destroy());
       expect(dataOf()).toEqual([]);
+    });
+  });
+
+  describe.each<[name: string, call: (session: Session, callback: (error?: unknown) => void) => unknown]>([
+    ['save', (session, callback) => session.save(callback)],
+    ['reload', (session, callback) => session.reload(callback)],
+    ['regenerate', (session, callback) => session.regenerate(callback)],
+    ['regenerate with names', (session, callback) => session.regenerate(['name'], callback)],
+    ['destroy', (session, callback) => session.destroy(callback)],
+  ])('%s', (_name, call) => {
+    it('calls back whatever is wrong: the session is not loaded', async () => {
+      const app = await start(platform, {
+        prepare(preparing) {
+          mountSessions(preparing);
+          preparing.use((request: RawRequest, response: ServerResponse) => {
+            void called((callback) => call(request.session as Session, callback)).then(({ calls }) =>
+              response.end(JSON.stringify(calls)),
+            );
+          });
+        },
+      });
+      expect(await new Visitor(app).json('/')).toEqual([
+        [expect.objectContaining({ code: 'SESSION_NOT_LOADED' })],
+      ]);
+    });
+
+    it('calls back whatever is wrong: the response has begun, the store is away', async () => {
+      await resultOf((session) => void (session['name'] = 'Ada'));
+      const { status } = await inHandler(async (session) => {
+        store.fail('load', new Error('no'));
+        store.fail('save', new Error('no'));
+        const { calls, returned } = await called((callback) => call(session, callback));
+        store.heal();
+        expect(calls).toHaveLength(1);
+        expect(returned).toBe(session);
+      }, '/late');
+      expect(status).toBe(200);
     });
   });
 

@@ -246,7 +246,7 @@ for (const library of redisLibraries) {
       const [ann, bob] = [await sessions.create({ name: 'Ann' }), await sessions.create({ name: 'Bob' })];
       const events: unknown[] = [];
       app.get(EventEmitter2).on('session.corrupt', (event) => events.push(event));
-      const keyOf = ({ sessionKey }: typeof ann): string => sessionKey ?? '';
+      const keyOf = (session: typeof ann): string => session.sessionKey() ?? '';
       expect((await sessions.open(keyOf(ann)))?.get('name')).toBe('Ann');
       expect(events).toEqual([]);
 

@@ -9,7 +9,7 @@ import {
   RedisStore,
 } from 'nest-sessions/redis';
 import { describeSessionStore } from 'nest-sessions/testing';
-import { createClient } from 'redis';
+import { createClient, createCluster } from 'redis';
 import {
   assertNear,
   HOUR,
@@ -706,13 +706,17 @@ describeWithService('redis', 'RedisStore', () => {
       others.destroy();
     });
 
-    it('refuses a keyPrefix of ioredis, wherever it is set, and says what to do', async () => {
+    it('refuses a keyPrefix of the client, wherever it is set, and says what to do', async () => {
       const client = new Redis(url, { keyPrefix: 'app:' });
       const nodes = new Cluster([url], { lazyConnect: true, redisOptions: { keyPrefix: 'app:' } });
       const withQuery = `${url}${url.includes('?') ? '&' : '?'}keyPrefix=app:`;
       for (const options of [
         { client },
         { client: nodes },
+        { client: createClient({ url, keyPrefix: 'app:' }) },
+        { client: createCluster({ rootNodes: [{ url }], keyPrefix: 'app:' }) },
+        { url, library: 'redis' as const, options: { keyPrefix: 'app:' } },
+        { cluster: [url], library: 'redis' as const, options: { keyPrefix: 'app:' } },
         { url, options: { keyPrefix: 'app:' } },
         { cluster: [url], options: { redisOptions: { keyPrefix: 'app:' } } },
         { url: withQuery, library: 'ioredis' as const },

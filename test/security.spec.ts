@@ -1,5 +1,6 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text as textOf } from 'node:stream/consumers';
 import { type ServerResponse } from 'node:http';
@@ -10,6 +11,7 @@ import {
   Controller,
   Get,
   HttpCode,
+  Inject,
   type LoggerService,
   Param,
   Post,
@@ -21,6 +23,7 @@ import {
 } from '@nestjs/common';
 import { EventEmitterModule } from '@nestjs/event-emitter';
 import {
+  type Engine,
   type JsonObject,
   type JsonValue,
   Session,
@@ -28,11 +31,22 @@ import {
   SessionGuard,
   SessionModule,
   type SessionOptions,
+  Sessions,
+  SessionSealer,
+  SessionStore,
 } from 'nest-sessions';
+import { cookieEngine } from 'nest-sessions/cookie';
+import { fileEngine } from 'nest-sessions/file';
+import { memoryEngine } from 'nest-sessions/memory';
+import { type HttpEnvironment } from '../libs/session/src/http/request-session.js';
+import { LIVE } from '../libs/session/src/session/dictionary-methods.js';
 import { keyHasher, parseSessionKey } from '../libs/session/src/session/session-key.js';
+import { HTTP_ENVIRONMENT } from '../libs/session/src/session.tokens.js';
+import { type Area, KeyRing, type Use } from '../libs/session/src/stores/secrets.js';
 import { platforms, type RunningApp, startApp } from './support/app.js';
 import { sessionKeyIn } from './support/database-app.js';
 import { type LaidOpen, laidOpenStores, lines } from './support/laid-open.js';
+import { type Reached, reachableFrom } from './support/reachable.js';
 import { barrier, RecordingStore } from './support/recording-store.js';
 import { describeWithService } from './support/services.js';
 import { testsAll } from './support/test-all.js';
@@ -99,6 +113,19 @@ class VaultController {
     throw new Error('afterwards');
   }
 
+  /** What docs/session.md warns of: a name that the client has chosen, by property syntax. */
+  @Post('property')
+  @HttpCode(200)
+  property(@Session() session: Session<Data>, @Body() { name, value }: { name: string; value?: JsonValue }) {
+    if (value !== undefined) Object.assign(session, { [name]: value });
+    return { read: session[name] ?? null };
+  }
+
+  @Post('expiry')
+  setExpiry(@Session() session: Session<Data>, @Query('age') age: string) {
+    session.setExpiry(age.startsWith('2') ? new Date(age) : age);
+  }
+
   @Post('slow')
   async slow(@Session() session: Session<Data>) {
     session['name'] = 'slow';
@@ -150,6 +177,7 @@ class VaultController {
       Infinity,
       inspect(session, { getters: true, showHidden: true }),
       inspect(session, all),
+      inspect(session, { ...all, getters: true }),
       inspect({ session }, { ...all, showProxy: false }),
       JSON.stringify(session),
       JSON.stringify(session.cookie),
@@ -159,9 +187,45 @@ class VaultController {
       inspect(Reflect.ownKeys(session).map((name) => Reflect.get(session, name))),
       inspect(request),
       inspect(request, around),
+      inspect(request, { ...around, getters: true }),
       inspect(raw, around),
+      inspect(raw, { ...around, getters: true }),
     );
     return 'shown';
+  }
+}
+
+/** What can be reached from a request, its response and its session, in a handler. */
+let reached: Reached[] = [];
+
+@Controller('reach')
+class ReachController {
+  constructor(
+    private readonly sessions: Sessions,
+    @Inject(HTTP_ENVIRONMENT) private readonly environment: HttpEnvironment,
+  ) {}
+
+  @Get()
+  async reach(
+    @Session() session: Session<Data>,
+    @Req() request: RawRequest,
+    @Res({ passthrough: true }) reply: Reply,
+  ) {
+    session.set('seen', true);
+    await session.save();
+    // Inspection sees through the proxy of a session, and an application may hang what it injects on its request.
+    reached = reachableFrom({
+      session,
+      behind: Reflect.get(session, LIVE) as unknown,
+      request,
+      raw: request.raw ?? request,
+      reply,
+      response: reply.raw ?? reply,
+      cookie: session.cookie,
+      sessions: this.sessions,
+      environment: this.environment,
+    });
+    return 'reached';
   }
 }
 
@@ -172,7 +236,7 @@ const touches: Record<string, (session: Session<Data>) => unknown> = {
   'has()': (session) => session.has('name'),
   in: (session) => 'name' in session,
   'isEmpty()': (session) => session.isEmpty(),
-  sessionKey: (session) => session.sessionKey,
+  sessionKey: (session) => session.sessionKey(),
   'keys()': (session) => session.keys(),
   'entries()': (session) => session.entries(),
   'Object.keys()': (session) => Object.keys(session),
@@ -469,6 +533,66 @@ describe.each(platforms)('on %s', (platform) => {
     }
   });
 
+  describe('S95: a request leads to no secret of the server', () => {
+    const secret = randomBytes(32).toString('base64url');
+    const keysOf = (use: Use, area: Area): Buffer[] =>
+      new KeyRing([secret], use, area).all.map(({ bytes }) => bytes);
+    const directory = mkdtempSync(join(tmpdir(), 'nest-sessions-'));
+    afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+    it.each<[what: string, Engine, SessionOptions, keys: Buffer[]]>([
+      [
+        'the pepper, and the records of others',
+        memoryEngine(),
+        { pepper: { secrets: secret }, sessionsPerUser: { max: 3, policy: 'evict-oldest' } },
+        keysOf('pepper', 'store-key'),
+      ],
+      ['the keys of the cookie', cookieEngine({ secrets: secret }), {}, keysOf('encrypt', 'cookie')],
+      [
+        'the keys of a cookie that is only signed',
+        cookieEngine({ secrets: secret, signedOnly: true, revocations: memoryEngine() }),
+        {},
+        keysOf('sign', 'cookie'),
+      ],
+      [
+        'the keys of encrypted records',
+        fileEngine({ directory, encryption: { secrets: secret } }),
+        {},
+        keysOf('encrypt', 'record'),
+      ],
+    ])('%s', async (_what, engine, options, keys) => {
+      const app = await startApp(platform, {
+        engine,
+        options,
+        controllers: [VaultController, ReachController],
+        logger,
+      });
+      const other = sessionKeyIn(await send(app, 'post', '/login?user=bob')) as string;
+      const own = sessionKeyIn(await send(app, 'post', '/login?user=ada')) as string;
+      const kept = await app.app.get<SessionStore | null>(SessionStore)?.load(other.slice(0, 22));
+      expect((await send(app, 'get', '/reach', own)).text).toBe('reached');
+      // It went all the way to what stands behind the session.
+      const names = new Set(reached.map(({ value }) => (value as object | null)?.constructor?.name));
+      expect(names).toContain('LiveSession');
+      expect(names).toContain('RequestSession');
+
+      const texts = [secret, other, other.slice(-43), ...(kept ? [kept.keyHash] : [])];
+      const bytes = [...keys, ...texts.map((text) => Buffer.from(text))].map((each) =>
+        each.toString('latin1'),
+      );
+      const isSecret = (value: unknown): boolean => {
+        if (typeof value === 'string') return texts.some((text) => value.includes(text));
+        if (!ArrayBuffer.isView(value))
+          return value instanceof SessionStore || value instanceof SessionSealer;
+        const content = Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('latin1');
+        return bytes.some((each) => content.includes(each));
+      };
+      expect(reached.filter(({ value }) => isSecret(value)).map(({ path }) => path)).toEqual([]);
+      expect(reached.length).toBeGreaterThan(1000);
+      await app.close();
+    });
+  });
+
   describe('a visitor', () => {
     const store = new RecordingStore();
     let app: RunningApp;
@@ -506,6 +630,33 @@ describe.each(platforms)('on %s', (platform) => {
       await named.close();
     });
 
+    it('S54: has no cookie for longer than 400 days, whoever sets its age', async () => {
+      const longest = 400 * 86_400;
+      const ageOf = (answer: Awaited<ReturnType<typeof send>>): number[] => {
+        const [line = ''] = answer.headers['set-cookie'] as unknown as string[];
+        const expires = Date.parse(/Expires=([^;]+)/.exec(line)?.[1] ?? '') - Date.now();
+        return [Number(/Max-Age=(\d+)/.exec(line)?.[1]), Math.round(expires / 86_400_000)];
+      };
+      const key = sessionKeyIn(await send(app, 'post', '/login?user=ada'));
+      for (const age of ['100y', '401d', '2999-01-01']) {
+        expect(ageOf(await send(app, 'post', `/expiry?age=${age}`, key))).toEqual([longest, 400]);
+      }
+      for (const value of [{ originalMaxAge: 1e12 }, { maxAge: 2e12 }]) {
+        const answer = await send(app, 'post', '/property', key, { name: 'cookie', value });
+        expect(ageOf(answer)).toEqual([longest, 400]);
+      }
+      expect(store.records.get(key?.slice(0, 22) as string)?.expiry).toBe(2e9);
+    });
+
+    it('S56: is not told their key by a name that they choose', async () => {
+      const key = sessionKeyIn(await send(app, 'post', '/login?user=ada')) as string;
+      for (const name of ['sessionKey', 'session_key', 'token', 'secret', 'id', 'cookie', 'save']) {
+        const answer = await send(app, 'post', '/property', key, { name });
+        expect(answer.status).toBe(200);
+        expect(answer.text).not.toContain(key.slice(23));
+      }
+    });
+
     it(`S86: without a cookie costs the store nothing, ${MANY} times`, async () => {
       const requests = Array.from({ length: MANY / 2 }, () => [
         requestOf('GET', '/data'),
@@ -535,7 +686,10 @@ describe.each(platforms)('on %s', (platform) => {
         expect(key === known).toBe(visitor === 'known');
         const everything = shown.join('\n');
         // It went all the way to what stands behind the session.
-        expect(shown.filter((each) => each.includes('LiveSession'))).toHaveLength(2);
+        expect(shown.filter((each) => each.includes('[authenticationAge]: [Getter')).length).toBeGreaterThan(
+          2,
+        );
+        expect(shown.filter((each) => each.includes('RequestSession')).length).toBeGreaterThan(3);
         for (const secret of [
           ...formsOf(key.slice(23)),
           ...[...store.records.values()].map(({ keyHash }) => keyHash),

@@ -22,7 +22,8 @@ export class LoadedSession extends StoredSession {
     super();
   }
 
-  async partsOf({ sessionKey }: Session): Promise<StoredPart[] | null> {
+  async partsOf(session: Session): Promise<StoredPart[] | null> {
+    const sessionKey = session.sessionKey();
     const stored = sessionKey === null ? null : await this.sessions.open(sessionKey);
     return (
       stored && [

@@ -392,14 +392,14 @@ export function describeTutorials(row: EngineRow): void {
         const made = await sessions.create<{ name: string; seen: boolean }>({ name: 'root' });
         const shown = await row.site.request
           .get('/s3/show')
-          .set('Cookie', `sessionid=${made.sessionKey as string}`);
+          .set('Cookie', `sessionid=${made.sessionKey() as string}`);
         expect(shown.body).toEqual({ name: 'root' });
 
-        const opened = await sessions.open<{ name: string; seen: boolean }>(made.sessionKey as string);
+        const opened = await sessions.open<{ name: string; seen: boolean }>(made.sessionKey() as string);
         expect(opened?.name).toBe('root');
         opened?.set('seen', true);
         await opened?.save();
-        const again = await sessions.open<{ name: string; seen: boolean }>(opened?.sessionKey as string);
+        const again = await sessions.open<{ name: string; seen: boolean }>(opened?.sessionKey() as string);
         expect(again?.toJSON()).toEqual({ name: 'root', seen: true });
         expect(await sessions.open('a'.repeat(43))).toBeNull();
       });

@@ -1,4 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
+import { Sessions } from 'nest-sessions';
+import { type RunningApp } from '../support/app.js';
 import { sessionKeyIn } from '../support/database-app.js';
 import { type EngineRow } from './engine-row.js';
 
@@ -40,6 +42,57 @@ export function describeVisits(row: EngineRow, meanwhile: () => void): void {
       expect(sessionKeyIn(await act('increment', cookie))).not.toBe(value);
     },
   );
+
+  describe('S69: between applications that share the store and the secrets', () => {
+    const apps: Record<string, RunningApp> = {};
+    beforeAll(async () => {
+      for (const application of ['', 'shop', 'blog']) {
+        apps[application] = await row.start({ options: { application } });
+      }
+    });
+    afterAll(async () => {
+      for (const app of Object.values(apps)) await app.close();
+    });
+
+    const pairs = [
+      ['shop', 'blog'],
+      ['shop', ''],
+      ['', 'shop'],
+    ] as const;
+
+    it.each(pairs)('a session of %p is nobody to %p', async (one, other) => {
+      const [own, foreign] = [apps[one], apps[other]] as [RunningApp, RunningApp];
+      for (const action of ['start', 'login']) {
+        const cookie = `sessionid=${sessionKeyIn(await own.request.post(`/races/act/${action}`).send({}))}`;
+        const seen = async (app: RunningApp): Promise<unknown> =>
+          (await app.request.get('/races').set('Cookie', cookie)).body;
+        const before = await seen(own);
+        expect(before).not.toEqual({ userId: null });
+        expect(await seen(foreign)).toEqual({ userId: null });
+        await foreign.request.post('/races/act/logout').set('Cookie', cookie);
+        await foreign.request.post('/races/act/write').set('Cookie', cookie).send({});
+        expect(await seen(own)).toEqual(before);
+        expect(await foreign.app.get(Sessions).open(cookie.slice('sessionid='.length))).toBeNull();
+      }
+    });
+
+    if (row.lacks('listing')) return;
+    it.each(pairs)('sessions of a user of %p are none of %p', async (one, other) => {
+      const [own, foreign] = [apps[one], apps[other]] as [RunningApp, RunningApp];
+      const user = `user of ${one} and ${other}`;
+      const cookie = `sessionid=${sessionKeyIn(await own.request.post('/races/act/login').send({ user }))}`;
+      const [ours, theirs] = [own.app.get(Sessions), foreign.app.get(Sessions)];
+      const [session] = await ours.listByUser(user);
+      expect(session?.id).toBe(cookie.slice('sessionid='.length).slice(0, 22));
+      expect(await theirs.listByUser(user)).toEqual([]);
+      expect(await theirs.revoke(session?.id ?? '', { userId: user })).toBe(false);
+      expect(await theirs.revoke(session?.id ?? '')).toBe(false);
+      expect(await theirs.revokeAll(user)).toBe(0);
+      expect((await own.request.get('/races').set('Cookie', cookie)).body).toEqual({ userId: user });
+      expect(await ours.revokeAll(user)).toBe(1);
+      expect((await own.request.get('/races').set('Cookie', cookie)).body).toEqual({ userId: null });
+    });
+  });
 
   meanwhile();
 

@@ -20,6 +20,7 @@ export class CookieJarStore extends SessionStore {
       purpose: PURPOSE,
       overhead: 150,
       timeLimit: new TimeLimit(1000),
+      policyOf: () => ({ absoluteTimeout: null }),
     });
   }
 

@@ -70,7 +70,7 @@ export class Site {
       cookie: cookie === undefined ? undefined : /^sessionid=([^;]*)/.exec(String(cookie))?.[1],
       found,
       left: idOf(session),
-      key: session.sessionKey,
+      key: session.sessionKey(),
     };
   }
 

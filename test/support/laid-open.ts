@@ -20,6 +20,10 @@ export interface LaidOpen extends Pick<AppSetup, 'engine' | 'imports'> {
   dump(): Promise<string>;
   /** Puts another text in the place of one that is stored, of the same length. Not for memory. */
   replace(text: string, by: string): Promise<void>;
+  /** All that is stored under a session id, as one text. Not for memory. */
+  read(id: string): Promise<string>;
+  /** Stores such a text under a session id, in the place of what is there. */
+  write(id: string, text: string): Promise<void>;
   dispose(): Promise<void>;
 }
 
@@ -38,6 +42,8 @@ export const laidOpenStores: [
 /** The number of records, of any kind. */
 export const lines = (dump: string): number => dump.split('\n').filter((line) => line !== '').length;
 
+const outOfReach = (): Promise<never> => Promise.reject(new Error('Nobody gets at the memory of a process.'));
+
 function openMemory(): Promise<LaidOpen> {
   const store = new MemoryStore();
   const given = new Map<string, string>();
@@ -51,7 +57,9 @@ function openMemory(): Promise<LaidOpen> {
   return Promise.resolve({
     engine: { useFactory: (): SessionStore => store },
     dump: () => Promise.resolve([...given.values()].join('\n')),
-    replace: () => Promise.reject(new Error('Nobody gets at the memory of a process.')),
+    replace: outOfReach,
+    read: outOfReach,
+    write: outOfReach,
     dispose: () => Promise.resolve(),
   });
 }
@@ -70,6 +78,19 @@ async function openPostgres(): Promise<LaidOpen> {
       await access.query(
         'UPDATE nest_session SET session_data = replace(session_data, $1, $2), session_log = replace(session_log, $1, $2)',
         [text, by],
+      );
+    },
+    async read(id) {
+      const sql = 'SELECT row_to_json(t)::text AS text FROM nest_session t WHERE session_key = $1';
+      const [row] = (await access.query(sql, [id])) as [{ text: string }];
+      return row.text;
+    },
+    async write(id, text) {
+      const columns = Object.keys(JSON.parse(text) as object).join();
+      await access.query(
+        `UPDATE nest_session SET (${columns}) = (SELECT ${columns} FROM json_populate_record(NULL::nest_session, $1)) ` +
+          'WHERE session_key = $2',
+        [text, id],
       );
     },
     async dispose() {
@@ -103,6 +124,14 @@ function openRedis(): Promise<LaidOpen> {
         }
       }
     },
+    read: async (id) => JSON.stringify(await access.lrange(`${prefix}${id}`, 0, -1)),
+    write: async (id, text) => {
+      await access
+        .multi()
+        .del(`${prefix}${id}`)
+        .rpush(`${prefix}${id}`, ...(JSON.parse(text) as string[]))
+        .exec();
+    },
     dispose: async () => void (await access.quit()),
   });
 }
@@ -114,6 +143,11 @@ function openFiles(): Promise<LaidOpen> {
       .filter((entry) => entry.isFile())
       .map((entry) => join(entry.parentPath, entry.name))
       .toSorted();
+  const pathOf = (id: string): string => {
+    // In hexadecimal digits, because some file systems do not tell capitals from small letters.
+    const name = Buffer.from(`${id}AA`, 'base64url').toString('hex').slice(0, 33);
+    return join(directory, name.slice(0, 2), name);
+  };
   return Promise.resolve({
     engine: fileEngine({ directory }),
     dump: () =>
@@ -128,6 +162,8 @@ function openFiles(): Promise<LaidOpen> {
       }
       return Promise.resolve();
     },
+    read: (id) => Promise.resolve(readFileSync(pathOf(id), 'utf8')),
+    write: (id, text) => Promise.resolve(writeFileSync(pathOf(id), text)),
     dispose: () => Promise.resolve(rmSync(directory, { recursive: true, force: true })),
   });
 }

@@ -19,8 +19,8 @@ export class DelegatingConnection implements RedisConnection {
     return this.connection.cluster;
   }
 
-  get ready(): boolean {
-    return this.connection.ready;
+  ready(key?: string): boolean {
+    return this.connection.ready(key);
   }
 
   connect(): Promise<void> {

@@ -12,7 +12,13 @@ import {
   type Provider,
   type Type,
 } from '@nestjs/common';
-import { APP_FILTER, type AbstractHttpAdapter, HttpAdapterHost, ModuleRef, ModulesContainer } from '@nestjs/core';
+import {
+  APP_FILTER,
+  type AbstractHttpAdapter,
+  HttpAdapterHost,
+  ModuleRef,
+  ModulesContainer,
+} from '@nestjs/core';
 import { createSessionMiddleware } from './http/session-middleware.js';
 import { type HttpEnvironment } from './http/request-session.js';
 import { ClearExpiredJob } from './management/clear-expired.job.js';
@@ -80,7 +86,7 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
     return assemble(engine, { provide: SESSION_OPTIONS, useValue: resolved });
   }
 
-  /** Like `forRoot`, with options from a factory. The engine has to be known at once, for it may import modules. */
+  /** Like `forRoot`, with options from a factory. The engine has to be known at once, because it may import modules. */
   static forRootAsync(options: SessionModuleAsyncOptions & { engine: Engine }): DynamicModule;
   static forRootAsync(options: SessionModuleAsyncOptions): Promise<DynamicModule>;
   static forRootAsync(options: SessionModuleAsyncOptions): DynamicModule | Promise<DynamicModule> {

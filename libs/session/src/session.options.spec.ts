@@ -9,6 +9,7 @@ describe('the defaults', () => {
   it('S46 S57: are those of the documentation', () => {
     const { excluded, ...options } = resolveOptions();
     expect(options).toEqual({
+      application: '',
       cookie: {
         name: 'sessionid',
         path: '/',
@@ -117,6 +118,8 @@ describe('remember', () => {
 
 describe('S30: bad options stop the start, naming the option', () => {
   const table: [option: string, options: SessionOptions | Record<string, unknown>][] = [
+    ['application', { application: 'the shop' }],
+    ['application', { application: 'shop:' }],
     ['idleTimeout', { idleTimeout: 0 }],
     ['idleTimeout', { idleTimeout: -1 }],
     ['idleTimeout', { idleTimeout: Number.NaN }],

@@ -8,6 +8,11 @@ export type Duration = number | string;
 
 /** What `SessionModule.forRoot(engine, options)` takes. Every option may be left out. */
 export interface SessionOptions {
+  /**
+   * A name that keeps this application apart from others that have the same secrets or the same store: none of them opens,
+   * lists or ends sessions of another. To change it ends all sessions. Default: `''`, no name.
+   */
+  application?: string;
   cookie?: SessionCookieOptions;
   /**
    * Let the session end with the browser: the cookie gets no Max-Age. A session that calls `setExpiry` overrules this.
@@ -77,7 +82,7 @@ export interface SessionOptions {
   clearExpired?: false | ClearExpiredOptions;
   /**
    * `'lazy'`: the store is read for handlers that take the session, and by guards. `'eager'`: before every handler and
-   * middleware, for such as read `req.session` themselves (passport, connect-flash). Default: `'lazy'`.
+   * middleware, for middleware that reads `req.session` itself (passport, connect-flash). Default: `'lazy'`.
    */
   loading?: 'lazy' | 'eager';
   /** Paths without a session, as path-to-regexp patterns: `['/health', '/assets/*path']`. Default: none. */

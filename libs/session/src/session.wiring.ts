@@ -3,8 +3,9 @@ import { cookieOverhead } from './http/cookie-header.js';
 import { type HttpEnvironment } from './http/request-session.js';
 import { Sessions } from './management/sessions.js';
 import { type SessionObserver } from './observability/session-observer.js';
-import { SessionConfigError } from './session.errors.js';
 import { type ResolvedSessionOptions } from './options/resolve-options.js';
+import { SessionConfigError } from './session.errors.js';
+import { policyOf } from './session/expiry.js';
 import { ReplacedTokens } from './session/replaced-tokens.js';
 import { SealedTokens } from './session/sealed-tokens.js';
 import { type SessionEnvironment } from './session/session-environment.js';
@@ -31,21 +32,24 @@ export function wire(
   const logger = new Logger('Sessions');
   for (const warning of options.warnings) logger.warn(warning);
   // The secrets of the pepper go no further: what requests can reach holds only keys made of them, out of sight.
-  const { pepper, sessionsPerUser, storeTimeout, ...rules } = options;
+  const { application, pepper, sessionsPerUser, storeTimeout, ...rules } = options;
   const now = (): number => backend.now();
   const { observeStore: observe } = observer;
   let guard: StoreGuard | null = null;
   let tokens: SessionEnvironment['tokens'];
   if (backend instanceof SessionSealer) {
     tokens = new SealedTokens(backend, {
-      purpose: rules.cookie.name,
+      // No name of a cookie has a slash in it.
+      purpose: application === '' ? rules.cookie.name : `${application}/${rules.cookie.name}`,
       overhead: cookieOverhead(rules.cookie.name, rules.cookie),
       timeLimit: new TimeLimit(storeTimeout, observe),
+      policyOf: (record) => policyOf(record, rules),
     });
   } else {
     backend.limits = { size: 2 * rules.limits.size, keys: 2 * rules.limits.keys };
+    backend.timeLimit = storeTimeout;
     guard = new StoreGuard(backend, { timeLimit: storeTimeout, observe });
-    tokens = new StoredTokens(guard, keyHasher(pepper), now);
+    tokens = new StoredTokens(guard, keyHasher(pepper, application), now);
   }
   const environment: SessionEnvironment = {
     ...rules,

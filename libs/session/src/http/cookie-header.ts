@@ -1,9 +1,7 @@
 import { parseCookie, stringifySetCookie } from 'cookie';
 import { type ResolvedCookieOptions } from '../options/resolve-options.js';
+import { LONGEST_COOKIE } from '../session/expiry.js';
 import { type CookieAttributes } from '../session/session-environment.js';
-
-/** Milliseconds; a session's own expiry is at most a thousand years. */
-const LONGEST_EXPIRY = 1000 * 366 * 86_400_000;
 
 /**
  * The session cookies of a request, exactly as they were sent. Names are compared byte by byte and nothing is decoded.
@@ -36,7 +34,7 @@ export function setCookieHeader(
 
 /** The bytes of a Set-Cookie header without the value, at the most. */
 export function cookieOverhead(name: string, attributes: CookieAttributes): number {
-  return Buffer.byteLength(setCookieHeader(name, '', { ...attributes, secure: true }, LONGEST_EXPIRY, 0));
+  return Buffer.byteLength(setCookieHeader(name, '', { ...attributes, secure: true }, LONGEST_COOKIE, 0));
 }
 
 /**

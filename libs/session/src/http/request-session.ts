@@ -4,7 +4,7 @@ import vary from 'vary';
 import { SessionLimitError, SessionsPerUserError } from '../session.errors.js';
 import { type ResolvedSessionOptions } from '../options/resolve-options.js';
 import { planCookie } from '../session/commit-plan.js';
-import { deadlineOf, expiresAtBrowserClose } from '../session/expiry.js';
+import { deadlineOf, expiresAtBrowserClose, LONGEST_COOKIE } from '../session/expiry.js';
 import { LiveSession, type SessionSlot } from '../session/live-session.js';
 import { safeMessage } from '../session/safe-message.js';
 import { createSession, type Session } from '../session/session.js';
@@ -16,7 +16,10 @@ import { installResponseGate } from './response-gate.js';
 import { type JsonValue } from '../stores/session-store.js';
 
 /** The options without what no request may reach. */
-export type HttpOptions = Omit<ResolvedSessionOptions, 'pepper' | 'sessionsPerUser' | 'storeTimeout'>;
+export type HttpOptions = Omit<
+  ResolvedSessionOptions,
+  'application' | 'pepper' | 'sessionsPerUser' | 'storeTimeout'
+>;
 
 /** What the sessions of all requests share. */
 export interface HttpEnvironment {
@@ -47,11 +50,15 @@ export class RequestSession {
   /** The application took the session off the request, so the request has nothing to say about it any more. */
   #abandoned = false;
 
-  constructor(
-    private readonly environment: HttpEnvironment,
-    private readonly request: IncomingMessage,
-    private readonly response: ServerResponse,
-  ) {}
+  readonly #environment: HttpEnvironment;
+  readonly #request: IncomingMessage;
+  readonly #response: ServerResponse;
+
+  constructor(environment: HttpEnvironment, request: IncomingMessage, response: ServerResponse) {
+    this.#environment = environment;
+    this.#request = request;
+    this.#response = response;
+  }
 
   /** The session that stands on the request now; undefined after `destroy()` and after `request.session = null`. */
   get session(): Session | undefined {
@@ -91,7 +98,7 @@ export class RequestSession {
         () => true,
         (error: unknown) => {
           this.#report('could not be loaded', error);
-          throw toHttpException(error, this.response);
+          throw toHttpException(error, this.#response);
         },
       );
   }
@@ -103,17 +110,17 @@ export class RequestSession {
 
   #open(): SessionSlot {
     if (this.#slot) return this.#slot;
-    const { options, sessions } = this.environment;
-    const live = new LiveSession(sessions, readCookies(this.request.headers.cookie, options.cookie.name));
+    const { options, sessions } = this.#environment;
+    const live = new LiveSession(sessions, readCookies(this.#request.headers.cookie, options.cookie.name));
     this.#slot = live.slot;
     const { device } = options;
-    if (device.ip || device.userAgent) live.slot.describeDevice = () => describeDevice(this.request, device);
+    if (device.ip || device.userAgent) live.slot.describeDevice = () => describeDevice(this.#request, device);
     // Not in the middleware: before the session is asked for it is undefined anyway, and every property costs.
-    Object.defineProperty(this.request, 'sessionID', SESSION_ID);
-    if (this.response.headersSent) {
+    Object.defineProperty(this.#request, 'sessionID', SESSION_ID);
+    if (this.#response.headersSent) {
       live.close();
     } else {
-      installResponseGate(this.response, {
+      installResponseGate(this.#response, {
         commit: (statusCode) => this.#commit(statusCode >= 500),
         setHeaders: (statusCode) => this.#setHeaders(statusCode >= 500),
         onFailure: (error, end) => {
@@ -121,7 +128,7 @@ export class RequestSession {
           if (!(error instanceof SessionsPerUserError || error instanceof SessionLimitError))
             this.#report('could not be committed, so the response was withheld', error);
           live.close();
-          sendFailure(this.response, error, end);
+          sendFailure(this.#response, error, end);
         },
       });
     }
@@ -134,13 +141,13 @@ export class RequestSession {
     // Nothing is saved any more, but what was ended before, or is on its way to the store, is waited for.
     if (this.#detached()) return live.commit(true);
     if (live.loaded) return live.commit(failed);
-    if (!this.environment.options.saveEveryRequest) return;
+    if (!this.#environment.options.saveEveryRequest) return;
     return Promise.resolve(live.load()).then(() => live.commit(failed));
   }
 
   /** Says in the headers what the browser and caches have to know. */
   #setHeaders(failed: boolean): void {
-    const { environment, response } = this;
+    const [environment, response] = [this.#environment, this.#response];
     const { session: live, clearSiteData } = this.#open();
     if (clearSiteData !== undefined) response.setHeader('Clear-Site-Data', clearSiteData);
     if (this.#detached()) return;
@@ -167,25 +174,27 @@ export class RequestSession {
 
   /** Did the application take the session off the request, by assignment or by `delete`? */
   #detached(): boolean {
-    return this.#abandoned || !('session' in this.request);
+    return this.#abandoned || !('session' in this.#request);
   }
 
   #cookieAge({ expiry, policy, record }: LiveSession): number | null {
     if (expiresAtBrowserClose(expiry, policy)) return null;
-    const now = this.environment.sessions.now();
-    return (
-      deadlineOf(expiry, record?.createdAt ?? now, now, { ...policy, idleTimeout: policy.cookieAge }) - now
-    );
+    const now = this.#environment.sessions.now();
+    const end = deadlineOf(expiry, record?.createdAt ?? now, now, {
+      ...policy,
+      idleTimeout: policy.cookieAge,
+    });
+    return Math.min(end - now, LONGEST_COOKIE);
   }
 
   #secure(): boolean {
-    const { secure } = this.environment.options.cookie;
+    const { secure } = this.#environment.options.cookie;
     if (secure !== 'auto') return secure;
-    return process.env['NODE_ENV'] === 'production' || isSecureConnection(this.request);
+    return process.env['NODE_ENV'] === 'production' || isSecureConnection(this.#request);
   }
 
   #report(what: string, error: unknown): void {
-    const { logger } = this.environment;
+    const { logger } = this.#environment;
     logger.error(`The session ${what}: ${safeMessage(error)}`);
   }
 }

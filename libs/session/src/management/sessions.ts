@@ -4,6 +4,7 @@ import { parseDuration } from '../session/expiry.js';
 import { type SessionEnvironment } from '../session/session-environment.js';
 import { LIVE } from '../session/dictionary-methods.js';
 import { LiveSession } from '../session/live-session.js';
+import { userIdOf } from '../session/login.js';
 import { isSessionId } from '../session/session-key.js';
 import { createSession, type Session, type SessionData, type StorableData } from '../session/session.js';
 import { type StoreGuard } from '../session/store-guard.js';
@@ -29,27 +30,36 @@ type SessionOrId = string | Pick<Session, 'id'>;
  * ```
  */
 export class Sessions {
+  // Private at run time, too: applications hang services on requests, and requests are logged.
+  readonly #backend: Pick<SessionStore, 'clearExpired'>;
+  readonly #environment: SessionEnvironment;
+  readonly #guard: StoreGuard | null;
+
+  /** @param guard null on the cookie engine: clients carry the sessions */
   constructor(
-    private readonly backend: Pick<SessionStore, 'clearExpired'>,
-    private readonly environment: SessionEnvironment,
-    /** Null on the cookie engine: clients carry the sessions. */
-    private readonly guard: StoreGuard | null,
-  ) {}
+    backend: Pick<SessionStore, 'clearExpired'>,
+    environment: SessionEnvironment,
+    guard: StoreGuard | null,
+  ) {
+    this.#backend = backend;
+    this.#environment = environment;
+    this.#guard = guard;
+  }
 
   /** The live session with this session key (the value of the cookie), or null. */
   async open<Data extends StorableData<Data> = SessionData>(
     sessionKey: string,
   ): Promise<Session<Data> | null> {
-    const live = new LiveSession(this.environment, [sessionKey]);
+    const live = new LiveSession(this.#environment, [sessionKey]);
     await live.load();
     return live.record && (createSession(live) as unknown as Session<Data>);
   }
 
-  /** A new session with these data, saved; its `sessionKey` is what a cookie would carry. */
+  /** A new session with these data, saved; its `sessionKey()` is what a cookie would carry. */
   async create<Data extends StorableData<Data> = SessionData>(
     data: Partial<Data> = {},
   ): Promise<Session<Data>> {
-    const live = new LiveSession(this.environment);
+    const live = new LiveSession(this.#environment);
     await live.load();
     for (const [key, value] of Object.entries(data)) live.data.set(key, value);
     await live.createRecord();
@@ -62,8 +72,10 @@ export class Sessions {
    * @throws SessionStoreUnavailableError
    */
   async listByUser(userId: string | number): Promise<UserSession[]> {
-    const owner = String(userId);
-    const records = await liveSessionsOf(owner, this.store('list'), this.environment);
+    const store = this.store('list');
+    const owner = userIdOf(userId);
+    if (owner === null) return [];
+    const records = await liveSessionsOf(owner, store, this.#environment);
     return records
       .toSorted((one, other) => other.lastSeenAt - one.lastSeenAt)
       .map((record) => toUserSession(owner, record));
@@ -71,7 +83,7 @@ export class Sessions {
 
   /**
    * Ends the session with this session id, wherever it is used.
-   * @param userId ends it only if it is this user's; null is nobody. Whoever takes the id from a client has to pass the user
+   * @param userId ends it only if it is this user's; null is nobody. Code that takes the id from a client has to pass the user
    * who is logged in, and answers 404 for false.
    * @returns was there such a session?
    * @throws SessionUnsupportedError when the engine cannot end sessions of others
@@ -83,14 +95,14 @@ export class Sessions {
    * ```
    */
   async revoke(sessionId: string, options: { userId?: string | number | null } = {}): Promise<boolean> {
-    const { userId } = options;
-    const unknown = userId === undefined || userId === null;
-    // Who asks for the session of a user that is not there means nobody's, not anybody's.
-    if ('userId' in options && unknown) return false;
     const store = this.store('end');
-    if (!isSessionId(sessionId)) return false;
+    const ofAnybody = !('userId' in options);
+    const owner = userIdOf(options.userId);
+    // If there is no such user, no session is theirs. What cannot be an id never reaches the store.
+    if (!isSessionId(sessionId) || (owner === null && !ofAnybody)) return false;
     const record = await store.load(sessionId).catch(nullIfUnreadable);
-    if (!unknown && record?.userId !== String(userId)) return false;
+    if (!ofAnybody && record?.userId !== owner) return false;
+    if (record && !this.#environment.tokens.isOwn(record)) return false;
     const ended = await store.delete(sessionId);
     if (ended) this.emitRevoked(sessionId, record?.userId ?? null);
     return ended;
@@ -107,17 +119,23 @@ export class Sessions {
     userId: string | number,
     { except = [] }: { except?: SessionOrId | SessionOrId[] } = {},
   ): Promise<number> {
-    const owner = String(userId);
-    const spared = [except].flat().flatMap((one) => (typeof one === 'string' ? one : idsOf(one)));
     const store = this.store('end');
+    const owner = userIdOf(userId);
+    if (owner === null) return 0;
+    const spared = [except]
+      .flat()
+      .flatMap((one) => (typeof one === 'string' ? one : idsOf(one)))
+      .filter(isSessionId);
     const known = await store.listByUser(owner);
+    // Another application may have sessions of this user in the same store.
+    spared.push(...known.filter((record) => !this.#environment.tokens.isOwn(record)).map(({ id }) => id));
     const count = await store.deleteByUser(owner, spared);
     for (const { id } of known) if (!spared.includes(id)) this.emitRevoked(id, owner);
     return count;
   }
 
   /**
-   * Tells when a session ends, whoever ends it and wherever: emits once, about a second later, and completes. For answers
+   * Tells when a session ends, in whatever process: emits once, about a second later, and completes. For answers
    * and sockets that outlive the request which opened them. The store is asked as long as somebody is subscribed; while it
    * does not answer, the session counts as alive. A rotation is no end; a login is one, because it starts another session.
    * @param session the session of a request, or a session key
@@ -149,22 +167,22 @@ export class Sessions {
    * @see clearExpired for the options and errors
    */
   clearExpired(options?: ClearingOptions): Promise<number> {
-    return clearExpired(this.backend, options, this.environment.emit);
+    return clearExpired(this.#backend, options, this.#environment.emit);
   }
 
   /** @throws SessionUnsupportedError on the cookie engine */
   private store(purpose: 'list' | 'end'): StoreGuard {
-    if (this.guard) return this.guard;
+    if (this.#guard) return this.#guard;
     throw new SessionUnsupportedError(
       `The cookie engine cannot ${purpose} the sessions of others: clients carry them. Use an engine that keeps sessions on the server.`,
     );
   }
 
   private watch(token: string): () => Promise<boolean> {
-    const look = this.environment.tokens.watch(token);
+    const look = this.#environment.tokens.watch(token);
     return async () => {
       const record = await look().catch(nullIfUnreadable);
-      return record !== null && (await acceptanceOf(record.userId, this.environment))(record);
+      return record !== null && (await acceptanceOf(record.userId, this.#environment))(record);
     };
   }
 
@@ -176,7 +194,7 @@ export class Sessions {
     let isAlive: (() => Promise<boolean>) | undefined;
     let watched: string | null = null;
     return async () => {
-      const { sessionKey } = session;
+      const sessionKey = session.sessionKey();
       if (sessionKey !== null && sessionKey !== watched) {
         isAlive = this.watch(sessionKey);
         watched = sessionKey;
@@ -186,7 +204,7 @@ export class Sessions {
   }
 
   private emitRevoked(sessionId: string, userId: string | null): void {
-    this.environment.emit({ type: 'ended', reason: 'revoked', sessionId, userId });
+    this.#environment.emit({ type: 'ended', reason: 'revoked', sessionId, userId });
   }
 }
 

@@ -24,6 +24,10 @@ const duration = z
 type SchemaOf<Options> = { [Name in keyof Options]-?: z.ZodType };
 
 const schema = z.strictObject({
+  application: z
+    .string()
+    .regex(/^[\w.-]*$/, "must be letters, digits, '.', '_' or '-'")
+    .default(''),
   cookie: z
     .strictObject({
       name: z.string().default('sessionid'),
@@ -137,7 +141,7 @@ export type ParsedOptions = z.infer<typeof schema>;
 /** @throws SessionConfigError naming the option of the wrong type */
 export function parseOptions(options: SessionOptions): ParsedOptions {
   const given: z.input<typeof schema> = options;
-  // Without the input, for a secret in the wrong place must not be in the error.
+  // Without the input: a secret in the wrong place must not be in the error.
   const parsed = schema.safeParse(given);
   if (!parsed.success) throw firstProblem(parsed.error);
   return parsed.data;

@@ -14,10 +14,11 @@ export type ResolvedSessionOptions = ReturnType<typeof resolveOptions>;
 export function resolveOptions(options: SessionOptions = {}) {
   const parsed = parseOptions(options);
   const { cookie, device, exclude, renewAfter, clearExpired } = parsed;
-  const { login, onReuse, sessionsPerUser, currentStamp, pepper } = parsed;
+  const { application, login, onReuse, sessionsPerUser, currentStamp, pepper } = parsed;
   const { saveEveryRequest, loading, limits, storeTimeout } = parsed;
   return {
     ...resolveTimeouts(parsed),
+    application,
     cookie: resolveCookie(cookie),
     login,
     renewAfter: resolveRenewal(renewAfter),

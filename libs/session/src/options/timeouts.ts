@@ -1,9 +1,8 @@
 import { SessionConfigError } from '../session.errors.js';
-import { type ExpiryPolicy } from '../session/expiry.js';
+import { type ExpiryPolicy, LONGEST_COOKIE } from '../session/expiry.js';
 import { type ParsedOptions } from './options-schema.js';
 
 const DAY = 86_400_000;
-const FOUR_HUNDRED_DAYS = 400 * DAY;
 const SHORTEST_RENEWAL = 120_000;
 
 type AssuranceLevel = NonNullable<ParsedOptions['assurance']>;
@@ -75,7 +74,7 @@ function resolveRemembered(
   }
   return {
     ...policy,
-    cookieAge: Math.min(idle, FOUR_HUNDRED_DAYS),
+    cookieAge: Math.min(idle, LONGEST_COOKIE),
     idleTimeout: idle,
     absoluteTimeout: last,
     expireAtBrowserClose: false,
@@ -92,7 +91,7 @@ function weaknessesOf(level: AssuranceLevel, policies: Record<string, ExpiryPoli
 }
 
 function checkTimeouts(policy: ExpiryPolicy, idleGiven: boolean): void {
-  if (policy.cookieAge > FOUR_HUNDRED_DAYS) {
+  if (policy.cookieAge > LONGEST_COOKIE) {
     throw new SessionConfigError(
       'cookie.maxAge',
       'is more than 400 days, which no browser keeps. Shorten it.',

@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import ms from 'ms';
 import { SessionValueError } from '../session.errors.js';
 import { type SessionExpiry, type SessionRecord } from '../stores/session-store.js';
@@ -37,6 +38,9 @@ const LONGEST = 1000 * 365.25 * 24 * 3600 * SECOND;
 const FIRST_MOMENT = Date.UTC(1900, 0, 1);
 const LAST_MOMENT = Date.UTC(8999, 11, 31);
 
+/** No browser keeps a cookie for longer than 400 days. Milliseconds. */
+export const LONGEST_COOKIE = 400 * 24 * 3600 * SECOND;
+
 /**
  * Milliseconds of a duration: a number is seconds, a string has a unit (`'500ms'`, `'30m'`, `'2w'`). Undefined when it
  * is no duration, or longer than a thousand years.
@@ -55,17 +59,16 @@ function parseUnits(input: unknown): number | undefined {
 
 /**
  * What is stored for this expiry.
+ * @param path what it was given as, for the error
  * @throws SessionValueError when it is none
  */
-export function parseExpiry(input: unknown): SessionExpiry {
+export function parseExpiry(input: unknown, path = 'expiry'): SessionExpiry {
   if (input === null) return null;
-  if (input instanceof Date || Object.prototype.toString.call(input) === '[object Date]') {
-    return parseMoment(input as Date);
-  }
+  if (types.isDate(input)) return parseMoment(input, path);
   const duration = parseDuration(input);
   if (duration === undefined) {
     throw new SessionValueError(
-      'expiry',
+      path,
       'is neither a number of seconds, nor a duration with a unit such as "30m" or "2w", nor a Date, nor null, or it ' +
         'is longer than a thousand years. Use one of them.',
     );
@@ -73,11 +76,11 @@ export function parseExpiry(input: unknown): SessionExpiry {
   return duration === 0 ? 0 : duration / SECOND;
 }
 
-function parseMoment(date: Date): string {
+function parseMoment(date: Date, path: string): string {
   const moment = date.getTime();
   if (moment >= FIRST_MOMENT && moment <= LAST_MOMENT) return new Date(moment).toISOString();
   throw new SessionValueError(
-    'expiry',
+    path,
     Number.isNaN(moment)
       ? 'is an invalid Date. Use a valid one.'
       : 'is a Date outside of the years 1900 to 8999. Use null for a session that has no expiry of its own.',
@@ -132,13 +135,13 @@ export function isExpired(record: Timing, now: number, policy: ExpiryPolicy): bo
 }
 
 /**
- * Is it time to restart the idle clock of this record? Not for every use, but once in a tenth of the idle time, and
- * only if that moves the deadline. If the options were shortened since, the new deadline can be earlier than the stored
+ * Is it time to restart the idle clock of this record? Not for every use, but once in a tenth of the idle time, or of
+ * the cookie's age, which a touch renews as well; and only if that moves the deadline. If the options were shortened since, the new deadline can be earlier than the stored
  * one, so that it takes a save to store it: a touch moves a deadline only forward.
  */
 export function touchDue(record: Timing, now: number, policy: ExpiryPolicy): boolean {
   if (!policy.sliding || typeof record.expiry === 'string') return false;
-  if (now - record.lastSeenAt < idleTimeOf(record.expiry, policy) / 10) return false;
+  if (now - record.lastSeenAt < shortestLife(record.expiry, policy) / 10) return false;
   return deadlineOf(record.expiry, record.createdAt, now, policy) > currentDeadline(record, policy);
 }
 
@@ -153,6 +156,11 @@ export function renewalDue(
 
 function currentDeadline(record: Timing, policy: ExpiryPolicy): number {
   return Math.min(record.expiresAt, deadlineOf(record.expiry, record.createdAt, record.lastSeenAt, policy));
+}
+
+/** Of the session on the server and of its cookie, whichever ends first. */
+function shortestLife(expiry: number | null, policy: ExpiryPolicy): number {
+  return Math.min(idleTimeOf(expiry, policy), expiry === null ? policy.cookieAge : LONGEST_COOKIE);
 }
 
 function idleTimeOf(expiry: number | null, policy: ExpiryPolicy): number {

@@ -29,6 +29,18 @@ describe('encodeValue', () => {
   class Money {
     amount = 1;
   }
+  class User {
+    id = 7;
+    passwordHash = 'x';
+    createdAt = new Date();
+    toJSON(): object {
+      return { id: this.id };
+    }
+  }
+  const nameless = new (class {
+    id = 7;
+  })();
+  Object.defineProperty(nameless.constructor, 'name', { value: '' });
   const cyclic: Record<string, unknown> = { list: [] };
   (cyclic['list'] as unknown[]).push(cyclic);
 
@@ -50,6 +62,14 @@ describe('encodeValue', () => {
     ['a typed array', { 'odd name': new Uint8Array(2) }, 'cart["odd name"]', /base64/],
     ['an ArrayBuffer', new ArrayBuffer(2), 'cart', /base64/],
     ['an instance', { price: new Money() }, 'cart.price', /instance of Money/],
+    ['an entity', { user: new User() }, 'cart.user', /instance of User\. Store `user\.id`/],
+    ['an entity of a class without a name', nameless, 'cart', /instance of a class\. Store `value\.id`/],
+    [
+      'a Date of a plain row',
+      { user: { id: 7, createdAt: new Date() } },
+      'cart.user.createdAt',
+      /toISOString/,
+    ],
     ['an Error', new Error('x'), 'cart', /instance of Error/],
     ['a boxed string', Object('x'), 'cart', /instance of String/],
     ['an instance with toJSON', new URL('http://a.test'), 'cart', /value\.toJSON\(\)/],

@@ -13,7 +13,8 @@ export interface Limits {
   depth: number;
 }
 
-const REFUSED_KEYS = new Set(['__proto__', 'constructor', 'prototype']);
+/** Objects give these a meaning. */
+export const REFUSED_KEYS: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype']);
 
 /**
  * Is this allowed as a key of the dictionary?
@@ -182,10 +183,14 @@ function problemOfObject(value: object): string | undefined {
   if (ArrayBuffer.isView(value) || types.isAnyArrayBuffer(value)) {
     return "is binary. Use `Buffer.from(value).toString('base64')`.";
   }
-  return (
-    problemOfMethod(value) ??
-    `is an instance of ${nameOfClass(prototype)}. Use a plain object with what you need of it: \`{ ...value }\`.`
-  );
+  const name = nameOfClass(prototype);
+  const kind = `is an instance of ${name ?? 'a class'}.`;
+  // An entity: a copy of all of it would carry password hashes and dates along.
+  if ('id' in value) {
+    const id = `${name === undefined ? 'value' : name.charAt(0).toLowerCase() + name.slice(1)}.id`;
+    return `${kind} Store \`${id}\` and look up the rest when it is needed, or a plain object of what you need.`;
+  }
+  return problemOfMethod(value) ?? `${kind} Use a plain object with what you need of it: \`{ ...value }\`.`;
 }
 
 function problemOfMethod(value: object): string | undefined {
@@ -194,7 +199,7 @@ function problemOfMethod(value: object): string | undefined {
     : undefined;
 }
 
-function nameOfClass(prototype: object): string {
+function nameOfClass(prototype: object): string | undefined {
   const { constructor } = prototype;
-  return typeof constructor === 'function' && constructor.name !== '' ? constructor.name : 'a class';
+  return typeof constructor === 'function' && constructor.name !== '' ? constructor.name : undefined;
 }

@@ -304,6 +304,13 @@ export class LiveSession {
     this.data.accessed = true;
   }
 
+  /** When the session ends unless it is used again, by what was asked for so far, in epoch milliseconds. */
+  get endsAt(): number {
+    const { record } = this;
+    const asStored = record?.expiry === this.#expiry && this.#requests.renewed !== true;
+    return asStored ? record.expiresAt : this.#deadline(this.now());
+  }
+
   /** The timeouts that apply to this session. */
   get policy(): ExpiryPolicy {
     return policyOf({ meta: this.#meta }, this.#environment);

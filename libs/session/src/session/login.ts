@@ -20,6 +20,18 @@ export interface LoginOptions {
   stamp?: string;
 }
 
+/** Columns of the databases hold so many characters. */
+const LONGEST_USER_ID = 255;
+/** What some store would refuse, cut off, or take for another character: then two users could be one. */
+const UNSTORABLE = /[\0\p{Surrogate}]/u;
+
+/** A user's id as it is stored: the same rule on every engine. Null: no user can have this id. */
+export function userIdOf(given: unknown): string | null {
+  const id = typeof given === 'number' && Number.isFinite(given) ? String(given) : given;
+  if (typeof id !== 'string' || id === '' || id.length > LONGEST_USER_ID || UNSTORABLE.test(id)) return null;
+  return id;
+}
+
 export interface LoginPolicy {
   /** Keys of data that a login never takes over from the anonymous session. */
   neverKeep: readonly string[];

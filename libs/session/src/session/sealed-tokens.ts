@@ -2,6 +2,7 @@ import { SessionCookieTooLargeError } from '../session.errors.js';
 import { applyChanges } from '../stores/record-log.js';
 import { type SessionSealer } from '../stores/session-sealer.js';
 import { type SessionChanges, type SessionRecord } from '../stores/session-store.js';
+import { type ExpiryPolicy } from './expiry.js';
 import { type TimeLimit } from './store-guard.js';
 import { createSessionId } from './session-key.js';
 import { type Found, type Held, type TokenStore } from './token-store.js';
@@ -10,12 +11,14 @@ import { type Found, type Held, type TokenStore } from './token-store.js';
 const LARGEST_COOKIE = 4096;
 
 export interface SealedTokensOptions {
-  /** What the tokens are for: the name of the cookie. */
+  /** What the tokens are for: the name of the cookie, and of the application. */
   purpose: string;
   /** Bytes of the Set-Cookie header without the token. */
   overhead: number;
   /** For the questions about revocations. */
   timeLimit: TimeLimit;
+  /** The policy for this session: it says how long an end has to be remembered. */
+  policyOf: (record: SessionRecord) => Pick<ExpiryPolicy, 'absoluteTimeout'>;
 }
 
 /**
@@ -23,18 +26,21 @@ export interface SealedTokensOptions {
  * wherever it is kept, until it expires.
  */
 export class SealedTokens implements TokenStore {
+  // Private, as sessions lead here, and nobody may reach the keys from a request.
+  readonly #sealer: SessionSealer;
+  readonly #options: SealedTokensOptions;
   readonly everyWriteRenames = true;
 
-  constructor(
-    private readonly sealer: SessionSealer,
-    private readonly options: SealedTokensOptions,
-  ) {}
+  constructor(sealer: SessionSealer, options: SealedTokensOptions) {
+    this.#sealer = sealer;
+    this.#options = options;
+  }
 
-  readonly isToken = (text: string): boolean => this.sealer.isToken(text);
+  readonly isToken = (text: string): boolean => this.#sealer.isToken(text);
 
   async load(token: string): Promise<Found | null> {
     const record = this.open(token);
-    if (!record || (await this.options.timeLimit.run('load', this.sealer.isRevoked(record)))) return null;
+    if (!record || (await this.#options.timeLimit.run('load', this.#sealer.isRevoked(record)))) return null;
     return { standing: 'live', token, record };
   }
 
@@ -70,9 +76,14 @@ export class SealedTokens implements TokenStore {
   }
 
   async end({ token }: Held): Promise<boolean> {
-    const record = this.sealer.open(token, this.options.purpose);
-    if (record) await this.options.timeLimit.run('delete', this.sealer.revoke(record));
-    return record !== null;
+    const record = this.#sealer.open(token, this.#options.purpose);
+    if (!record) return false;
+    const { policyOf, timeLimit } = this.#options;
+    const { absoluteTimeout } = policyOf(record);
+    // Without an absolute timeout, a token that somebody else has may have got any expiry.
+    const last = absoluteTimeout === null ? Infinity : record.createdAt + absoluteTimeout;
+    await timeLimit.run('delete', this.#sealer.revoke(record, Math.max(last, record.expiresAt)));
+    return true;
   }
 
   watch(token: string): () => Promise<SessionRecord | null> {
@@ -82,19 +93,24 @@ export class SealedTokens implements TokenStore {
     };
   }
 
+  /** A token of another application does not open. */
+  isOwn(): boolean {
+    return true;
+  }
+
   /** There are no records to ask for, but there may be a place where ended sessions are noted. */
   async ping(): Promise<void> {
-    await this.options.timeLimit.run('load', this.sealer.isRevoked(nobody()));
+    await this.#options.timeLimit.run('load', this.#sealer.isRevoked(nobody()));
   }
 
   private open(token: string): SessionRecord | null {
-    const record = this.sealer.open(token, this.options.purpose);
-    return record && this.sealer.now() < record.expiresAt ? record : null;
+    const record = this.#sealer.open(token, this.#options.purpose);
+    return record && this.#sealer.now() < record.expiresAt ? record : null;
   }
 
   private seal(record: SessionRecord): Held {
-    const token = this.sealer.seal(record, this.options.purpose);
-    const size = this.options.overhead + token.length;
+    const token = this.#sealer.seal(record, this.#options.purpose);
+    const size = this.#options.overhead + token.length;
     if (size > LARGEST_COOKIE) throw new SessionCookieTooLargeError(LARGEST_COOKIE, size);
     return { token, record };
   }

@@ -1,11 +1,13 @@
+import { types } from 'node:util';
 import { stringifySetCookie } from 'cookie';
-import { expiresAtBrowserClose, expiryDate, parseExpiry } from './expiry.js';
+import { SessionValueError } from '../session.errors.js';
+import { expiresAtBrowserClose, LONGEST_COOKIE, parseExpiry } from './expiry.js';
 import { type LiveSession } from './live-session.js';
 import { type CookieAttributes } from './session-environment.js';
 
 /**
  * `session.cookie` as express-session has it, for code that was written for it. Its times are **milliseconds**.
- * Setting one of them is `session.setExpiry` in other words; the attributes can only be read here.
+ * Setting one of them is `session.setExpiry` in other words, and as strict; the attributes can only be read here.
  */
 export class SessionCookie {
   readonly #live: LiveSession;
@@ -14,17 +16,21 @@ export class SessionCookie {
     this.#live = live;
   }
 
-  /** The moment the session ends, or null when it ends with the browser. */
+  /** The moment the session ends, or null when it ends with the browser. `touch()` moves it. */
   get expires(): Date | null {
-    const { expiry, policy, record } = this.#live;
-    if (expiresAtBrowserClose(expiry, policy)) return null;
-    return record && record.expiry === expiry
-      ? new Date(record.expiresAt)
-      : expiryDate(expiry, policy, { now: this.#live.now() });
+    const { expiry, policy, endsAt } = this.#live;
+    return expiresAtBrowserClose(expiry, policy) ? null : new Date(endsAt);
   }
 
+  /** @throws SessionValueError for anything but a Date, or null or false for the end of the browser session */
   set expires(expires: Date | null | false) {
-    this.#live.expiry = parseExpiry(expires instanceof Date ? expires : 0);
+    if (expires !== null && expires !== false && !types.isDate(expires)) {
+      throw new SessionValueError(
+        'cookie.expires',
+        'is no moment. Assign a Date, or null for a session that ends with the browser.',
+      );
+    }
+    this.#live.expiry = parseExpiry(expires || 0, 'cookie.expires');
   }
 
   /** Milliseconds until the session ends, or null when it ends with the browser. */
@@ -32,8 +38,12 @@ export class SessionCookie {
     return this.expires && this.expires.getTime() - this.#live.now();
   }
 
-  set maxAge(milliseconds: number | null | undefined) {
-    this.#live.expiry = parseExpiry(typeof milliseconds === 'number' ? milliseconds / 1000 : 0);
+  /**
+   * Null is until the browser closes. 0, and less, ends the session.
+   * @throws SessionValueError for anything else that is no number
+   */
+  set maxAge(milliseconds: number | null) {
+    this.#setAge('cookie.maxAge', milliseconds);
   }
 
   /** The lifetime that every use of the session restarts, in milliseconds; null when it ends with the browser. */
@@ -48,7 +58,32 @@ export class SessionCookie {
   }
 
   set originalMaxAge(milliseconds: number | null) {
-    this.maxAge = milliseconds;
+    this.#setAge('cookie.originalMaxAge', milliseconds);
+  }
+
+  /**
+   * Takes over the lifetime of another cookie, or of an object with one of its times. Attributes are as configured.
+   * @throws SessionValueError for what has no lifetime, or other attributes
+   */
+  assign(given: unknown): void {
+    const other = (typeof given === 'object' && given !== null ? given : {}) as Record<string, unknown>;
+    const name = ATTRIBUTES.find(
+      (attribute) => other[attribute] !== undefined && other[attribute] !== this[attribute],
+    );
+    if (name !== undefined) {
+      throw new SessionValueError(
+        `cookie.${name}`,
+        'cannot be set per session. It is an option of the module.',
+      );
+    }
+    const time = TIMES.find((candidate) => other[candidate] !== undefined);
+    if (time === undefined) {
+      throw new SessionValueError(
+        'cookie',
+        'has no lifetime. Assign session.cookie.maxAge, in milliseconds, or call session.setExpiry().',
+      );
+    }
+    if (other[time] !== this[time]) this[time] = other[time] as never;
   }
 
   get path(): string {
@@ -85,13 +120,14 @@ export class SessionCookie {
   }
 
   serialize(name: string, value: string): string {
-    const { domain, expires, secure, priority, ...rest } = this.#attributes();
+    const { domain, secure, priority, ...rest } = this.#live.cookie;
+    const { expires } = this;
     return stringifySetCookie(name, value, {
       ...rest,
       secure: secure === true,
       ...(domain !== undefined && { domain }),
       ...(priority && { priority }),
-      ...(expires && { expires }),
+      ...(expires && { expires: new Date(Math.min(expires.getTime(), this.#live.now() + LONGEST_COOKIE)) }),
     });
   }
 
@@ -99,7 +135,28 @@ export class SessionCookie {
     return this.data;
   }
 
-  #attributes(): CookieAttributes & { expires: Date | null } {
-    return { ...this.#live.cookie, expires: this.expires };
+  #setAge(path: string, milliseconds: unknown): void {
+    if (milliseconds !== null && typeof milliseconds !== 'number') {
+      throw new SessionValueError(
+        path,
+        'is no number of milliseconds. Assign one, or null for a session that ends with the browser; a Date belongs ' +
+          'into cookie.expires.',
+      );
+    }
+    // Unlike setExpiry, express-session takes 0 for now, and null for the end of the browser session.
+    const seconds = (milliseconds ?? 0) / 1000;
+    const isNow = milliseconds !== null && Math.abs(milliseconds) < 1;
+    this.#live.expiry = parseExpiry(isNow ? new Date(this.#live.now()) : seconds, path);
   }
 }
+
+const TIMES = ['originalMaxAge', 'maxAge', 'expires'] as const;
+const ATTRIBUTES = [
+  'path',
+  'domain',
+  'httpOnly',
+  'secure',
+  'sameSite',
+  'partitioned',
+  'priority',
+] as const satisfies (keyof CookieAttributes)[];

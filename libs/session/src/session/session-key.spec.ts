@@ -5,6 +5,7 @@ import {
   formatSessionKey,
   isSessionId,
   isSessionKey,
+  type KeyHasher,
   keyHasher,
   openSuccessor,
   parseSessionKey,
@@ -129,6 +130,30 @@ describe.each([
   it('tell a user from none, whatever the id of the user is', () => {
     const parts = key();
     expect(hasher.match(hasher.hash({ ...parts, userId: '' }), { ...parts, userId: null })).toBeNull();
+  });
+});
+
+describe.each([
+  ['plain', undefined],
+  ['peppered', { secrets: recent }],
+])('S69: %s key hashes of applications', (_name, pepper) => {
+  const names = ['', 'shop', 'shop2', 'Shop', 'key', 'v1'];
+  const hashers = names.map((name) => keyHasher(pepper, name));
+
+  it('fit keys of their own application only, and say whose they are', () => {
+    const parts = { ...key(), userId: 'ann' };
+    const only = names.map((name, index) => [name, hashers[index] as KeyHasher] as const);
+    for (const [name, hasher] of only) {
+      const hash = hasher.hash(parts);
+      expect(hash.length).toBeLessThanOrEqual(64);
+      for (const [each, foreign] of only) {
+        const expected = each === name ? 'current' : null;
+        expect([each, foreign.match(hash, parts)]).toEqual([each, expected]);
+        expect(foreign.isOwn(hash)).toBe(each === name);
+        // Nor with the mark of the foreign.
+        expect(foreign.match(hash.slice(0, 46) + foreign.hash(parts).slice(46), parts)).toBe(expected);
+      }
+    }
   });
 });
 

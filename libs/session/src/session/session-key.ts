@@ -37,8 +37,8 @@ export function isSessionId(text: unknown): text is string {
 }
 
 /** Could this be a session key? Anything else never reaches a store. */
-export function isSessionKey(text: string): boolean {
-  return SESSION_KEY.test(text);
+export function isSessionKey(text: unknown): text is string {
+  return typeof text === 'string' && SESSION_KEY.test(text);
 }
 
 /** @param text a well-formed session key */
@@ -75,18 +75,24 @@ export interface KeyHasher {
    * @returns `'current'`, `'outdated'` when a former pepper made it, or null
    */
   match(keyHash: string, key: Hashed): 'current' | 'outdated' | null;
+  /** Was this hash made by this application? It can be seen without the secret, and is no proof. */
+  isOwn(keyHash: string): boolean;
 }
 
 /**
  * Hashes with SHA-256, or with HMAC-SHA-256 under a pepper. A leaked store opens no session, because the way back is to
  * invert the hash of 256 random bits; with a pepper, nobody who can write to the store can make a hash that fits either.
+ * @param application its hashes fit no key of another one, and end in a mark of their own. It has no colon in it. `''`:
+ * they have no mark
  * @throws SessionConfigError when a secret of the pepper is weak
  */
-export function keyHasher(pepper?: PepperOptions): KeyHasher {
-  const hashes = pepper ? pepperedHashes(pepper) : [plainHash];
+export function keyHasher(pepper?: PepperOptions, application = ''): KeyHasher {
+  const hashes = (pepper ? pepperedHashes(pepper) : [plainHash]).map((each) => hashFor(application, each));
   const [newest, ...older] = hashes as [Hash, ...Hash[]];
+  const mark = markOf(application);
   return {
     hash: newest,
+    isOwn: (keyHash) => keyHash.slice(HASH_LENGTH) === mark,
     match(keyHash, key) {
       if (areEqual(keyHash, newest(key))) return 'current';
       return older.some((former) => areEqual(keyHash, former(key))) ? 'outdated' : null;
@@ -95,21 +101,36 @@ export function keyHasher(pepper?: PepperOptions): KeyHasher {
 }
 
 type Hash = (key: Hashed) => string;
+type HashMessage = (message: string) => string;
 
 /** The prefix names the scheme, so that a later one can live beside it. */
-const plainHash: Hash = (key) => `s1.${hash('sha256', messageOf(key), 'base64url')}`;
+const plainHash: HashMessage = (message) => `s1.${hash('sha256', message, 'base64url')}`;
 
-function pepperedHashes({ secrets, allowUnpeppered = false }: PepperOptions): Hash[] {
+/** Of a hash, without the mark of the application. */
+const HASH_LENGTH = 46;
+
+function hashFor(application: string, hashMessage: HashMessage): Hash {
+  const mark = markOf(application);
+  const area = application === '' ? 'key:v1' : `application:v1:${application}`;
+  return (key) => hashMessage(`nest-sessions:${area}:${messageOf(key)}`) + mark;
+}
+
+function markOf(application: string): string {
+  if (application === '') return '';
+  return `.${hash('sha256', `nest-sessions:application:v1:${application}`, 'base64url').slice(0, 8)}`;
+}
+
+function pepperedHashes({ secrets, allowUnpeppered = false }: PepperOptions): HashMessage[] {
   const ring = new KeyRing(checkSecrets(secrets, 'pepper.secrets'), 'pepper', 'store-key');
-  const peppered = ring.all.map(({ bytes }): Hash => {
-    return (key) => `p1.${createHmac('sha256', bytes).update(messageOf(key)).digest('base64url')}`;
+  const peppered = ring.all.map(({ bytes }): HashMessage => {
+    return (message) => `p1.${createHmac('sha256', bytes).update(message).digest('base64url')}`;
   });
   return allowUnpeppered ? [...peppered, plainHash] : peppered;
 }
 
 /** Id and secret have one length each, so there is only one way to tell the parts from each other. */
 function messageOf({ id, secret, userId }: Hashed): string {
-  return `nest-sessions:key:v1:${id}.${secret}${userId === null ? '' : `.${userId}`}`;
+  return `${id}.${secret}${userId === null ? '' : `.${userId}`}`;
 }
 
 function areEqual(one: string, other: string): boolean {

@@ -3,7 +3,7 @@ import { SessionGoneError, SessionKeyError } from '../session.errors.js';
 import { DictionaryMethods, read, LIVE } from './dictionary-methods.js';
 import { type ExpiryInput, expiresAtBrowserClose, expiryAge, expiryDate, parseExpiry } from './expiry.js';
 import { SessionCookie } from './session-cookie.js';
-import { type LoginOptions } from './login.js';
+import { type LoginOptions, userIdOf } from './login.js';
 import { type LiveSession } from './live-session.js';
 
 export interface LogoutOptions {
@@ -29,9 +29,10 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
 
   /**
    * The session key: **what the cookie holds**, or null before the first save, and after `login` until the next one.
-   * Anybody who has it has the session. For code outside of requests that hands it to a client; never log it.
+   * Anybody who has it has the session. For code outside of requests that hands it to a client; never log it. A method,
+   * so that no name of a client's (`session[name]`), template or copy of properties comes upon it.
    */
-  get sessionKey(): string | null {
+  sessionKey(): string | null {
     this[LIVE].assertLoaded();
     this[LIVE].observed = true;
     return this[LIVE].token;
@@ -50,7 +51,8 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
   /**
    * Starts a new session for a user, with a new id and key, and ends the one from before. Data of an anonymous session
    * are carried over as `keep` says, data of another user never are. Nothing to wait for: it is saved with the response.
-   * @param userId the user's id, as text
+   * @param userId the user's id: a number, or a text of 1 to 255 characters
+   * @throws SessionKeyError for what cannot be a user's id on every engine
    *
    * @example
    * ```ts
@@ -60,13 +62,15 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
   login(userId: string | number, options: LoginOptions = {}): void {
     const live = this[LIVE];
     live.assertWritable();
-    if ((typeof userId !== 'string' && typeof userId !== 'number') || userId === '' || Number.isNaN(userId)) {
+    const id = userIdOf(userId);
+    if (id === null) {
       throw new SessionKeyError(
         'userId',
-        'must be bound to the id of a user. Pass login() a string or a number.',
+        'cannot be what login() was given. Pass it the id of the user, such as `user.id`: a finite number, or a text of ' +
+          '1 to 255 characters without NUL and lone surrogates.',
       );
     }
-    live.login(String(userId), options);
+    live.login(id, options);
   }
 
   /**
@@ -163,53 +167,62 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
 
   /**
    * Saves now instead of with the response.
-   * @throws SessionGoneError when the session ended meanwhile
+   * @throws SessionGoneError when the session has ended
    * @throws SessionStoreUnavailableError when the store does not answer
    */
   save(): Promise<void>;
   save(callback: SessionCallback): this;
   save(...[callback]: [SessionCallback?]): Promise<void> | this;
   save(callback?: SessionCallback): Promise<void> | this {
-    this[LIVE].assertLoaded();
-    return settle(this[LIVE].save(), callback, this);
+    return settle(this, callback, () => {
+      this[LIVE].assertLoaded();
+      return this[LIVE].save();
+    });
   }
 
   /** Reads the session again and forgets what was not saved. */
   reload(): Promise<void>;
   reload(callback: SessionCallback): this;
   reload(callback?: SessionCallback): Promise<void> | this {
-    this[LIVE].assertLoaded();
-    const reloaded = this[LIVE].reload().then((found) => {
-      if (!found)
-        throw new SessionGoneError('failed to load session: it ended meanwhile, or was never saved.');
+    return settle(this, callback, () => {
+      this[LIVE].assertLoaded();
+      return this[LIVE].reload().then((found) => {
+        if (!found) throw new SessionGoneError('failed to load session: it has ended, or was never saved.');
+      });
     });
-    return settle(reloaded, callback, this);
   }
 
   /**
-   * Ends this session and puts a new, empty one in its place on the request, as express-session does; `login` and
-   * `cycleKey` keep both the data and the object.
+   * Ends this session and puts a new, empty one in its place on the request, as express-session and @fastify/session do;
+   * `login` and `cycleKey` keep both the data and the object.
    * @param keep names of values that the new session takes over
    */
-  regenerate(keep?: string[]): Promise<void>;
+  regenerate(keep?: readonly string[]): Promise<void>;
   regenerate(callback: SessionCallback): this;
-  regenerate(given?: SessionCallback | string[]): Promise<void> | this {
-    const dictionary = read(this);
-    const successor = this[LIVE].replace();
-    for (const key of Array.isArray(given) ? given : []) {
-      if (dictionary.has(key)) successor.data.set(key, dictionary.get(key));
-    }
-    return settle(Promise.resolve(), typeof given === 'function' ? given : undefined, this);
+  regenerate(keep: readonly string[] | undefined, callback: SessionCallback): this;
+  regenerate(...given: [(SessionCallback | readonly string[])?, SessionCallback?]): Promise<void> | this {
+    const keep = Array.isArray(given[0]) ? (given[0] as readonly string[]) : [];
+    const callback = given.find((argument) => typeof argument === 'function');
+    return settle(this, callback, () => {
+      const dictionary = read(this);
+      const successor = this[LIVE].replace();
+      for (const key of keep) {
+        if (dictionary.has(key)) successor.data.set(key, dictionary.get(key));
+      }
+      return Promise.resolve();
+    });
   }
 
   /** Ends the session, takes it off the request, and deletes its record at once. */
   destroy(): Promise<void>;
   destroy(callback: SessionCallback): this;
   destroy(callback?: SessionCallback): Promise<void> | this {
-    const live = this[LIVE];
-    live.end();
-    live.slot.vacated = true;
-    return settle(live.persist(), callback, this);
+    return settle(this, callback, () => {
+      const live = this[LIVE];
+      live.end();
+      live.slot.vacated = true;
+      return live.persist();
+    });
   }
 
   /** Restarts the idle clock, even if no touch is due. */
@@ -229,13 +242,14 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
     return new SessionCookie(this[LIVE]);
   }
 
-  set cookie(given: Pick<SessionCookie, 'originalMaxAge'>) {
-    const cookie = new SessionCookie(this[LIVE]);
-    if (given.originalMaxAge !== cookie.originalMaxAge) cookie.originalMaxAge = given.originalMaxAge;
+  set cookie(given: SessionCookie) {
+    new SessionCookie(this[LIVE]).assign(given);
   }
 
   [inspect.custom](): unknown {
-    const live = this[LIVE];
+    const live = this[LIVE] as LiveSession | undefined;
+    // An inspection that sees through proxies asks what stands behind a session's one, which holds nothing.
+    if (!live) return 'Session';
     if (!live.loaded) return 'Session (not loaded)';
     const { accessed } = live.data;
     const data = Object.fromEntries(live.data.entries());
@@ -266,17 +280,21 @@ function moment(
 
 /**
  * Hands the outcome to a callback, if there is one: once, later than the call, and outside of the promise chain, so
- * that an error thrown by the callback is the caller's own and does not call it again.
+ * that an error thrown by the callback is the caller's own and does not call it again. With a callback nothing is
+ * thrown, because code that waits for it has no other way to go on.
  */
 function settle<Self>(
-  outcome: Promise<void>,
-  callback: SessionCallback | undefined,
   self: Self,
+  callback: SessionCallback | undefined,
+  work: () => Promise<void>,
 ): Promise<void> | Self {
-  // A forgotten promise must not bring the process down; the commit meets the same error again.
-  outcome.catch(() => {});
-  if (typeof callback !== 'function') return outcome;
-  outcome.then(
+  if (typeof callback !== 'function') {
+    const outcome = work();
+    // A forgotten promise must not bring the process down; the commit meets the same error again.
+    outcome.catch(() => {});
+    return outcome;
+  }
+  new Promise<void>((resolve) => resolve(work())).then(
     () => setImmediate(callback),
     (error: unknown) => setImmediate(callback, error),
   );

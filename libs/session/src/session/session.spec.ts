@@ -91,9 +91,15 @@ function world(options: SessionOptions = {}) {
     session.update(data as never);
     await session.save();
     store.calls.length = 0;
-    return open(session.sessionKey as string);
+    return open(session.sessionKey() as string);
   };
   return { store, events, clock, environment, open, stored };
+}
+
+/** A refusal whose message says these things, in this order. */
+function refusal(...parts: string[]): Error {
+  const message = expect.stringMatching(new RegExp(parts.join('.*'))) as string;
+  return expect.objectContaining({ code: 'SESSION_KEY', message }) as Error;
 }
 
 describe('the flags, as Django sets them', () => {
@@ -113,7 +119,7 @@ describe('the flags, as Django sets them', () => {
     ['JSON.stringify', (session) => JSON.stringify(session), true, false],
     ['userId', (session) => session.userId, true, false],
     ['isEmpty', (session) => session.isEmpty(), false, false],
-    ['sessionKey', (session) => session.sessionKey, false, false],
+    ['sessionKey', (session) => session.sessionKey(), false, false],
     ['id', (session) => session.id, true, false],
     ['createdAt', (session) => session.createdAt, true, false],
     ['cookie', (session) => session.cookie.maxAge, true, false],
@@ -183,7 +189,7 @@ describe('the dictionary by property syntax', () => {
     expect(['b' in session, 'get' in session]).toEqual([true, false]);
   });
 
-  it.each(['get', 'save', 'id', 'userId', 'then', 'toString'])(
+  it.each(['get', 'save', 'id', 'then', 'toString'])(
     'gives the name %s to the session, and the value by get and set',
     async (name) => {
       const session = await world().stored();
@@ -199,9 +205,81 @@ describe('the dictionary by property syntax', () => {
     },
   );
 
+  it.each([
+    ['userId', 'session.login\\(userId\\)'],
+    ['authenticatedAt', 'session.login\\(\\)'],
+    ['authenticationAge', 'session.login\\(\\)'],
+    ['expiresAt', 'session.setExpiry\\(\\)'],
+    ['lastSeenAt', 'session.touch\\(\\)'],
+    ['createdAt', 'first saved'],
+    ['id', 'regenerate\\(\\)'],
+    ['loaded', 'session.load\\(\\)'],
+  ])('says what to do instead of assigning to %s, or deleting it', async (name, advice) => {
+    const session = await world().stored();
+    expect(() => (session[name] = 'mine')).toThrow(refusal(`"${name}" cannot be assigned`, advice));
+    expect(() => delete session[name]).toThrow(refusal(`"${name}" cannot be assigned`, advice));
+    expect(session.modified).toBe(false);
+    session.set(name, 'mine');
+    expect(delete session[name]).toBe(true);
+    expect(session.has(name)).toBe(false);
+  });
+
+  it('userId is never advised as a key of the data, where no guard looks', async () => {
+    const session = (await world().stored()) as Record<string, unknown>;
+    expect(() => (session['userId'] = 7)).not.toThrow(/session\.set\(/);
+    expect(() => (session['userId'] = 7)).toThrow(/session\.login\(userId\)/);
+  });
+
+  it('has an error for every other name of its own, and no assignment changes one of them', async () => {
+    const session = await world().stored();
+    const names = new Set<string>();
+    for (
+      let object = Object.getPrototypeOf(session) as object | null;
+      object;
+      object = Object.getPrototypeOf(object) as object | null
+    ) {
+      for (const name of Object.getOwnPropertyNames(object)) names.add(name);
+    }
+    for (const setter of ['accessed', 'modified', 'cookie']) names.delete(setter);
+    expect(names.size).toBeGreaterThan(50);
+    for (const name of names) {
+      const before = session[name];
+      expect(() => (session[name] = 'mine')).toThrow(
+        refusal(`"${name}" (cannot be|is the name of|is not allowed)`, '\\.'),
+      );
+      expect(session[name]).toEqual(before);
+    }
+    expect(session.keys()).toEqual(['name']);
+  });
+
+  it('no name that is read by property syntax leads to the secret', async () => {
+    const session = await world().stored();
+    const secret = session.sessionKey()?.slice(23) as string;
+    const prototype = Object.getPrototypeOf(Object.getPrototypeOf(session) as object) as object;
+    const names = [Object.getPrototypeOf(session) as object, prototype].flatMap((object) =>
+      Object.getOwnPropertyNames(object),
+    );
+    expect(names).toContain('sessionKey');
+    for (const name of names) {
+      const value = (session as Record<string, unknown>)[name];
+      expect(String(value)).not.toContain(secret);
+      expect(JSON.stringify({ value })).not.toContain(secret);
+    }
+  });
+
   it.each(['__proto__', 'constructor', 'prototype'])('refuses the key %s', async (key) => {
     const session = await world().stored();
-    expect(() => session.set(key, {})).toThrow(expect.objectContaining({ code: 'SESSION_KEY' }));
+    for (const write of [
+      () => session.set(key, {}),
+      () => ((session as Record<string, unknown>)[key] = { polluted: true }),
+    ]) {
+      expect(write).toThrow(
+        expect.objectContaining({
+          code: 'SESSION_KEY',
+          message: expect.stringContaining('is not allowed') as string,
+        }),
+      );
+    }
     expect(({} as Record<string, unknown>)['polluted']).toBeUndefined();
   });
 
@@ -214,7 +292,7 @@ describe('the dictionary by property syntax', () => {
 
   it('keeps no secret in what an inspection shows', async () => {
     const session = await world().stored();
-    const key = session.sessionKey as string;
+    const key = session.sessionKey() as string;
     for (const options of [
       {},
       { showHidden: true, depth: 20 },
@@ -256,7 +334,7 @@ describe('before it is loaded', () => {
 
   it('is loaded once, however often that is asked for', async () => {
     const { store, environment, stored } = world();
-    const { sessionKey } = await stored();
+    const sessionKey = (await stored()).sessionKey();
     store.calls.length = 0;
     const session = createSession(new LiveSession(environment, [sessionKey as string]));
     await Promise.all([session.load(), session.load()]);
@@ -271,8 +349,8 @@ describe('saving', () => {
     const session = await open();
     session['name'] = 'ada';
     await session.save();
-    expect(session.sessionKey).toMatch(/^[\w-]{22}\.[\w-]{43}$/);
-    const [id, secret] = (session.sessionKey as string).split('.') as [string, string];
+    expect(session.sessionKey()).toMatch(/^[\w-]{22}\.[\w-]{43}$/);
+    const [id, secret] = (session.sessionKey() as string).split('.') as [string, string];
     expect([...store.records.keys()]).toEqual([id]);
     expect(session.id).toBe(id);
     expect([...store.records.values()].join()).not.toContain(secret);
@@ -321,7 +399,7 @@ describe('saving', () => {
     session['b'] = 2;
     await saving;
     await session.save();
-    expect((await open(session.sessionKey as string)).toJSON()).toEqual({ name: 'ada', a: 1, b: 2 });
+    expect((await open(session.sessionKey() as string)).toJSON()).toEqual({ name: 'ada', a: 1, b: 2 });
   });
 
   it('saves nothing that was declared unmodified, until the next write', async () => {
@@ -330,15 +408,15 @@ describe('saving', () => {
     session['a'] = 1;
     session.modified = false;
     await session.save();
-    expect((await open(session.sessionKey as string)).has('a')).toBe(false);
+    expect((await open(session.sessionKey() as string)).has('a')).toBe(false);
     session['b'] = 2;
     await session.save();
-    expect((await open(session.sessionKey as string)).toJSON()).toEqual({ name: 'ada', a: 1, b: 2 });
+    expect((await open(session.sessionKey() as string)).toJSON()).toEqual({ name: 'ada', a: 1, b: 2 });
   });
 
   it('moves a deadline back when the options were shortened', async () => {
     const { store, clock, environment, stored, open } = world();
-    const { sessionKey } = await stored();
+    const sessionKey = (await stored()).sessionKey();
     environment.policy.idleTimeout = 600_000;
     clock.now += 300_000;
     const session = await open(sessionKey as string);
@@ -360,7 +438,7 @@ describe('saving', () => {
     expect(session.expiresAt?.getTime()).toBe(clock.now + 14 * 86_400_000);
   });
 
-  it('drops the changes of a session that ended meanwhile, says so, and never makes it again', async () => {
+  it('drops the changes of a session that has ended, says so, and never makes it again', async () => {
     const { store, events, stored } = world();
     const session = await stored();
     const { id } = session;
@@ -376,7 +454,7 @@ describe('saving', () => {
   it('leaves a login that comes while a save is on its way to the next one, with its new key', async () => {
     const { store, stored, open } = world();
     const session = await stored();
-    const before = session.sessionKey as string;
+    const before = session.sessionKey() as string;
     const save = store.save.bind(store);
     store.save = (...given) => {
       store.save = save;
@@ -386,8 +464,8 @@ describe('saving', () => {
     session['early'] = true;
     await session.save();
     await session.save();
-    expect(session.sessionKey).not.toBe(before);
-    const again = await open(session.sessionKey as string);
+    expect(session.sessionKey()).not.toBe(before);
+    const again = await open(session.sessionKey() as string);
     expect([again.userId, again['early'], again.authenticatedAt]).toEqual(['ann', true, expect.any(Date)]);
     expect((await open(before)).userId).toBeNull();
   });
@@ -396,7 +474,7 @@ describe('saving', () => {
     const { store, stored, open } = world();
     const session = await stored();
     const { id } = session;
-    const other = await open(session.sessionKey as string);
+    const other = await open(session.sessionKey() as string);
     other.cycleKey();
     await other.save();
     session['late'] = true;
@@ -414,7 +492,7 @@ describe('saving', () => {
     await expect(session.save()).rejects.toThrow('down');
     store.failing = false;
     await session.save();
-    expect((await open(session.sessionKey as string)).get('a')).toBe(1);
+    expect((await open(session.sessionKey() as string)).get('a')).toBe(1);
   });
 });
 
@@ -422,12 +500,12 @@ describe('identity', () => {
   it('flush deletes the record and starts anew under another key and id', async () => {
     const { store, stored, open } = world();
     const session = await stored();
-    const before = { key: session.sessionKey as string, id: session.id };
+    const before = { key: session.sessionKey() as string, id: session.id };
     session.flush();
-    expect([session.isEmpty(), session.sessionKey]).toEqual([true, null]);
+    expect([session.isEmpty(), session.sessionKey()]).toEqual([true, null]);
     session['fresh'] = 1;
     await session.save();
-    expect(session.sessionKey).not.toBe(before.key);
+    expect(session.sessionKey()).not.toBe(before.key);
     expect(session.id).not.toBe(before.id);
     expect((await open(before.key)).isEmpty()).toBe(true);
     expect(store.records.size).toBe(1);
@@ -436,12 +514,12 @@ describe('identity', () => {
   it('cycleKey keeps data and id, and kills the old key', async () => {
     const { stored, open } = world();
     const session = await stored();
-    const before = { key: session.sessionKey as string, id: session.id };
+    const before = { key: session.sessionKey() as string, id: session.id };
     session.cycleKey();
     session['more'] = 1;
     await session.save();
-    expect(session.sessionKey).not.toBe(before.key);
-    const again = await open(session.sessionKey as string);
+    expect(session.sessionKey()).not.toBe(before.key);
+    const again = await open(session.sessionKey() as string);
     expect([again.id, again.toJSON()]).toEqual([before.id, { name: 'ada', more: 1 }]);
     expect((await open(before.key)).isEmpty()).toBe(true);
   });
@@ -449,11 +527,11 @@ describe('identity', () => {
   it('login starts a new session, keeps anonymous data, and ends the session from before', async () => {
     const { store, stored, open } = world();
     const session = await stored({ cart: [1] });
-    const anonymousKey = session.sessionKey as string;
+    const anonymousKey = session.sessionKey() as string;
     const anonymousId = session.id;
     session.login(7);
     await session.save();
-    const again = await open(session.sessionKey as string);
+    const again = await open(session.sessionKey() as string);
     expect([again.userId, again.toJSON()]).toEqual(['7', { cart: [1] }]);
     expect((await open(anonymousKey)).userId).toBeNull();
     expect(session.id).not.toBe(anonymousId);
@@ -463,7 +541,7 @@ describe('identity', () => {
   it('login carries over what others have written to the session from before', async () => {
     const { stored, open } = world();
     const session = await stored({ cart: [1], n: 1 });
-    const other = await open(session.sessionKey as string);
+    const other = await open(session.sessionKey() as string);
     session.login(7, { keep: ['cart', 'n'] });
     session.increment('n', 10);
     other.push('cart', 2);
@@ -471,7 +549,7 @@ describe('identity', () => {
     other['dropped'] = true;
     await other.save();
     await session.save();
-    expect((await open(session.sessionKey as string)).toJSON()).toEqual({ cart: [1, 2], n: 12 });
+    expect((await open(session.sessionKey() as string)).toJSON()).toEqual({ cart: [1, 2], n: 12 });
   });
 
   it('a login stands when the session from before has ended, without what it held', async () => {
@@ -481,14 +559,14 @@ describe('identity', () => {
     session['own'] = true;
     store.records.clear();
     await session.save();
-    const again = await open(session.sessionKey as string);
+    const again = await open(session.sessionKey() as string);
     expect([again.userId, again.toJSON()]).toEqual(['7', { own: true }]);
   });
 
   it('a login that fails half way leaves the session from before, and nothing of itself', async () => {
     const { store, stored, open } = world();
     const session = await stored({ cart: [1] });
-    const before = session.sessionKey as string;
+    const before = session.sessionKey() as string;
     store.take = () => Promise.reject(new Error('down'));
     session.login(7);
     await expect(session.save()).rejects.toThrow('down');
@@ -506,9 +584,37 @@ describe('identity', () => {
     expect([session.userId, session.keys()]).toEqual(['bob', []]);
   });
 
-  it.each([undefined, null, '', Number.NaN, {}])('login refuses %p', async (userId) => {
+  it.each([
+    undefined,
+    null,
+    '',
+    Number.NaN,
+    Infinity,
+    7n,
+    { id: 7 },
+    ['ann'],
+    'a'.repeat(256),
+    'a\0b',
+    '\0',
+    '\ud800',
+    'ann\udc00',
+  ])('login refuses %p, and says what a user id is', async (userId) => {
     const session = await world().stored();
-    expect(() => session.login(userId as never)).toThrow(expect.objectContaining({ code: 'SESSION_KEY' }));
+    expect(() => session.login(userId as never)).toThrow(
+      expect.objectContaining({
+        code: 'SESSION_KEY',
+        message: expect.stringMatching(/`user\.id`.*1 to 255 characters/) as string,
+      }),
+    );
+    expect([session.userId, session.modified]).toEqual([null, false]);
+  });
+
+  it.each([7, 0, -1, 'a'.repeat(255), ' ', 'Ada', 'a:b', '🔑', 'a\nb'])('login takes %p', async (userId) => {
+    const { open } = world();
+    const session = await open();
+    session.login(userId);
+    await session.save();
+    expect((await open(session.sessionKey() as string)).userId).toBe(String(userId));
   });
 
   it('an expiry in the past ends the session', async () => {
@@ -527,7 +633,7 @@ describe('flash messages', () => {
     session.addFlash('info', 'saved');
     session.addFlash('error', 'but');
     await session.save();
-    const next = await open(session.sessionKey as string);
+    const next = await open(session.sessionKey() as string);
     expect(next.takeFlash('error')).toEqual([{ type: 'error', message: 'but' }]);
     expect(next.takeFlash()).toEqual([{ type: 'info', message: 'saved' }]);
     expect(next.takeFlash()).toEqual([]);
@@ -547,10 +653,122 @@ describe('express-session’s cookie', () => {
       30_000,
       false,
     ],
+    ['assignment of an age', (session) => (session.cookie = { maxAge: 30_000 } as never), 30_000, false],
+    ['assignment of no age', (session) => (session.cookie = { maxAge: null } as never), null, true],
+    ['expires null', (session) => (session.cookie.expires = null), null, true],
   ])('%s', async (_what, act, maxAge, browserLength) => {
     const session = await world().stored();
     act(session);
     expect([session.cookie.maxAge, session.getExpireAtBrowserClose()]).toEqual([maxAge, browserLength]);
+  });
+
+  it('moves its end with touch()', async () => {
+    const { clock, stored } = world();
+    const session = await stored();
+    clock.now += 3_600_000;
+    expect(session.cookie.maxAge).toBe(14 * 86_400_000 - 3_600_000);
+    session.touch();
+    expect(session.cookie.expires?.getTime()).toBe(clock.now + 14 * 86_400_000);
+    expect(session.cookie.maxAge).toBe(14 * 86_400_000);
+    expect(session.modified).toBe(false);
+  });
+
+  it('shows the end that the server goes by, whichever time-out comes first', async () => {
+    const { open } = world({ idleTimeout: '1h' });
+    expect((await open()).cookie.maxAge).toBe(3_600_000);
+    const limited = await world({ absoluteTimeout: '10m', idleTimeout: '5m' }).open();
+    limited.setExpiry(3600);
+    expect(limited.cookie.maxAge).toBe(600_000);
+  });
+
+  it.each<[string, (session: Session) => void]>([
+    ['maxAge 0', (session) => (session.cookie.maxAge = 0)],
+    ['maxAge -0', (session) => (session.cookie.maxAge = -0)],
+    ['maxAge of less than a millisecond', (session) => (session.cookie.maxAge = Number.MIN_VALUE)],
+    ['maxAge -1', (session) => (session.cookie.maxAge = -1)],
+    ['originalMaxAge 0', (session) => (session.cookie.originalMaxAge = 0)],
+    ['a cookie of maxAge 0', (session) => (session.cookie = { maxAge: 0 } as never)],
+    ['expires now', (session) => (session.cookie.expires = new Date(Date.UTC(2026, 0, 1)))],
+  ])('%s ends the session', async (_what, act) => {
+    const { store, events, stored } = world();
+    const session = await stored();
+    act(session);
+    expect(session.cookie.maxAge).toBeLessThanOrEqual(1);
+    expect(session.getExpireAtBrowserClose()).toBe(false);
+    await session.save();
+    expect(store.records.size).toBe(0);
+    expect(events.at(-1)).toMatchObject({ type: 'ended', reason: 'expiry' });
+  });
+
+  const wrong: unknown[] = [
+    '86400000',
+    '1d',
+    '',
+    true,
+    new Date(),
+    Number.NaN,
+    Infinity,
+    1e18,
+    {},
+    undefined,
+    7n,
+  ];
+  it.each([
+    ...wrong.map((value): [string, unknown] => ['maxAge', value]),
+    ['maxAge', false],
+    ...wrong.map((value): [string, unknown] => ['originalMaxAge', value]),
+    ['expires', '2030-01-01T00:00:00Z'],
+    ['expires', 1893456000000],
+    ['expires', 0],
+    ['expires', true],
+    ['expires', undefined],
+    ['expires', ''],
+    ['expires', new Date(Number.NaN)],
+  ])('refuses %s = %p', async (name, value) => {
+    const session = await world().stored();
+    expect(() => Object.assign(session.cookie, { [name]: value })).toThrow(
+      expect.objectContaining({ code: 'SESSION_VALUE', path: `cookie.${name}` }),
+    );
+    expect(session.cookie.maxAge).toBe(14 * 86_400_000);
+    expect(session.getExpireAtBrowserClose()).toBe(false);
+    expect(session.modified).toBe(false);
+  });
+
+  it.each<[unknown, string]>([
+    [null, 'cookie'],
+    [undefined, 'cookie'],
+    ['sessionid=1', 'cookie'],
+    [60_000, 'cookie'],
+    [{}, 'cookie'],
+    [{ maxage: 60_000 }, 'cookie'],
+    [{ maxAge: '60000' }, 'cookie.maxAge'],
+    [{ originalMaxAge: true, maxAge: 60_000 }, 'cookie.originalMaxAge'],
+    [{ expires: 1893456000000 }, 'cookie.expires'],
+    [{ maxAge: 60_000, secure: true }, 'cookie.secure'],
+    [{ maxAge: 60_000, path: '/shop' }, 'cookie.path'],
+  ])('refuses the assignment of %p in its place', async (cookie, path) => {
+    const session = await world().stored();
+    expect(() => (session.cookie = cookie as never)).toThrow(
+      expect.objectContaining({ code: 'SESSION_VALUE', path }),
+    );
+    expect(session.cookie.maxAge).toBe(14 * 86_400_000);
+    expect(session.modified).toBe(false);
+  });
+
+  it('takes over the lifetime of another session’s, also by way of JSON', async () => {
+    const [one, other] = [await world().stored(), await world().stored()];
+    one.cookie.maxAge = 60_000;
+    other.cookie = one.cookie;
+    expect([other.cookie.maxAge, other.cookie.originalMaxAge]).toEqual([60_000, 60_000]);
+    one.cookie.maxAge = null;
+    other.cookie = JSON.parse(JSON.stringify(one.cookie)) as Session['cookie'];
+    expect(other.getExpireAtBrowserClose()).toBe(true);
+  });
+
+  it('S54: is never serialised for longer than 400 days', async () => {
+    const session = await world().stored();
+    session.setExpiry('100y');
+    expect(session.cookie.serialize('a', 'b')).toContain('Expires=Fri, 05 Feb 2027 00:00:00 GMT');
   });
 
   it('serialises', async () => {

@@ -1,6 +1,7 @@
 import { SessionKeyError } from '../session.errors.js';
 import { type JsonValue } from '../stores/session-store.js';
 import { LIVE } from './dictionary-methods.js';
+import { REFUSED_KEYS } from './json-value.js';
 import { SessionMethods } from './session-methods.js';
 import { type LiveSession } from './live-session.js';
 
@@ -33,10 +34,7 @@ type Methods<Api> = { [Name in Exclude<keyof Api, typeof LIVE>]: Api[Name] };
 
 /** The session object over a live session. */
 export function createSession(live: LiveSession): Session {
-  const target = Object.create(SessionMethods.prototype, {
-    [LIVE]: { value: live, configurable: true },
-  }) as object;
-  return new Proxy(target, new SessionTraps(live)) as Session;
+  return new Proxy(Object.create(SessionMethods.prototype) as object, new SessionTraps(live)) as Session;
 }
 
 class SessionTraps implements ProxyHandler<object> {
@@ -47,6 +45,8 @@ class SessionTraps implements ProxyHandler<object> {
   }
 
   get(target: object, name: string | symbol, receiver: unknown): unknown {
+    // No property of the target, which an inspection would show with all getters, among them that of the secret.
+    if (name === LIVE) return this.#live;
     if (typeof name === 'symbol' || name in target) return Reflect.get(target, name, receiver);
     // A promise that resolves to a session looks here; that is nobody's access to the data.
     if (name === 'then') return undefined;
@@ -55,12 +55,9 @@ class SessionTraps implements ProxyHandler<object> {
 
   set(target: object, name: string | symbol, value: unknown, receiver: unknown): boolean {
     if (typeof name === 'symbol') return false;
-    if (name === 'then' || name in target) {
+    if (name === 'then' || (name in target && !REFUSED_KEYS.has(name))) {
       if (isSetter(target, name)) return Reflect.set(target, name, value, receiver);
-      throw new SessionKeyError(
-        name,
-        `is a name of the session's own. Use session.set(${JSON.stringify(name)}, …).`,
-      );
+      throw new SessionKeyError(name, problemOf(name));
     }
     this.#live.assertWritable();
     this.#live.data.set(name, value);
@@ -74,7 +71,9 @@ class SessionTraps implements ProxyHandler<object> {
   deleteProperty(_target: object, name: string | symbol): boolean {
     if (typeof name === 'symbol') return false;
     this.#live.assertWritable();
-    this.#live.data.delete(name);
+    // What express-session code means by it, such as a logout, must not be left undone in silence.
+    if (!this.#live.data.delete(name) && Object.hasOwn(INSTEAD, name))
+      throw new SessionKeyError(name, problemOf(name));
     return true;
   }
 
@@ -103,6 +102,26 @@ class SessionTraps implements ProxyHandler<object> {
     this.#live.assertLoaded();
     return this.#live.data;
   }
+}
+
+/** What to do instead of an assignment to what the session knows of itself. */
+const INSTEAD: Readonly<Record<string, string>> = {
+  id: 'login() and regenerate() start a session with another one.',
+  userId: 'Call session.login(userId) to log a user in, and session.logout() to log them out.',
+  authenticatedAt: 'Call session.login(), which sets it.',
+  authenticationAge: 'It counts from the last session.login().',
+  createdAt: 'It is set when the session is first saved.',
+  lastSeenAt: 'Call session.touch() to set it to now.',
+  expiresAt: 'Call session.setExpiry() to say how long the session lives.',
+  loaded: 'Call `await session.load()`.',
+};
+
+function problemOf(name: string): string {
+  const instead = INSTEAD[name];
+  if (name === 'userId') return `cannot be assigned. ${String(instead)}`;
+  const own = `To keep a value of your own, call session.set(${JSON.stringify(name)}, …), or choose another name.`;
+  if (instead !== undefined) return `cannot be assigned. ${instead} ${own}`;
+  return `is the name of a method. ${own}`;
 }
 
 function isSetter(target: object, name: string): boolean {

@@ -56,7 +56,7 @@ export class TimeLimit {
           }
         },
         (error: unknown) => {
-          this.settle(call, 'error');
+          this.settle(call, tookTooLong(error) ? 'timeout' : 'error');
           // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- as above
           reject(error);
         },
@@ -87,26 +87,31 @@ export class TimeLimit {
   }
 }
 
+/** A store may have a limit of its own, a little before this one. */
+function tookTooLong(error: unknown): boolean {
+  const cause = error instanceof SessionStoreUnavailableError ? error.cause : undefined;
+  return cause instanceof Error && cause.name === 'TimeoutError';
+}
+
 /** The store as the rest of the library sees it: the same operations, each limited and measured. */
 export class StoreGuard {
-  private readonly timeLimit: TimeLimit;
+  readonly #store: SessionStore;
+  readonly #timeLimit: TimeLimit;
 
   constructor(
-    readonly store: SessionStore,
+    store: SessionStore,
     { timeLimit, observe }: { timeLimit: number; observe?: StoreObserver | undefined },
   ) {
-    this.timeLimit = new TimeLimit(timeLimit, observe);
+    this.#store = store;
+    this.#timeLimit = new TimeLimit(timeLimit, observe);
   }
 
-  load<Result = SessionRecord | null>(
-    id: string,
-    use?: Use<SessionRecord | null, Result>,
-  ): Promise<Result> {
-    return this.timeLimit.run('load', this.store.load(id), use);
+  load<Result = SessionRecord | null>(id: string, use?: Use<SessionRecord | null, Result>): Promise<Result> {
+    return this.#timeLimit.run('load', this.#store.load(id), use);
   }
 
   create(id: string, record: SessionRecord): Promise<boolean> {
-    return this.timeLimit.run('create', this.store.create(id, record));
+    return this.#timeLimit.run('create', this.#store.create(id, record));
   }
 
   save<Result = boolean>(
@@ -116,26 +121,26 @@ export class StoreGuard {
     record: SessionRecord,
     use?: Use<boolean, Result>,
   ): Promise<Result> {
-    return this.timeLimit.run('save', this.store.save(id, keyHash, changes, record), use);
+    return this.#timeLimit.run('save', this.#store.save(id, keyHash, changes, record), use);
   }
 
   touch(id: string, record: SessionRecord): Promise<boolean> {
-    return this.timeLimit.run('touch', this.store.touch(id, record));
+    return this.#timeLimit.run('touch', this.#store.touch(id, record));
   }
 
   take(id: string): Promise<SessionRecord | null> {
-    return this.timeLimit.run('take', this.store.take(id));
+    return this.#timeLimit.run('take', this.#store.take(id));
   }
 
   delete(id: string): Promise<boolean> {
-    return this.timeLimit.run('delete', this.store.delete(id));
+    return this.#timeLimit.run('delete', this.#store.delete(id));
   }
 
   listByUser(userId: string): Promise<SessionRecord[]> {
-    return this.timeLimit.run('listByUser', this.store.listByUser(userId));
+    return this.#timeLimit.run('listByUser', this.#store.listByUser(userId));
   }
 
   deleteByUser(userId: string, exceptIds?: readonly string[]): Promise<number> {
-    return this.timeLimit.run('deleteByUser', this.store.deleteByUser(userId, exceptIds));
+    return this.#timeLimit.run('deleteByUser', this.#store.deleteByUser(userId, exceptIds));
   }
 }

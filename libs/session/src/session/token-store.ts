@@ -66,6 +66,8 @@ export interface TokenStore {
    * ask is no use of the session. Null: it has ended.
    */
   watch(token: string): () => Promise<SessionRecord | null>;
+  /** Is this a session of this application, and not of another one that has the same store? */
+  isOwn(record: SessionRecord): boolean;
   /** Asks for a session that does not exist, to see whether there is an answer. */
   ping(): Promise<void>;
 }
@@ -181,6 +183,10 @@ export class StoredTokens implements TokenStore {
     };
   }
 
+  isOwn({ keyHash }: SessionRecord): boolean {
+    return this.#hasher.isOwn(keyHash);
+  }
+
   async ping(): Promise<void> {
     await this.#store.load(createSessionId());
   }
@@ -191,7 +197,7 @@ export class StoredTokens implements TokenStore {
     const match = this.#hasher.match(keyHash, { ...key, userId });
     if (match !== null) return { standing: 'live', token: formatSessionKey(key), record, match };
     const { rotation } = meta;
-    if (rotation === undefined) return null;
+    if (rotation === undefined || !this.isOwn(record)) return null;
     const sinceRotation = this.now() - createdAt - rotation.after;
     const sinceUse = rotation.usedAfter === undefined ? 0 : this.now() - createdAt - rotation.usedAfter;
     const overlaps = sinceRotation < OVERLAP && sinceUse < OVERLAP_AFTER_USE;

@@ -50,6 +50,7 @@ async function enforce(
     },
   };
   const environment = {
+    tokens: { isOwn: () => true },
     policy,
     rememberedPolicy: policy,
     now: () => NOW,

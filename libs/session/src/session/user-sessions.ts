@@ -11,14 +11,18 @@ export function listsUsers(store: SessionStore): boolean {
   return store.listByUser !== SessionStore.prototype.listByUser;
 }
 
-/** Which of this user's records a request would be let in with: stores know neither today's options nor credentials. */
+/**
+ * Which of this user's records a request would be let in with: stores know neither applications nor today's options nor
+ * credentials.
+ */
 export async function acceptanceOf(
   userId: string | null,
   environment: SessionEnvironment,
 ): Promise<(record: SessionRecord) => boolean> {
-  const { currentStamp, now } = environment;
+  const { currentStamp, now, tokens } = environment;
   const stamp = currentStamp && userId !== null ? await currentStamp(userId) : undefined;
   return (record) =>
+    tokens.isOwn(record) &&
     !isExpired(record, now(), policyOf(record, environment)) &&
     (stamp === undefined || isStampOf(record.meta.stamp, stamp));
 }

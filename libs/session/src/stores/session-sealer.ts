@@ -25,8 +25,11 @@ export abstract class SessionSealer {
     return Promise.resolve(false);
   }
 
-  /** Notes that this session has ended, where there is a place to note it. */
-  revoke(_record: SessionRecord): Promise<void> {
+  /**
+   * Notes that this session has ended, where there is a place to note it.
+   * @param _until no token of this session opens after this moment; Infinity: there is no such moment
+   */
+  revoke(_record: SessionRecord, _until: number): Promise<void> {
     return Promise.resolve();
   }
 

@@ -263,5 +263,6 @@ async function unlessCorrupt<Answer>(answer: Promise<Answer>): Promise<Answer | 
   }
 }
 
-const endOf = (id: string): string => `ended:${id}`;
+/** Name of the mark that a session has ended. */
+export const endOf = (id: string): string => `ended:${id}`;
 const rotationOf = (id: string): string => `rotated:${id}`;

@@ -24,5 +24,5 @@ export async function loggedInCookie<Data extends StorableData<Data> = SessionDa
   session.login(userId);
   await session.save();
   const { cookie } = app.get<ResolvedSessionOptions>(SESSION_OPTIONS, { strict: false });
-  return `${cookie.name}=${session.sessionKey}`;
+  return `${cookie.name}=${session.sessionKey()}`;
 }

@@ -187,7 +187,7 @@ export class RedisCache implements RecordCache {
   private async connected(): Promise<RedisConnection> {
     const connection = this.connection ?? (await this.connect());
     // Otherwise some clients keep a command until they are connected again, when nobody waits for it any more.
-    if (!connection.ready) throw new Error('its Redis client is not connected');
+    if (!connection.ready()) throw new Error('its Redis client is not connected');
     return connection;
   }
 

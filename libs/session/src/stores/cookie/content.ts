@@ -29,16 +29,34 @@ const SMALL = 512;
 /** Whatever fits into a cookie is hardly longer than this when inflated, and what is longer is not inflated. */
 const LARGEST = 65_536;
 
-export function encodeContent(record: SessionRecord, compress: boolean): Buffer {
+/** Contents are padded to a multiple of this many bytes, so that their length tells little. */
+const BLOCK = 128;
+
+export interface ContentForm {
+  compress: boolean;
+  pad: boolean;
+}
+
+export function encodeContent(record: SessionRecord, { compress, pad }: ContentForm): Buffer {
   const { id, userId, createdAt, lastSeenAt, expiresAt, expiry, version, data, meta } = record;
   const members: Members = [id, userId, createdAt, lastSeenAt, expiresAt, expiry, version, data];
   if (Object.keys(meta).length > 0) members.push(meta);
   const text = Buffer.from(JSON.stringify(members));
   if (compress && text.length > SMALL && text.length <= LARGEST) {
     const deflated = deflateRawSync(text);
-    if (deflated.length < text.length) return Buffer.concat([Buffer.of(DEFLATED), deflated]);
+    // What follows the end of a deflated content is not looked at.
+    if (deflated.length < text.length) return contentOf(DEFLATED, deflated, pad);
   }
-  return Buffer.concat([Buffer.of(PLAIN), text]);
+  // JSON may end in blanks.
+  return contentOf(PLAIN, text, pad);
+}
+
+function contentOf(form: number, body: Buffer, pad: boolean): Buffer {
+  const length = 1 + body.length;
+  const content = Buffer.alloc(pad ? Math.ceil(length / BLOCK) * BLOCK : length, ' ');
+  content[0] = form;
+  content.set(body, 1);
+  return content;
 }
 
 /** @throws SessionRecordCorruptError when this is no content of ours, or inflates to more than a session */

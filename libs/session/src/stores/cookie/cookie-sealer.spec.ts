@@ -1,5 +1,6 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { deflateRawSync } from 'node:zlib';
+import { jest } from '@jest/globals';
 import * as fc from 'fast-check';
 import {
   SessionRecordCorruptError,
@@ -197,6 +198,39 @@ describe('what a client can read', () => {
   });
 });
 
+const lengthsOf = (options: Partial<CookieSealerOptions>, texts: string[]): number[] => [
+  ...new Set(texts.map((text) => storeWith(options).seal(record({ text }), NAME).length)),
+];
+
+describe('the length of an encrypted token', () => {
+  it('is the same for all contents but those that are much longer', () => {
+    const texts = Array.from({ length: 40 }, (_, length) => 'x'.repeat(length));
+    expect(lengthsOf({}, texts).length).toBeLessThanOrEqual(2);
+    expect(lengthsOf({ signedOnly: true }, texts)).toHaveLength(40);
+    // 1200 lengths fit into ten of 128 bytes.
+    const many = Array.from({ length: 1200 }, (_, length) => 'x'.repeat(length));
+    expect(lengthsOf({}, many).length).toBeLessThanOrEqual(11);
+  });
+
+  it('is so for compressed contents', () => {
+    const texts = Array.from({ length: 100 }, (_, length) =>
+      randomBytes(300 + length / 2).toString('base64'),
+    );
+    const long = texts.map((text) => text + 'x'.repeat(1000));
+    expect(lengthsOf({ compress: true }, long).length).toBeLessThanOrEqual(3);
+    const store = storeWith({ compress: true });
+    for (const text of long)
+      expect(store.open(store.seal(record({ text }), NAME), NAME)?.data).toEqual({ text });
+  });
+
+  it('does not keep tokens from before from being opened', () => {
+    const members = ['A'.repeat(22), null, 1, 1, NOW + DAY, null, 1, { name: 'Ada' }];
+    const content = Buffer.from(`\0${JSON.stringify(members)}`);
+    const format = new TokenFormat(new KeyRing([SECRET], 'encrypt', 'cookie'), 'encrypt');
+    expect(storeWith().open(format.seal(content, NAME), NAME)?.data).toEqual({ name: 'Ada' });
+  });
+});
+
 describe('the key ring', () => {
   const [older, newer, newest] = [secret(), secret(), secret()];
   const before = new CookieSealer({ secrets: [older] });
@@ -336,15 +370,46 @@ describe('revocations', () => {
 
   it('end one session, whenever it was sealed', async () => {
     const store = new CookieSealer({ secrets: SECRET, revocations: new MemoryRevocationStore() });
-    await store.revoke(record());
+    await store.revoke(record(), Infinity);
     await expect(store.isRevoked(record({}, { createdAt: NOW + DAY }))).resolves.toBe(true);
     await expect(store.isRevoked(record({}, { id: 'another' }))).resolves.toBe(false);
   });
 
   it('keep the sessions of a user apart from a session of that id', async () => {
     const store = new CookieSealer({ secrets: SECRET, revocations: new MemoryRevocationStore() });
-    await store.revoke(record({}, { id: 'ada' }));
+    await store.revoke(record({}, { id: 'ada' }), Infinity);
     await expect(store.isRevoked(record({}, { id: 'x', userId: 'ada', createdAt: 0 }))).resolves.toBe(false);
+  });
+
+  it('are kept until no token of the session opens any more, and an hour for clocks that differ', async () => {
+    const notes = new MemoryRevocationStore();
+    const noted = jest.spyOn(notes, 'revokeBefore');
+    const store = new CookieSealer({ secrets: SECRET, revocations: notes });
+    const now = Date.now();
+    jest.spyOn(store, 'now').mockReturnValue(now);
+    for (const until of [now + DAY, Infinity, now - DAY]) await store.revoke(record(), until);
+    // Of the last one there is nothing left that could be revoked.
+    expect(noted.mock.calls.map(([, , keepUntil]) => keepUntil - now)).toEqual([DAY + DAY / 24, 401 * DAY]);
+  });
+
+  it('leave the memory when they may be forgotten, whatever was noted before them', async () => {
+    const notes = new MemoryRevocationStore();
+    const all = (notes as unknown as { notes: Map<string, unknown> }).notes;
+    const now = Date.now();
+    await notes.revokeBefore('user:ada', now, now + 400 * DAY);
+    for (let visitor = 0; visitor < 5000; visitor += 1) {
+      await notes.revokeBefore(`session:${visitor}`, now, now - 1);
+      expect(all.size).toBeLessThanOrEqual(1001);
+    }
+    expect(await notes.revokedBefore('user:ada')).toBe(now);
+  });
+
+  it('are kept for as long as the longest that was asked for', async () => {
+    const notes = new MemoryRevocationStore();
+    const now = Date.now();
+    await notes.revokeBefore('user:ada', now, now + DAY);
+    await notes.revokeBefore('user:ada', now + 1, now - 1);
+    expect(await notes.revokedBefore('user:ada')).toBe(now + 1);
   });
 
   it('refuse a moment that is none', async () => {

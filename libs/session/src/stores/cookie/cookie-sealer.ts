@@ -3,7 +3,7 @@ import { type Protection, TokenFormat } from '../sealing.js';
 import { checkSecrets, KeyRing } from '../secrets.js';
 import { SessionSealer } from '../session-sealer.js';
 import { type SessionRecord } from '../session-store.js';
-import { decodeContent, encodeContent } from './content.js';
+import { type ContentForm, decodeContent, encodeContent } from './content.js';
 import { type RevocationStore } from './revocation-store.js';
 
 export interface CookieSealerOptions {
@@ -18,8 +18,8 @@ export interface CookieSealerOptions {
    */
   signedOnly?: boolean;
   /**
-   * Compress sessions of more than 512 bytes. The length of a cookie then tells something of what is in it, so leave it
-   * off where a session holds secrets next to text of strangers.
+   * Compress sessions of more than 512 bytes. The length of a cookie then tells something of what is in it, though it is
+   * padded, so leave it off where a session holds secrets next to text of strangers.
    * @default false
    */
   compress?: boolean;
@@ -30,6 +30,8 @@ export interface CookieSealerOptions {
 const DAY = 86_400_000;
 /** No browser keeps a cookie longer. Where sessions can be revoked, no token opens longer without being sealed anew. */
 const LONGEST_LIFE = 400 * DAY;
+/** How far apart the clocks of two machines may be. */
+const CLOCKS_DIFFER = DAY / 24;
 
 /**
  * Keeps sessions in their cookies, and nothing on the server but, if wanted, a note of those that have ended.
@@ -38,14 +40,15 @@ const LONGEST_LIFE = 400 * DAY;
  */
 export class CookieSealer extends SessionSealer {
   private readonly tokens: TokenFormat;
-  private readonly compress: boolean;
+  private readonly form: ContentForm;
   private readonly revocations: RevocationStore | undefined;
 
   constructor({ secrets, signedOnly = false, compress = false, revocations }: CookieSealerOptions) {
     super();
     const use: Protection = signedOnly ? 'sign' : 'encrypt';
     this.tokens = new TokenFormat(new KeyRing(checkSecrets(secrets), use, 'cookie'), use);
-    this.compress = compress;
+    // What anybody can read has no length to hide.
+    this.form = { compress, pad: !signedOnly };
     this.revocations = revocations;
   }
 
@@ -57,7 +60,7 @@ export class CookieSealer extends SessionSealer {
     // Notes of ended sessions can be forgotten because of this.
     const latest = this.revocations ? record.lastSeenAt + LONGEST_LIFE : Infinity;
     const expiresAt = Math.min(record.expiresAt, latest);
-    return this.tokens.seal(encodeContent({ ...record, expiresAt }, this.compress), purpose);
+    return this.tokens.seal(encodeContent({ ...record, expiresAt }, this.form), purpose);
   }
 
   open(token: string, purpose: string): SessionRecord | null {
@@ -66,7 +69,7 @@ export class CookieSealer extends SessionSealer {
   }
 
   /**
-   * Ends the sessions into which this user logged in before a moment; those of a later login live. Whoever has a copy of
+   * Ends this user's sessions whose login was before a moment; those of a later login live. Anyone with a copy of
    * their cookies is out, too.
    * @param moment default: now
    * @throws SessionUnsupportedError without the option `revocations`
@@ -92,8 +95,10 @@ export class CookieSealer extends SessionSealer {
     return ended !== null || (revokedBefore !== null && createdAt < revokedBefore);
   }
 
-  override async revoke({ id }: SessionRecord): Promise<void> {
-    await this.revocations?.revokeBefore(sessionSubject(id), this.now(), this.keepUntil());
+  override async revoke({ id }: SessionRecord, until: number): Promise<void> {
+    const [now, needed] = [this.now(), until + CLOCKS_DIFFER];
+    if (needed <= now) return;
+    await this.revocations?.revokeBefore(sessionSubject(id), now, Math.min(needed, this.keepUntil()));
   }
 
   override clearExpired(batchSize: number): Promise<number> {

@@ -21,6 +21,8 @@ export interface RevocationStore {
   close?(): Promise<void>;
 }
 
+const FEW = 1000;
+
 interface Note {
   moment: number;
   keepUntil: number;
@@ -28,8 +30,9 @@ interface Note {
 
 /** For tests, and for applications of a single process that may forget with a restart. */
 export class MemoryRevocationStore implements RevocationStore {
-  /** In the order in which they may be forgotten. */
   private readonly notes = new Map<string, Note>();
+  /** So many notes are looked through for those that may be forgotten. */
+  private full = FEW;
 
   revokedBefore(subject: string): Promise<number | null> {
     const note = this.notes.get(subject);
@@ -37,17 +40,19 @@ export class MemoryRevocationStore implements RevocationStore {
   }
 
   revokeBefore(subject: string, moment: number, keepUntil: number): Promise<void> {
-    this.forget();
-    const latest = Math.max(moment, this.notes.get(subject)?.moment ?? moment);
-    this.notes.delete(subject);
-    this.notes.set(subject, { moment: latest, keepUntil });
+    if (this.notes.size >= this.full) this.forget();
+    const noted = this.notes.get(subject);
+    this.notes.set(subject, {
+      moment: Math.max(moment, noted?.moment ?? moment),
+      keepUntil: Math.max(keepUntil, noted?.keepUntil ?? keepUntil),
+    });
     return Promise.resolve();
   }
 
   private forget(): void {
-    for (const [subject, { keepUntil }] of this.notes) {
-      if (Date.now() < keepUntil) return;
-      this.notes.delete(subject);
-    }
+    const now = Date.now();
+    for (const [subject, { keepUntil }] of this.notes) if (keepUntil <= now) this.notes.delete(subject);
+    // Twice as many as are left, so that a note costs two looks however many there are.
+    this.full = Math.max(FEW, 2 * this.notes.size);
   }
 }

@@ -17,7 +17,8 @@ export interface CallbackStore {
 /** Under these names stores offer to delete what has expired. */
 const PRUNING_METHODS = ['pruneSessions', 'prune', 'clearExpiredSessions', 'reap'] as const;
 
-type Pruning = Partial<Record<(typeof PRUNING_METHODS)[number], (callback?: Callback) => unknown>>;
+type ClearingMethod = (typeof PRUNING_METHODS)[number] | 'list';
+type Clearing = Partial<Record<ClearingMethod, (callback?: Callback) => unknown>>;
 
 /**
  * Milliseconds after which an answer counts as lost. The request has given up long before; this is for those that wait
@@ -61,14 +62,18 @@ export class StoreCalls {
     }
   }
 
-  /** Lets a store that can do so delete what has expired. None of them tells how much that was. */
-  async prune(): Promise<void> {
-    const store: Pruning = this.store as Pruning;
-    const name = PRUNING_METHODS.find((candidate) => typeof store[candidate] === 'function');
-    if (name === undefined) return;
+  /** How the store deletes what has expired, or at least lists what it has; undefined: not at all when it is asked. */
+  get clearingMethod(): ClearingMethod | undefined {
+    const store = this.store as Clearing;
+    return ([...PRUNING_METHODS, 'list'] as const).find((name) => typeof store[name] === 'function');
+  }
+
+  /** Calls that method. No pruning method tells how much it has deleted. */
+  async clear(name: ClearingMethod): Promise<unknown> {
+    const store = this.store as Clearing;
     try {
-      if (store[name]?.length === 0) await store[name]();
-      else await answerOf((callback) => store[name]?.(callback), true);
+      if (store[name]?.length === 0) return await store[name]();
+      return await answerOf((callback) => store[name]?.(callback), true);
     } catch (fault) {
       throw toStoreError('clearExpired', fault);
     }
@@ -161,7 +166,8 @@ Object.setPrototypeOf(Store.prototype, EventEmitter.prototype);
  * @example
  * ```ts
  * const FileStore = createFileStore(expressSession); // from session-file-store
- * SessionModule.forRoot(expressStoreEngine(new FileStore({ path: '/var/lib/shop/sessions', retries: 0 })))
+ * const store = new FileStore({ path: '/var/lib/shop/sessions', retries: 0, reapInterval: -1, logFn: () => {} });
+ * SessionModule.forRoot(expressStoreEngine(store));
  * ```
  */
 export const expressSession = Object.assign(refuse, { Store }) as unknown as ExpressSession;

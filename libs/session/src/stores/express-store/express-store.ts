@@ -1,9 +1,11 @@
-import { hash } from 'node:crypto';
-import { type FactoryProvider } from '@nestjs/common';
+import { hash, randomUUID } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
+import { type FactoryProvider, Logger } from '@nestjs/common';
+import { SessionRecordCorruptError, SessionStoreUnavailableError } from '../../session.errors.js';
 import { corruptRecord, type EncodedRecord, isEncodedRecord } from '../record-codec.js';
 import { type EncryptionOptions } from '../sealing.js';
 import { type SessionEngine } from '../session-engine.js';
-import { WholeRecordStore } from '../whole-record-store.js';
+import { endOf, WholeRecordStore } from '../whole-record-store.js';
 import { type CallbackStore, checkCallbackStore, StoreCalls } from './callback-store.js';
 
 export interface ExpressStoreOptions {
@@ -27,7 +29,7 @@ export interface ExpressStoreEngineFactory extends Pick<SessionEngine, 'imports'
  *
  * @example
  * ```ts
- * SessionModule.forRoot(expressStoreEngine(new FileStore({ path: '/var/lib/shop/sessions', retries: 0 })))
+ * SessionModule.forRoot(expressStoreEngine(new MemcachedStore({ hosts: ['127.0.0.1:11211'] })))
  * SessionModule.forRoot(expressStoreEngine({
  *   inject: [Pool],
  *   useFactory: (pool: Pool) => new PostgresStore({ pool }),
@@ -43,11 +45,18 @@ export function expressStoreEngine(
     return {
       ...wiring,
       useFactory: async (...dependencies: Parameters<typeof useFactory>) =>
-        new ExpressStore(await useFactory(...dependencies), options),
+        open(await useFactory(...dependencies), options),
     };
   }
   checkCallbackStore(store);
-  return { useFactory: () => new ExpressStore(store, options) };
+  return { useFactory: () => open(store, options) };
+}
+
+async function open(store: CallbackStore, options: ExpressStoreOptions): Promise<ExpressStore> {
+  const sessions = new ExpressStore(store, options);
+  // A store that does not answer holds the start-up up for no longer than that.
+  await Promise.race([sessions.tryOut(new Logger('Sessions')), setTimeout(5000, null, { ref: false })]);
+  return sessions;
 }
 
 /** A small text that is no session. */
@@ -57,10 +66,16 @@ interface Mark {
   expiresAt: number;
 }
 
+const SESSION_ID_LENGTH = 22;
 /** Session ids, and the names under which marks are kept. */
 const SID = /^[\w-]{22}$|^m[\w-]{32}$/;
-/** Later dates do not fit the columns of some stores. */
-const LAST_MOMENT = Date.UTC(9999, 11, 31);
+/** Later dates do not fit the columns of some stores, whose last one is in 2106. */
+const LAST_MOMENT = Date.UTC(2100, 0);
+const DAY = 86_400_000;
+/** The longest that anything has to be kept, and the longest that memcached keeps anything, a day less. In days. */
+const LIFETIMES = [400, 29] as const;
+/** When to look again for what was stored, for stores that read from a copy. Milliseconds. */
+const PAUSES = [0, 50, 500] as const;
 
 /**
  * Keeps sessions in a store that was written for express-session, under their session ids. Such a store can only get, set
@@ -72,16 +87,74 @@ const LAST_MOMENT = Date.UTC(9999, 11, 31);
  */
 export class ExpressStore extends WholeRecordStore {
   private readonly calls: StoreCalls;
+  /** Nothing is kept for longer. Milliseconds. */
+  private longest = Infinity;
 
   constructor(store: CallbackStore, { encryption }: ExpressStoreOptions = {}) {
     super(encryption);
     this.calls = new StoreCalls(store);
   }
 
-  /** Leaves it to the store, which does not tell how many there were. */
+  /**
+   * Tries out an entry with the longest sid and the longest life that there can be, and tells of what will not work. A
+   * store that keeps nothing for so long is asked for less from then on.
+   */
+  async tryOut(logger: Pick<Logger, 'log' | 'warn'>): Promise<void> {
+    if (this.calls.clearingMethod === undefined) logger.log(NEVER_CLEARED);
+    try {
+      for (const days of LIFETIMES) {
+        if (!(await this.keepsFor(days * DAY))) continue;
+        if (days === LIFETIMES[0]) return;
+        this.longest = days * DAY;
+        logger.warn(
+          `The express-session store keeps nothing for ${LIFETIMES[0]} days. Sessions end at the latest ${days} days ` +
+            'after they were last written, whatever the timeouts say. Keep the timeouts below that, or use another store.',
+        );
+        return;
+      }
+      logger.warn(`The express-session store was tried out: ${STORES_NOTHING}`);
+    } catch (error) {
+      logger.warn(`The express-session store was tried out. ${(error as Error).message}`);
+    }
+  }
+
+  /**
+   * Leaves it to the store, which does not tell how many there were. Where a store only lists what it has, all of that is
+   * looked through at once, whatever the size of a batch.
+   */
   override async clearExpired(_batchSize: number): Promise<number> {
-    await this.calls.prune();
-    return 0;
+    const { clearingMethod } = this.calls;
+    if (clearingMethod === undefined) return 0;
+    const answer = await this.calls.clear(clearingMethod);
+    if (clearingMethod !== 'list' || !Array.isArray(answer)) return 0;
+    let count = 0;
+    for (const name of answer as unknown[]) {
+      // Names of files have an ending.
+      const sid = String(name).split('.', 1)[0] ?? '';
+      if (!SID.test(sid) || !(await this.hasExpired(sid))) continue;
+      await this.calls.destroy('clearExpired', sid);
+      if (sid.length === SESSION_ID_LENGTH) count += 1;
+    }
+    return count;
+  }
+
+  private async hasExpired(sid: string): Promise<boolean> {
+    try {
+      const { expiresAt = 0 } = ((await this.keptAt('clearExpired', sid)) ?? {}) as Partial<Mark>;
+      return expiresAt <= Date.now();
+    } catch (error) {
+      if (error instanceof SessionRecordCorruptError) return false;
+      throw error;
+    }
+  }
+
+  /** @param lifetime milliseconds */
+  private async keepsFor(lifetime: number): Promise<boolean> {
+    const sid = sidOf(`try-out ${randomUUID()}`);
+    await this.keep('try out', sid, { mark: '1', expiresAt: Date.now() + lifetime });
+    const isKept = await this.isKept('try out', sid);
+    await this.calls.destroy('try out', sid);
+    return isKept;
   }
 
   protected async get(operation: string, id: string): Promise<EncodedRecord | null> {
@@ -94,8 +167,16 @@ export class ExpressStore extends WholeRecordStore {
     throw corruptRecord();
   }
 
-  protected put(operation: string, id: string, record: EncodedRecord): Promise<void> {
-    return this.keep(operation, id, record);
+  /** Some stores report no errors, so what was written is read back. */
+  protected async put(operation: string, id: string, record: EncodedRecord): Promise<void> {
+    if (!(await this.keep(operation, id, record))) return;
+    const isThere = await this.isKept(operation, id, (kept) => {
+      const { keyHash, version = 0 } = kept as Partial<EncodedRecord>;
+      // With another key it is what another process has put there since.
+      return keyHash !== record.keyHash || version >= record.version;
+    });
+    // Or another process has ended the session since.
+    if (!isThere && (await this.getMark(operation, endOf(id))) === null) throw storesNothing(operation);
   }
 
   protected async remove(operation: string, id: string): Promise<boolean> {
@@ -108,12 +189,28 @@ export class ExpressStore extends WholeRecordStore {
     return typeof mark === 'string' && expiresAt > Date.now() ? mark : null;
   }
 
-  protected putMark(operation: string, name: string, text: string, lifetime: number): Promise<void> {
-    return this.keep(operation, sidOf(name), { mark: text, expiresAt: Date.now() + lifetime });
+  protected async putMark(operation: string, name: string, text: string, lifetime: number): Promise<void> {
+    const sid = sidOf(name);
+    await this.keep(operation, sid, { mark: text, expiresAt: Date.now() + lifetime });
+    if (!(await this.isKept(operation, sid))) throw storesNothing(operation);
+  }
+
+  /** Is something there that was just written? */
+  private async isKept(
+    operation: string,
+    sid: string,
+    isMeant: (kept: object) => boolean = () => true,
+  ): Promise<boolean> {
+    for (const pause of PAUSES) {
+      if (pause > 0) await setTimeout(pause);
+      const kept = await this.keptAt(operation, sid);
+      if (kept && isMeant(kept)) return true;
+    }
+    return false;
   }
 
   /**
-   * What we have put there. The cookie beside it says nothing, for many a store extends the life of a session without
+   * What we have put there. The cookie beside it says nothing, because many stores extend the life of a session without
    * writing that down.
    */
   private async keptAt(operation: string, sid: string): Promise<object | null> {
@@ -128,17 +225,35 @@ export class ExpressStore extends WholeRecordStore {
 
   /**
    * Ours is under one name, and its data and metadata are text: no key in them can clash with `cookie` or with what
-   * stores add, and no store changes what it has no room for. A new object with every call, for stores write into it.
+   * stores add, and no store changes what it has no room for. A new object with every call, because stores write into it.
+   * @returns false: its deadline has passed, so that nothing is there now
    */
-  private keep(operation: string, sid: string, content: EncodedRecord | Mark): Promise<void> {
-    const expiresAt = Math.min(content.expiresAt, LAST_MOMENT);
-    const maxAge = Math.ceil(expiresAt - Date.now());
-    // Every store has an opinion of its own about a deadline that has passed; some take it for none.
-    if (maxAge <= 0) return this.calls.destroy(operation, checked(sid));
+  private async keep(operation: string, sid: string, content: EncodedRecord | Mark): Promise<boolean> {
+    const now = Date.now();
+    const expiresAt = Math.min(content.expiresAt, LAST_MOMENT, now + this.longest);
+    const maxAge = Math.ceil(expiresAt - now);
+    if (maxAge <= 0) {
+      // Every store has an opinion of its own about a deadline that has passed; some take it for none.
+      await this.calls.destroy(operation, checked(sid));
+      return false;
+    }
     const cookie = new StoredCookie(new Date(expiresAt), maxAge);
-    return this.calls.set(operation, checked(sid), { cookie, nestSession: content });
+    await this.calls.set(operation, checked(sid), { cookie, nestSession: content });
+    return true;
   }
 }
+
+const STORES_NOTHING =
+  'it said that it has stored an entry, and then it did not have it. Its connection or its settings are at fault, and it ' +
+  'reports no errors: look into its own log.';
+
+function storesNothing(operation: string): SessionStoreUnavailableError {
+  return new SessionStoreUnavailableError(operation, STORES_NOTHING);
+}
+
+const NEVER_CLEARED =
+  'The express-session store has no method to delete what has expired. If it does not do so by itself, its sessions are ' +
+  'kept for ever.';
 
 /**
  * What stores read of express-session's cookie: until when to keep the session. Some take the moment, some the length

@@ -1,9 +1,12 @@
-import { SessionConfigError } from '../../session.errors.js';
-import { ignoreErrorEvents, type IoRedisClient } from './redis-clients.js';
+import { type ClusterNode, ignoreErrorEvents, type IoRedisClient } from './redis-clients.js';
 import {
   ANSWERS_WITHIN,
   type Command,
+  CONNECTS_WITHIN,
+  fateOf,
   followRedirection,
+  LONGEST_PAUSE,
+  READ_ONLY_RESTS,
   type RedisConnection,
   type ReplicaWait,
   runByHash,
@@ -11,7 +14,7 @@ import {
   slotOf,
   UnknownPrimaryError,
 } from './redis-connection.js';
-import { type ClientWanted, credentialsOf, parseNode } from './redis-options.js';
+import { type ClientWanted, credentialsOf, parseNode, prefixedKeys } from './redis-options.js';
 import { type RedisScript } from './redis-scripts.js';
 
 /** What ioredis says when `commandTimeout` passes. */
@@ -22,6 +25,12 @@ const failFast = {
   autoResendUnfulfilledCommands: false,
   maxRetriesPerRequest: 0,
   commandTimeout: ANSWERS_WITHIN,
+  connectTimeout: CONNECTS_WITHIN,
+  // A connection that has gone silent does not answer to its end either.
+  disconnectTimeout: 100,
+  // It would come before the first command of every connection.
+  disableClientInfo: true,
+  retryStrategy: (times: number) => Math.min(times * 50, LONGEST_PAUSE),
 };
 
 /**
@@ -70,8 +79,10 @@ export async function openIoRedis({
 }
 
 export class IoRedisConnection implements RedisConnection {
-  private reconnectedAt = -Infinity;
+  /** When a connection was given up, on the clock of `performance`. */
+  private readonly leftAt = new WeakMap<Server, number>();
   private readonly wait = new SharedWait((server, commands) => this.together(server, commands));
+  private readonly pings: NodeJS.Timeout | undefined;
 
   /**
    * @param ownership does closing this connection close the client? Not if the client is the application's own
@@ -82,26 +93,26 @@ export class IoRedisConnection implements RedisConnection {
     private readonly ownership: { owned: boolean },
   ) {
     // In a cluster the store has to know the whole key, to find the server that it lives on.
-    if (client.options.keyPrefix) {
-      throw new SessionConfigError(
-        'prefix',
-        'is what keys of sessions begin with. Set it, and take "keyPrefix" out of the options of the ioredis client (give sessions a client of their own if other code needs it).',
-      );
-    }
+    if (client.options.keyPrefix) throw prefixedKeys('ioredis');
+    // So that silence is noticed before a visitor comes.
+    if (ownership.owned) this.pings = setInterval(() => this.ping(), ANSWERS_WITHIN / 2).unref();
   }
 
   get cluster(): boolean {
     return this.client.isCluster;
   }
 
-  get ready(): boolean {
-    return this.client.status === 'ready';
+  ready(key?: string): boolean {
+    if (this.client.status !== 'ready') return false;
+    const node = key === undefined || !this.cluster ? undefined : this.nodeOf(key);
+    // One that is not there yet is connected to by the first command for it.
+    return node === undefined || node.status === 'ready' || node.status === 'wait';
   }
 
   async connect(): Promise<void> {
     // Rejects when the first attempt fails, and goes on trying.
     if (this.client.status === 'wait') await this.client.connect().catch(() => {});
-    if (!this.ready) await new Promise<void>((resolve) => this.client.once('ready', resolve));
+    if (!this.ready()) await new Promise<void>((resolve) => this.client.once('ready', resolve));
     if (this.ownership.owned) await this.meetPrimaries();
   }
 
@@ -115,8 +126,15 @@ export class IoRedisConnection implements RedisConnection {
     await Promise.allSettled(primaries.map((primary) => primary.ping()));
   }
 
+  private ping(): void {
+    const servers = this.cluster ? (this.client.nodes?.('master') ?? []) : [this.client];
+    for (const server of servers) {
+      if (server.status === 'ready') this.watched(server, () => server.ping()).catch(() => {});
+    }
+  }
+
   send(command: Command): Promise<unknown> {
-    return this.watched(() => this.client.call(...command));
+    return this.watched(this.serverOf(command[1]), () => this.client.call(...command));
   }
 
   sendAll(commands: readonly Command[]): Promise<PromiseSettledResult<unknown>[]> {
@@ -125,7 +143,7 @@ export class IoRedisConnection implements RedisConnection {
   }
 
   run(script: RedisScript, [key]: [string], values: string[]): Promise<unknown> {
-    return this.watched(() =>
+    return this.watched(this.serverOf(key), () =>
       runByHash(
         script,
         (hash) => this.client.evalsha(hash, 1, key, ...values),
@@ -149,23 +167,40 @@ export class IoRedisConnection implements RedisConnection {
     return primary;
   }
 
-  private together(server: string, commands: readonly Command[]): Promise<PromiseSettledResult<unknown>[]> {
-    return this.watched(async () => {
-      const client = await this.clientFor(server);
+  private serverOf(key = ''): Server | undefined {
+    return this.cluster ? this.nodeOf(key) : this.client;
+  }
+
+  /** Of a cluster: the client of the node that has this key, if there is one. */
+  private nodeOf(key: string): ClusterNode | undefined {
+    const [primary] = this.client.slots?.[slotOf(key)] ?? [];
+    return primary === undefined ? undefined : this.nodeAt(primary);
+  }
+
+  private nodeAt(address: string): ClusterNode | undefined {
+    const nodes = this.client.nodes?.('master') ?? [];
+    return nodes.find(({ options }) => `${options.host}:${options.port}` === address);
+  }
+
+  private async together(
+    server: string,
+    commands: readonly Command[],
+  ): Promise<PromiseSettledResult<unknown>[]> {
+    const client = await this.clientFor(server);
+    return this.watched(client, async () => {
       const results = await client.pipeline(commands.map((command) => [...command])).exec();
       const outcomes = (results ?? []).map(([error, value]): PromiseSettledResult<unknown> =>
         error ? { status: 'rejected', reason: error } : { status: 'fulfilled', value },
       );
-      const timedOut = outcomes.find((outcome) => outcome.status === 'rejected' && isTimeout(outcome.reason));
-      if (timedOut?.status === 'rejected') throw timedOut.reason;
+      const unfit = outcomes.find((outcome) => outcome.status === 'rejected' && isUnfit(outcome.reason));
+      if (unfit?.status === 'rejected') throw unfit.reason;
       return outcomes;
     });
   }
 
-  private async clientFor(server: string): Promise<Pick<IoRedisClient, 'pipeline'>> {
+  private async clientFor(server: string): Promise<Server> {
     if (!this.cluster) return this.client;
-    const nodes = this.client.nodes?.('master') ?? [];
-    const node = nodes.find(({ options }) => `${options.host}:${options.port}` === server);
+    const node = this.nodeAt(server);
     if (!node) throw new UnknownPrimaryError();
     // A replica that was promoted is connected to by its first command.
     if (node.status !== 'ready') await node.ping();
@@ -173,24 +208,26 @@ export class IoRedisConnection implements RedisConnection {
   }
 
   /** What is sent may still be carried out, long after its caller has given up. */
-  private async watched<Result>(work: () => Promise<Result>): Promise<Result> {
+  private async watched<Result>(server: Server | undefined, work: () => Promise<Result>): Promise<Result> {
     const startedAt = performance.now();
     try {
       return await work();
     } catch (error) {
-      if (this.ownership.owned && isTimeout(error)) this.reconnect(startedAt);
+      if (server && isUnfit(error)) this.leave(server, isTimeout(error) ? 0 : READ_ONLY_RESTS, startedAt);
       throw error;
     }
   }
 
   /**
-   * Leaves a connection that has gone silent, which the operating system would keep for a quarter of an hour. Once for
-   * all commands that waited on it. ioredis's own `socketTimeout` goes on to break the next connection, too.
+   * Leaves a connection that has gone silent, which the operating system would keep for a quarter of an hour, or whose
+   * server has become a replica: its address may lead to another by now. Once for all commands that were sent before. In
+   * a cluster only the connection to that node. ioredis's own `socketTimeout` goes on to break the next connection, too.
    */
-  private reconnect(commandStartedAt: number): void {
-    if (commandStartedAt < this.reconnectedAt) return;
-    this.reconnectedAt = performance.now();
-    this.client.disconnect(true);
+  private leave(server: Server, rests: number, commandStartedAt: number): void {
+    const leftAt = this.leftAt.get(server) ?? -Infinity;
+    if (commandStartedAt < leftAt + rests) return;
+    this.leftAt.set(server, performance.now());
+    server.disconnect(true);
   }
 
   duplicate(): RedisConnection {
@@ -201,10 +238,19 @@ export class IoRedisConnection implements RedisConnection {
 
   async close(): Promise<void> {
     if (!this.ownership.owned) return;
-    const ended = this.ready && new Promise<void>((resolve) => this.client.once('end', resolve));
+    clearInterval(this.pings);
+    const ended = this.client.status === 'ready' && new Promise<void>((resolve) => this.client.once('end', resolve));
     this.client.disconnect();
     await ended;
   }
+}
+
+/** A client of a single server: the only one, or that of a node of a cluster. */
+type Server = IoRedisClient | ClusterNode;
+
+/** Does this say that the connection is of no more use? */
+function isUnfit(error: unknown): boolean {
+  return isTimeout(error) || fateOf(error) === 'read-only';
 }
 
 function isTimeout(error: unknown): boolean {

@@ -3,7 +3,11 @@ import { ignoreErrorEvents, type NodeRedisClient } from './redis-clients.js';
 import {
   ANSWERS_WITHIN,
   type Command,
+  CONNECTS_WITHIN,
+  fateOf,
   followRedirection,
+  LONGEST_PAUSE,
+  READ_ONLY_RESTS,
   type RedisConnection,
   type ReplicaWait,
   runByHash,
@@ -11,7 +15,7 @@ import {
   slotOf,
   UnknownPrimaryError,
 } from './redis-connection.js';
-import { type ClientWanted, credentialsOf, parseNode } from './redis-options.js';
+import { type ClientWanted, credentialsOf, parseNode, prefixedKeys } from './redis-options.js';
 import { type RedisScript } from './redis-scripts.js';
 
 interface Clustered {
@@ -22,6 +26,7 @@ interface Clustered {
 
 interface ClusterNode {
   readonly address: string;
+  readonly client?: Pick<NodeRedisClient, 'isReady'>;
 }
 
 interface Duplicable {
@@ -78,8 +83,9 @@ function nodeDefaults(given: { socket?: object } = {}): object {
     ...given,
     socket: {
       socketTimeout: ANSWERS_WITHIN,
+      connectTimeout: CONNECTS_WITHIN,
       // The client's own gives up for good after the first connection that went silent.
-      reconnectStrategy: (retries: number) => Math.min(50 * 2 ** retries, 2000),
+      reconnectStrategy: (retries: number) => Math.min(50 * 2 ** retries, LONGEST_PAUSE),
       ...given.socket,
     },
   };
@@ -88,6 +94,8 @@ function nodeDefaults(given: { socket?: object } = {}): object {
 export class NodeRedisConnection implements RedisConnection {
   private readonly kind: Kind;
   private readonly wait = new SharedWait((server, commands) => this.together(server, commands));
+  /** When the connection was given up, on the clock of `performance`. */
+  private leftAt = -Infinity;
 
   /**
    * @param ownership does closing this connection close the client? Not if the client is the application's own. And
@@ -97,6 +105,8 @@ export class NodeRedisConnection implements RedisConnection {
     private readonly client: NodeRedisClient,
     private readonly ownership: { owned: boolean; another?: () => NodeRedisClient },
   ) {
+    // It would come before the keys of scripts, and not before those of other commands.
+    if (client._keyPrefix) throw prefixedKeys('node-redis');
     this.kind = 'nodeClient' in client ? 'cluster' : 'getMasterNode' in client ? 'sentinel' : 'single';
   }
 
@@ -104,19 +114,22 @@ export class NodeRedisConnection implements RedisConnection {
     return this.kind === 'cluster';
   }
 
-  get ready(): boolean {
+  ready(key?: string): boolean {
     // A cluster of version 5 does not tell.
-    return this.client.isReady ?? this.client.isOpen;
+    const isReady = this.client.isReady ?? this.client.isOpen;
+    if (!isReady || key === undefined || this.kind !== 'cluster') return isReady;
+    const { slots } = this.client as NodeRedisClient & Clustered;
+    return slots[slotOf(key)]?.master.client?.isReady ?? true;
   }
 
   async connect(): Promise<void> {
     if (!this.client.isOpen) await this.client.connect();
-    if (!this.ready) await new Promise<void>((resolve) => this.client.once('ready', resolve));
+    if (!this.ready()) await new Promise<void>((resolve) => this.client.once('ready', resolve));
   }
 
   send(command: Command): Promise<unknown> {
     const client = this.client as NodeRedisClient & { sendCommand: SendCommand };
-    if (this.kind === 'single') return client.sendCommand(command);
+    if (this.kind === 'single') return this.watched(() => client.sendCommand(command));
     return this.kind === 'cluster'
       ? client.sendCommand(command[1], false, command)
       : client.sendCommand(false, command);
@@ -128,10 +141,12 @@ export class NodeRedisConnection implements RedisConnection {
   }
 
   run(script: RedisScript, keys: [string], values: string[]): Promise<unknown> {
-    return runByHash(
-      script,
-      (hash) => this.client.evalSha(hash, { keys, arguments: values }),
-      (text) => this.client.eval(text, { keys, arguments: values }),
+    return this.watched(() =>
+      runByHash(
+        script,
+        (hash) => this.client.evalSha(hash, { keys, arguments: values }),
+        (text) => this.client.eval(text, { keys, arguments: values }),
+      ),
     );
   }
 
@@ -176,5 +191,23 @@ export class NodeRedisConnection implements RedisConnection {
     const node = await cluster.nodeClient(primary);
     const send = node.sendCommand.bind(node) as SendCommand;
     return Promise.allSettled(commands.map((command) => send(command)));
+  }
+
+  /**
+   * Leaves a connection whose server has become a replica: its address may lead to another by now. (A client of Sentinel
+   * does that by itself, and a replica of a cluster says where the primary is.) The client has no method for it, so the
+   * server is asked to close the connection. Once for all commands that were sent before.
+   */
+  private async watched<Result>(work: () => Promise<Result>): Promise<Result> {
+    const startedAt = performance.now();
+    try {
+      return await work();
+    } catch (error) {
+      if (this.kind === 'single' && fateOf(error) === 'read-only' && startedAt >= this.leftAt + READ_ONLY_RESTS) {
+        this.leftAt = performance.now();
+        this.send(['quit']).catch(() => {});
+      }
+      throw error;
+    }
   }
 }

@@ -2,8 +2,13 @@
 export interface IoRedisClient {
   readonly status: string;
   readonly isCluster: boolean;
-  readonly options: { readonly keyPrefix?: unknown };
+  readonly options: {
+    readonly keyPrefix?: unknown;
+    readonly commandTimeout?: unknown;
+    readonly redisOptions?: { readonly commandTimeout?: unknown } | undefined;
+  };
   connect(): Promise<void>;
+  ping(): Promise<unknown>;
   call(command: string, ...parameters: string[]): Promise<unknown>;
   evalsha(hash: string, numberOfKeys: number, ...keysAndValues: string[]): Promise<unknown>;
   eval(text: string, numberOfKeys: number, ...keysAndValues: string[]): Promise<unknown>;
@@ -18,15 +23,16 @@ export interface IoRedisClient {
   disconnect(reconnect?: boolean): void;
 }
 
-interface ClusterNode extends Pick<IoRedisClient, 'status' | 'pipeline'> {
+export interface ClusterNode extends Pick<IoRedisClient, 'status' | 'pipeline' | 'ping' | 'disconnect'> {
   readonly options: { readonly host?: string | undefined; readonly port?: number | undefined };
-  ping(): Promise<unknown>;
 }
 
 /** What is used of a client of `redis` (node-redis): of `createClient`, `createCluster` or `createSentinel`. */
 export interface NodeRedisClient {
   readonly isOpen: boolean;
   readonly isReady?: boolean;
+  /** Since version 6. */
+  readonly _keyPrefix?: unknown;
   connect(): Promise<unknown>;
   evalSha(hash: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>;
   eval(text: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>;

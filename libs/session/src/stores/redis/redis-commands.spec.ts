@@ -65,7 +65,7 @@ describe('ServerClock', () => {
 
   const connection = {
     cluster: false,
-    ready: true,
+    ready: () => true,
     run: (_script: unknown, [key]: [string]) => {
       keys.push(key);
       return (answers.shift() ?? (() => Promise.reject(new Error('Nothing to answer'))))();

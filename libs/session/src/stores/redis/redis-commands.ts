@@ -1,51 +1,106 @@
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import {
   SessionError,
   SessionRecordCorruptError,
   SessionStoreUnavailableError,
 } from '../../session.errors.js';
-import { type Command, type RedisConnection, type ReplicaWait } from './redis-connection.js';
-import { clockScript, type RedisScript } from './redis-scripts.js';
+import { type Command, fateOf, type RedisConnection, type ReplicaWait } from './redis-connection.js';
+import { clockScript, type RedisScript, repeatable } from './redis-scripts.js';
 
 type Values = readonly (string | number)[];
+
+/** How long a command waits for a connection: so many pauses of so many milliseconds, which are longer in a busy process. */
+const PAUSES = 36;
+const PAUSE = 25;
+
+/** These change nothing, so they may be sent twice. */
+const READS = new Set(['lrange', 'lindex', 'zscore', 'zrange']);
+
+/** The connection broke before the answer: nobody knows whether the command was carried out. */
+export class UnansweredError extends SessionStoreUnavailableError {}
 
 /** Sends the store's commands, and translates what goes wrong. `operation` is for the message of an error. */
 export class RedisCommands {
   private forEnds: Promise<RedisConnection> | undefined;
+  private pause: Promise<void> | undefined;
+  private closed = false;
 
   constructor(
     private readonly connection: RedisConnection,
     private readonly waitForReplicas: ReplicaWait | undefined,
   ) {}
 
-  async send(operation: string, ...command: Command): Promise<unknown> {
-    if (!this.connection.ready) throw notConnected(operation);
-    try {
-      return await this.connection.send(command);
-    } catch (error) {
-      throw toStoreError(operation, error);
-    }
+  send(operation: string, ...command: Command): Promise<unknown> {
+    const [name, key] = command;
+    return this.onceConnected(operation, key, READS.has(name), () => this.connection.send(command));
   }
 
   /** One reply for each, which is an error where there is none. */
   async sendAll(operation: string, commands: readonly Command[]): Promise<unknown[]> {
-    if (!this.connection.ready) throw notConnected(operation);
-    try {
+    if (this.connection.cluster) {
+      return Promise.all(commands.map((command) => this.send(operation, ...command).catch(errorOf)));
+    }
+    const areReads = commands.every(([name]) => READS.has(name));
+    return this.onceConnected(operation, undefined, areReads, async () => {
       const outcomes = await this.connection.sendAll(commands);
+      const lost = outcomes.find((outcome) => outcome.status === 'rejected' && fateOf(outcome.reason));
+      if (lost?.status === 'rejected') throw lost.reason;
       return outcomes.map((outcome) =>
         outcome.status === 'fulfilled' ? outcome.value : toStoreError(operation, outcome.reason),
       );
-    } catch (error) {
-      throw toStoreError(operation, error);
+    });
+  }
+
+  run(operation: string, script: RedisScript, key: string, values: Values): Promise<unknown> {
+    return this.onceConnected(operation, key, repeatable.has(script), () =>
+      this.connection.run(script, [key], values.map(String)),
+    );
+  }
+
+  /**
+   * Does the work when there is a connection, for which it waits about a second: while nothing is sent, nothing can
+   * happen twice. It is done again when it was not sent after all, when the server had become a replica, and, if it may
+   * be done twice, when the connection broke before the answer.
+   */
+  private async onceConnected<Result>(
+    operation: string,
+    key: string | undefined,
+    twice: boolean,
+    work: () => Promise<Result>,
+  ): Promise<Result> {
+    let metReplica = false;
+    // After a failed try the pause is longer each time.
+    for (let [pauses, next] = [PAUSES, 1]; ; ) {
+      if (this.connection.ready(key)) {
+        try {
+          return await work();
+        } catch (error) {
+          if (error instanceof SessionError) throw error;
+          const fate = fateOf(error);
+          const again =
+            fate === 'not sent' || (fate === 'unanswered' && twice) || (fate === 'read-only' && !metReplica);
+          if (!again || pauses <= 0) throw toStoreError(operation, error);
+          metReplica ||= fate === 'read-only';
+          for (let pause = 0; pause < next; pause++) await this.nextPause();
+          pauses -= next;
+          next *= 2;
+        }
+      } else {
+        if (pauses <= 0 || this.closed) throw notConnected(operation);
+        await this.nextPause();
+        pauses -= 1;
+      }
     }
   }
 
-  async run(operation: string, script: RedisScript, key: string, values: Values): Promise<unknown> {
-    if (!this.connection.ready) throw notConnected(operation);
-    try {
-      return await this.connection.run(script, [key], values.map(String));
-    } catch (error) {
-      throw toStoreError(operation, error);
-    }
+  /** One for all that wait. In it the client has a turn, too, however many timers are late. */
+  private nextPause(): Promise<void> {
+    this.pause ??= (async () => {
+      await setTimeout(PAUSE);
+      await setImmediate();
+      this.pause = undefined;
+    })();
+    return this.pause;
   }
 
   /** Like `run`, for what a fail-over must not undo: waits for replicas, if the options say so. */
@@ -76,6 +131,7 @@ export class RedisCommands {
   }
 
   async close(): Promise<void> {
+    this.closed = true;
     const forEnds = await this.forEnds?.catch(() => undefined);
     await forEnds?.close();
     await this.connection.close();
@@ -87,15 +143,12 @@ export class RedisCommands {
     command: Command,
     wait: ReplicaWait,
   ): Promise<unknown> {
-    if (!this.connection.ready) throw notConnected(operation);
-    try {
+    return this.onceConnected(operation, key, false, async () => {
       const connection = await this.connectionForEnds();
       const [reply, confirmed] = await connection.sendAndWait(key, command, wait);
       if (confirmed < wait.replicas) throw notConfirmed(operation, confirmed, wait);
       return reply;
-    } catch (error) {
-      throw error instanceof SessionError ? error : toStoreError(operation, error);
-    }
+    });
   }
 
   /** One of its own, because WAIT holds up everything else on its connection. Made by the first end. */
@@ -122,6 +175,10 @@ export function inBatches<Item>(items: readonly Item[]): Item[][] {
   const batches: Item[][] = [];
   for (let start = 0; start < items.length; start += BATCH) batches.push(items.slice(start, start + BATCH));
   return batches;
+}
+
+function errorOf(error: unknown): unknown {
+  return error;
 }
 
 export function valueOf(reply: unknown): unknown {
@@ -222,7 +279,8 @@ export function toStoreError(operation: string, error: unknown): Error {
     );
   }
   if (isWrongQuestion(cause.message)) return cause;
-  return new SessionStoreUnavailableError(
+  const StoreError = fateOf(error) === 'unanswered' ? UnansweredError : SessionStoreUnavailableError;
+  return new StoreError(
     operation,
     `Redis did not carry it out (${cause.message}). Check that it is up, accepts writes, and that the client can reach it.`,
     { cause },

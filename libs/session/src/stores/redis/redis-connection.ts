@@ -11,15 +11,22 @@ export interface ReplicaWait {
   timeout: number;
 }
 
-/** A connection on which nothing comes for so long, though an answer is due, is given up. Milliseconds. */
-export const ANSWERS_WITHIN = 5000;
+/**
+ * A connection on which nothing comes for so long, though an answer is due, is given up. Milliseconds. Together with the
+ * time for another connection less than five seconds, in which sessions are to be served again when the network is back.
+ */
+export const ANSWERS_WITHIN = 4000;
+/** A connection that was not made within this is tried anew. Milliseconds. */
+export const CONNECTS_WITHIN = 2000;
+/** The longest pause between two tries to connect. Milliseconds. */
+export const LONGEST_PAUSE = 500;
 
 /** All that the store wants of a Redis client. Everything goes to the primary that holds the key. */
 export interface RedisConnection {
   /** Are the keys spread over several primaries, so that a command may name those of one slot only? */
   readonly cluster: boolean;
-  /** Would a command go out now, instead of waiting in a queue for a connection? */
-  readonly ready: boolean;
+  /** Would a command about this key go out now, instead of waiting in a queue for a connection? Without a key: about any. */
+  ready(key?: string): boolean;
   /** Resolves when `ready`. */
   connect(): Promise<void>;
   send(command: Command): Promise<unknown>;
@@ -52,6 +59,28 @@ export async function runByHash(
     return inFull(script.text);
   }
 }
+
+/** What the clients say of a command that they did not send, because there was no connection. */
+const NOT_SENT = /^(Stream isn't writeable|Cluster isn't ready|The client is (offline|closed)|No primary is known)/;
+/** What they say of one that was sent, or may have been, when the connection broke before its answer. */
+const UNANSWERED =
+  /^(Socket closed unexpectedly|Reached the max retries per request|Connection is closed|Command aborted due to|Disconnects client|(read|write) E)/;
+/** What a server says that is a replica now. Before version 7, Redis wraps what a command in a script answered. */
+const READ_ONLY = /^(READONLY |ERR Error running script.*-READONLY )/s;
+
+/**
+ * Why a command has failed, as far as it is for the connection: it was not sent; it was, and nobody knows whether it was
+ * carried out; or it met a server that takes no writes any more. Undefined: for another reason.
+ */
+export function fateOf(error: unknown): 'not sent' | 'unanswered' | 'read-only' | undefined {
+  const { message = '' } = (error ?? {}) as { message?: string };
+  if (NOT_SENT.test(message)) return 'not sent';
+  if (UNANSWERED.test(message)) return 'unanswered';
+  return READ_ONLY.test(message) ? 'read-only' : undefined;
+}
+
+/** A server that stays read-only is asked on a new connection once in so many milliseconds. */
+export const READ_ONLY_RESTS = 1000;
 
 /** The client does not know, or no longer knows, which server of the cluster has a key. */
 export class UnknownPrimaryError extends Error {

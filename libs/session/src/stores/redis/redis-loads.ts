@@ -48,6 +48,8 @@ export interface RecentLoad {
   expiresAt: number;
   /** Redis keeps the key at least until then. */
   keptUntil: number;
+  /** The write id of the head. */
+  headId: string;
   entry: Entry;
   size: number;
   keys: number;
@@ -159,11 +161,11 @@ export class RedisLoads {
     return until === null ? null : { until, trustedUntil: now + ENTRY_TRUSTED_FOR };
   }
 
-  private remember({ record, keptUntil, size }: DecodedSession, entry: Entry, writtenBefore: number): void {
+  private remember({ record, keptUntil, headId, size }: DecodedSession, entry: Entry, writtenBefore: number): void {
     const { id, userId, version, expiresAt, data } = record;
     const keys = this.parts.store.limits.keys === Infinity ? 0 : Object.keys(data).length;
     const { written = 0 } = this.recent.get(id) ?? {};
-    const load = { userId, version, expiresAt, keptUntil, entry, size, keys, written, writtenBefore };
+    const load = { userId, version, expiresAt, keptUntil, headId, entry, size, keys, written, writtenBefore };
     this.recent.delete(id);
     this.recent.set(id, load);
     if (this.recent.size <= REMEMBERED) return;

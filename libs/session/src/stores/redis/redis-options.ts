@@ -42,7 +42,7 @@ export interface ClientWanted {
   options?: object;
   /**
    * Which package to use.
-   * @default ioredis if it is installed, for it takes less time per command, or else redis
+   * @default ioredis if it is installed, because it takes less time per command; else redis
    */
   library?: RedisLibrary;
 }
@@ -60,7 +60,7 @@ export function resolveStoreOptions({
   if (typeof prefix !== 'string' || /[{}]/.test(prefix)) {
     throw new SessionConfigError(
       'prefix',
-      'has to be a string without braces, for in a cluster they decide where a key lives.',
+      'has to be a string without braces, because in a cluster they decide where a key lives.',
     );
   }
   if (waitForReplicas === undefined) return { prefix };
@@ -119,7 +119,15 @@ function checkClient(client: unknown): void {
   );
 }
 
-/** @throws SessionConfigError, which does not quote it, for it may hold a password */
+/** A client that puts something before all keys by itself. What the store says to Redis in scripts would name other keys. */
+export function prefixedKeys(library: string): SessionConfigError {
+  return new SessionConfigError(
+    'prefix',
+    `is what keys of sessions begin with. Set it, and take "keyPrefix" out of the options of the ${library} client (give sessions a client of their own if other code needs it).`,
+  );
+}
+
+/** @throws SessionConfigError, which does not quote it, because it may hold a password */
 export function parseRedisUrl(option: string, url: string): URL {
   let parsed: URL | undefined;
   try {

@@ -30,6 +30,8 @@ export interface DecodedSession {
   record: SessionRecord;
   /** Redis keeps the key at least until then. */
   keptUntil: number;
+  /** The write id of the head, which every fold replaces. */
+  headId: string;
   /** Characters of snapshot and log. */
   size: number;
   /** Is it time for a new snapshot? */
@@ -120,8 +122,8 @@ export function encodeLine(
 }
 
 /** Is it this write that made the head? */
-export function isHeadOf(head: string | undefined, { writeId }: EncodedWrite): boolean {
-  return head?.startsWith(`${writeId} `) ?? false;
+export function isHeadOf(head: unknown, { writeId }: EncodedWrite): boolean {
+  return typeof head === 'string' && head.startsWith(`${writeId} `);
 }
 
 export function keyHashIn([first = '']: readonly string[]): string {
@@ -169,6 +171,7 @@ export function decodeSession(
     size: snapshot.length + logSize,
     longLog: logSize > Math.max(SHORT_LOG, snapshot.length / 4) || elements.length - 3 > FEW_LINES,
     keptUntil,
+    headId: head.writeId,
     record: {
       id,
       keyHash: keyHashIn(elements),
@@ -186,12 +189,13 @@ export function decodeSession(
 
 function decodeHead(head: string) {
   const [numbers = '', user = '', expiry = '', meta, ...others] = head.split('\n');
-  const [, version, createdAt, touchedVersion, lastSeenAt, expiresAt, keptUntil, ...more] =
+  const [writeId = '', version, createdAt, touchedVersion, lastSeenAt, expiresAt, keptUntil, ...more] =
     numbers.split(' ');
   if (meta === undefined || others.length > 0 || more.length > 0) throw corrupt();
   const userId = decodeJson(user);
   if (userId !== null && typeof userId !== 'string') throw corrupt();
   return {
+    writeId,
     version: decodeNumber(version),
     createdAt: decodeMoment(createdAt),
     touchedVersion: decodeNumber(touchedVersion),

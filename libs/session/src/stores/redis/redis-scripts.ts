@@ -33,12 +33,16 @@ return 1`);
 
 /**
  * A save that is more than a short line. ARGV: key hash, line, new key hash or the same, milliseconds to keep the key, 1
- * for exactly so long and 0 for at least, bytes that the record may have ('' for any number).
- * Answers 0: gone, or the key hash was replaced; 1: saved; 2: it would be too large, and is as it was.
+ * for exactly so long and 0 for at least, bytes that the record may have ('' for any number), and if the line was sent
+ * before, without an answer, the write id of the head at that time, or else ''.
+ * Answers 0: gone, or the key hash was replaced; 1: saved; 2: it would be too large, and is as it was; 3: the log was
+ * folded since the line was sent before, so that nobody knows whether it was in it.
  */
 export const saveScript = script(`${prelude}
-local hash, line, newHash, milliseconds, exactly, limit = unpack(ARGV)
+local hash, line, newHash, milliseconds, exactly, limit, writeId = unpack(ARGV)
 if redis.call('LPOS', KEYS[1], line) then return 1 end
+if writeId ~= '' and redis.call('EXISTS', KEYS[1]) == 1
+  and string.sub(redis.call('LINDEX', KEYS[1], -2), 1, #writeId) ~= writeId then return 3 end
 local first = redis.call('LINDEX', KEYS[1], 0)
 if first ~= hash and first ~= '!' .. hash then return 0 end
 local large = first ~= hash
@@ -63,7 +67,7 @@ local head = redis.call('LINDEX', KEYS[1], -2)
 if not head then return 0 end
 local origin, folded, touched, until_, rest = string.match(head, '^(%S+ (%d+) %S+) (%d+) %S+ (%S+) %S+(\\n.*)$')
 if not origin or folded + redis.call('LLEN', KEYS[1]) - 3 ~= tonumber(version) then return 0 end
-if touched == version and tonumber(until_, 36) >= tonumber(deadline, 36) then return 0 end
+if touched == version and tonumber(until_, 36) > tonumber(deadline, 36) then return 0 end
 redis.call('LSET', KEYS[1], -2, table.concat({origin, version, seen, deadline, kept}, ' ') .. rest)
 keep(milliseconds)
 return 1`);
@@ -122,6 +126,15 @@ if score and tonumber(score) > last then return tonumber(score) end
 redis.call('ZADD', KEYS[1], last, id)
 if redis.call('PTTL', KEYS[1]) < tonumber(milliseconds) then redis.call('PEXPIRE', KEYS[1], milliseconds) end
 return last`);
+
+/** They may run twice: the second time changes nothing. */
+export const repeatable: ReadonlySet<RedisScript> = new Set([
+  createScript,
+  touchScript,
+  replaceScript,
+  clockScript,
+  enterScript,
+]);
 
 function script(text: string): RedisScript {
   return { text, hash: createHash('sha1').update(text).digest('hex') };

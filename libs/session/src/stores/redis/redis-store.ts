@@ -4,7 +4,7 @@ import { KeyLock } from '../key-lock.js';
 import { RecordCodec } from '../record-codec.js';
 import { checkRecordSize } from '../record-log.js';
 import { type SessionChanges, type SessionRecord, SessionStore } from '../session-store.js';
-import { inBatches, RedisCommands, ServerClock } from './redis-commands.js';
+import { inBatches, RedisCommands, ServerClock, UnansweredError } from './redis-commands.js';
 import { type RedisConnection } from './redis-connection.js';
 import { hasRoomFor, type RecentLoad, RedisLoads, SMALL } from './redis-loads.js';
 import { type RedisStoreOptions, resolveStoreOptions } from './redis-options.js';
@@ -30,7 +30,7 @@ const KEPT_LONGER = { part: 1 / 20, most: 60 * 60 * 1000 };
 const TRIES = 100;
 
 /** Answers of the save script. */
-const [SAVED, TOO_LARGE] = [1, 2];
+const [SAVED, TOO_LARGE, UNSURE] = [1, 2, 3];
 
 /** A save that is more than a short line. */
 interface Save {
@@ -42,6 +42,10 @@ interface Save {
   /** Milliseconds for which Redis keeps the key from now on: at least, or exactly. */
   keep: number;
   exactly: boolean;
+  /** The write id of the head before this save was first sent. */
+  headId: string;
+  /** It was sent before, and the connection broke before the answer. */
+  lost?: UnansweredError;
 }
 
 /**
@@ -105,27 +109,27 @@ export class RedisStore extends SessionStore {
     if (!(await this.entryLasts('save', id, deadline, known))) return false;
 
     const now = this.clock.now();
-    const line = encodeLine(write, now, deadline);
-    const tooManyKeys = known.keys + newKeys > this.limits.keys;
-    const isOrdinary = newKeyHash === undefined && !exactly && deadline <= known.keptUntil;
-    if (isOrdinary && !tooManyKeys && hasRoomFor(line.length, known, this.limits)) {
-      known.written += line.length;
-      known.keys += newKeys;
-      const length = await this.commands.send('save', 'linsert', this.keyOf(id), 'AFTER', keyHash, line);
-      // -1: the key hash was replaced, or the record has become large.
-      if (length !== -1) return Number(length) > 0;
-    }
     const keptUntil = this.keptUntil(deadline);
-    const keep = this.fromNow(keptUntil);
-    const save = {
+    const save: Save = {
       id,
       keyHash,
       newKeyHash,
-      line: encodeLine(write, now, deadline, keptUntil),
+      line: encodeLine(write, now, deadline),
       write,
-      keep,
+      keep: this.fromNow(keptUntil),
       exactly,
+      headId: known.headId,
     };
+    const tooManyKeys = known.keys + newKeys > this.limits.keys;
+    const isOrdinary = newKeyHash === undefined && !exactly && deadline <= known.keptUntil;
+    if (isOrdinary && !tooManyKeys && hasRoomFor(save.line.length, known, this.limits)) {
+      known.written += save.line.length;
+      known.keys += newKeys;
+      const length = await this.insert(save);
+      // -1: the key hash was replaced, or the record has become large.
+      if (length !== undefined && length !== -1) return Number(length) > 0;
+    }
+    if (!save.lost) save.line = encodeLine(write, now, deadline, keptUntil);
     this.loads.forget(id);
     const answer = tooManyKeys ? TOO_LARGE : await this.saveByScript(save);
     if (answer !== TOO_LARGE) return answer === SAVED;
@@ -178,7 +182,7 @@ export class RedisStore extends SessionStore {
 
   /**
    * The records first, then their entries: should it fail halfway, the next try still finds the entries. And once more
-   * the records, for a login that was under way may have created one while its entry was still there.
+   * the records, because a login that was under way may have created one while its entry was still there.
    */
   override async deleteByUser(userId: string, exceptIds: readonly string[] = []): Promise<number> {
     const spared = new Set(exceptIds);
@@ -211,12 +215,33 @@ export class RedisStore extends SessionStore {
     return until !== null;
   }
 
-  private async saveByScript({ id, keyHash, newKeyHash, line, keep, exactly }: Save): Promise<unknown> {
+  /** Undefined: nobody knows whether the line is there. */
+  private async insert(save: Save): Promise<unknown> {
+    try {
+      return await this.commands.send('save', 'linsert', this.keyOf(save.id), 'AFTER', save.keyHash, save.line);
+    } catch (error) {
+      if (!(error instanceof UnansweredError)) throw error;
+      save.lost = error;
+      return undefined;
+    }
+  }
+
+  /** Tried once more when the connection breaks before the answer. */
+  private async saveByScript(save: Save): Promise<unknown> {
+    const { id, keyHash, newKeyHash, line, keep, exactly, headId, lost } = save;
     const limit = this.limits.size === Infinity ? '' : this.limits.size;
-    const values = [keyHash, line, newKeyHash ?? keyHash, keep, exactly ? 1 : 0, limit];
-    return newKeyHash === undefined
-      ? this.commands.run('save', saveScript, this.keyOf(id), values)
-      : this.commands.runForGood('save', saveScript, this.keyOf(id), values);
+    const values = [keyHash, line, newKeyHash ?? keyHash, keep, exactly ? 1 : 0, limit, lost ? headId : ''];
+    try {
+      const answer = await (newKeyHash === undefined
+        ? this.commands.run('save', saveScript, this.keyOf(id), values)
+        : this.commands.runForGood('save', saveScript, this.keyOf(id), values));
+      if (lost && answer === UNSURE) throw lost;
+      return answer;
+    } catch (error) {
+      if (lost || !(error instanceof UnansweredError)) throw error;
+      save.lost = error;
+      return this.saveByScript(save);
+    }
   }
 
   /**
@@ -229,9 +254,7 @@ export class RedisStore extends SessionStore {
       const answer = tooManyKeys ? TOO_LARGE : await this.saveByScript(save);
       if (answer !== TOO_LARGE) return answer === SAVED;
       const elements = await this.loads.elements('save', id);
-      const head = elements.at(-2);
-      if (isHeadOf(head, write)) return true;
-      if (head === undefined || keyHashIn(elements) !== keyHash) return false;
+      if (elements.length === 0 || keyHashIn(elements) !== keyHash) return false;
       const decoded = this.loads.decode([keyHash, line, ...elements.slice(1)], id);
       if (decoded === null) return false;
       checkRecordSize(decoded.record.data, this.limits);
@@ -239,6 +262,8 @@ export class RedisStore extends SessionStore {
       const isLarge = String(values.at(-1)).length > this.limits.size * SMALL;
       values.push(elements[0] ?? '', (isLarge ? '!' : '') + (newKeyHash ?? keyHash), keep, exactly ? 1 : 0);
       if ((await this.commands.runForGood('save', replaceScript, this.keyOf(id), values)) === 1) return true;
+      // Sent twice, it finds what it has done the first time.
+      if (isHeadOf(await this.commands.send('save', 'lindex', this.keyOf(id), '-2'), write)) return true;
       await setTimeout(Math.random() * time);
     }
     throw new SessionStoreUnavailableError(
