@@ -29,6 +29,17 @@ export function injectSession(key: string | undefined, context: ExecutionContext
  */
 export const Session = createParamDecorator(injectSession);
 
+/**
+ * The session that handlers take: the data as properties, and the methods of {@link SessionMethods}. Where a method and a
+ * value share a name, the property is the method, and the value is reached by `get` and `set`.
+ *
+ * @example
+ * ```ts
+ * add(@Session() session: Session<{ cart: string[] }>) {
+ *   session.push('cart', 'apple');
+ * }
+ * ```
+ */
 export type Session<Data extends StorableData<Data> = SessionData> = SessionType<Data>;
 
 type PlatformRequest = IncomingMessage & { raw?: IncomingMessage };
