@@ -1,3 +1,5 @@
+import { jest } from '@jest/globals';
+import { Logger as NestLogger } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import {
@@ -110,7 +112,7 @@ describeOnEveryDatabase('databaseEngine', (kind) => {
 
   const start = async (
     engineOptions: DatabaseEngineOptions,
-    typeOrm: { synchronize: boolean; autoLoadEntities: boolean },
+    typeOrm: { synchronize: boolean; autoLoadEntities: boolean } & Record<string, unknown>,
   ): Promise<DatabaseStore> => {
     const engine = databaseEngine(engineOptions);
     const named = engineOptions.dataSource === undefined ? {} : { name: engineOptions.dataSource };
@@ -160,6 +162,60 @@ describeOnEveryDatabase('databaseEngine', (kind) => {
       message: expect.stringContaining('autoLoadEntities'),
     });
   });
+
+  if (kind === 'mysql') {
+    it.each(['latin1', 'utf8', 'cp1251_general_ci'])(
+      'stops the start-up when the connection has the charset %s',
+      async (charset) => {
+        const settings = { synchronize: true, autoLoadEntities: true };
+        await start({}, settings);
+        await expect(start({}, { ...settings, charset })).rejects.toMatchObject({
+          code: 'SESSION_CONFIG',
+          option: 'engine',
+          message: expect.stringMatching(/the charset of the connection is .*utf8mb4/),
+        });
+      },
+    );
+  }
+
+  if (kind === 'sqljs') return;
+
+  /** Statements of the application, on the connections of the sessions. */
+  const limits =
+    kind === 'mysql'
+      ? { enableQueryTimeout: true, maxQueryExecutionTime: 5000 }
+      : { extra: { query_timeout: 5000 } };
+
+  it.each([
+    { environment: 'production', settings: { entities: [AppSession] }, warnings: 1 },
+    { environment: 'production', settings: { entities: [AppSession], ...limits }, warnings: 0 },
+    { environment: 'production', settings: {}, warnings: 0 },
+    { environment: 'development', settings: { entities: [AppSession] }, warnings: 0 },
+  ])(
+    'warns of statements without a limit, which only the application can set: %p',
+    async ({ environment, settings, warnings }) => {
+      await start({}, { synchronize: true, autoLoadEntities: true });
+      const before = process.env['NODE_ENV'];
+      process.env['NODE_ENV'] = environment;
+      const warn = jest.spyOn(NestLogger.prototype, 'warn').mockImplementation(() => undefined);
+      const { extra } = database.options as { extra?: object };
+      try {
+        await start(
+          {},
+          {
+            synchronize: true,
+            autoLoadEntities: true,
+            ...settings,
+            ...('extra' in settings && { extra: { ...extra, ...settings.extra } }),
+          },
+        );
+        expect(warn.mock.calls.filter(([text]) => /time limit/.test(String(text)))).toHaveLength(warnings);
+      } finally {
+        process.env['NODE_ENV'] = before;
+        warn.mockRestore();
+      }
+    },
+  );
 });
 
 describeOnEveryDatabase('an entity with columns of its own', (kind) => {
@@ -551,6 +607,35 @@ describeWithService('postgres', 'DatabaseStore on PostgreSQL', () => {
   });
 });
 
+describeWithService('postgres', 'a database in another encoding', () => {
+  it('stops the start-up', async () => {
+    const { dataSource, dispose } = await testDataSource('postgres', []);
+    const name = `latin1_${newId().toLowerCase().replaceAll('-', '_')}`;
+    await dataSource.query(
+      `CREATE DATABASE "${name}" TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'`,
+    );
+    try {
+      const url = new URL((dataSource.options as { url: string }).url);
+      url.pathname = `/${name}`;
+      const other = new DataSource({
+        type: 'postgres',
+        url: url.href,
+        entities: [SessionEntity],
+        synchronize: true,
+      });
+      await other.initialize();
+      await expect(new DatabaseStore(other).checkTable()).rejects.toMatchObject({
+        code: 'SESSION_CONFIG',
+        message: expect.stringContaining('encoding of the database is LATIN1'),
+      });
+      await other.destroy();
+    } finally {
+      await dataSource.query(`DROP DATABASE "${name}" WITH (FORCE)`);
+      await dispose();
+    }
+  });
+});
+
 describeWithService('mysql', 'DatabaseStore on MySQL', () => {
   it('finds its rows by the primary key', async () => {
     const log = new StatementLog();
@@ -589,6 +674,19 @@ describeWithService('mysql', 'DatabaseStore on MySQL', () => {
     await dataSource.destroy();
     await database.dispose();
   });
+
+  it.each(['session_data', 'session_log', 'session_meta', 'user_id'])(
+    'stops the start-up when the column %s does not carry every text',
+    async (column) => {
+      const { dataSource, dispose } = await testDataSource('mysql', [SessionEntity]);
+      await dataSource.query(`ALTER TABLE nest_session MODIFY ${column} VARCHAR(255) CHARACTER SET utf8mb3`);
+      await expect(new DatabaseStore(dataSource).checkTable()).rejects.toMatchObject({
+        code: 'SESSION_CONFIG',
+        message: expect.stringContaining(`the ${column} is utf8`),
+      });
+      await dispose();
+    },
+  );
 
   it('passes on a duplicate that is not one of the key', async () => {
     const { dataSource, dispose } = await testDataSource('mysql', [SessionEntity]);

@@ -3,6 +3,7 @@ import { createConnection } from 'mysql2/promise';
 import { Client } from 'pg';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import { type DatabaseKind, type DatabaseServer, serviceUrl } from './services.js';
+import { startTcpProxy, type TcpProxy } from './tcp-proxy.js';
 
 export interface TestDatabase {
   /**
@@ -24,7 +25,14 @@ export interface TestDataSource {
 export type SharedOptions = Partial<
   Pick<
     DataSourceOptions,
-    'synchronize' | 'migrations' | 'namingStrategy' | 'logger' | 'logging' | 'subscribers' | 'entityPrefix'
+    | 'synchronize'
+    | 'migrations'
+    | 'namingStrategy'
+    | 'logger'
+    | 'logging'
+    | 'subscribers'
+    | 'entityPrefix'
+    | 'poolSize'
   >
 >;
 
@@ -54,7 +62,7 @@ export async function testDataSource(
     synchronize: true,
     ...options,
     entities,
-  });
+  } as DataSourceOptions);
   const dispose = async (): Promise<void> => {
     if (dataSource.isInitialized) await dataSource.destroy();
     await database.dispose();
@@ -67,6 +75,33 @@ export async function testDataSource(
   }
   return { dataSource, dispose };
 }
+
+export interface RemoteDatabase {
+  options: DataSourceOptions;
+  wire: TcpProxy;
+  /** Of what is connected, which `close` closes, and of the database. */
+  dispose(close: () => Promise<void>): Promise<void>;
+}
+
+/** A `testDatabase` that is reached through a wire, which can be cut and fall silent. */
+export async function remoteDatabase(kind: DatabaseServer): Promise<RemoteDatabase> {
+  const database = await testDatabase(kind);
+  const url = new URL((database.options as { url: string }).url);
+  const wire = await startTcpProxy(url.hostname, Number(url.port || DEFAULT_PORTS[kind]));
+  url.host = `127.0.0.1:${wire.port}`;
+  return {
+    options: { ...database.options, url: url.href } as DataSourceOptions,
+    wire,
+    async dispose(close) {
+      // First, because a driver says farewell on every connection, and waits for the end of those that are silent.
+      await wire.close();
+      await close();
+      await database.dispose();
+    },
+  };
+}
+
+const DEFAULT_PORTS: Record<DatabaseServer, number> = { postgres: 5432, mysql: 3306 };
 
 const makers: Record<DatabaseServer, (url: string, name: string) => Promise<TestDatabase>> = {
   /** A schema costs a fraction of a database; the search path makes it the place of unqualified names. */

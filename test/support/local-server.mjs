@@ -46,7 +46,7 @@ export async function startServer({ osUser, prepare, serve, stopSignal, urlOf, p
     server = launch(...serve(directory, port), options, stopSignal);
     const url = urlOf(port);
     await untilReady(server.child, () => ping(url));
-    return { url, stop };
+    return { url, pid: server.child.pid, stop };
   } catch (error) {
     await stop();
     throw error;

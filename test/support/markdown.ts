@@ -8,7 +8,8 @@ export const pages: readonly string[] = [
   'CONTRIBUTING.md',
   'test/tutorials/README.md',
   ...readdirSync('docs', { recursive: true, encoding: 'utf8' })
-    .filter((path) => path.endsWith('.md'))
+    // In docs/api is what TypeDoc has made.
+    .filter((path) => path.endsWith('.md') && !path.startsWith('api/'))
     .map((path) => join('docs', path)),
 ];
 
@@ -56,15 +57,19 @@ function leadsSomewhere(page: string, text: string, target: string): boolean {
 function anchorsOf(text: string): Set<string> {
   const anchors = new Set<string>();
   for (const [, heading = ''] of text.replace(BLOCK, '').matchAll(HEADING)) {
-    const slug = heading
-      .replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')
-      .trim()
-      .toLowerCase()
-      .replace(/[^\p{L}\p{M}\p{N}\p{Pc} -]/gu, '')
-      .replaceAll(' ', '-');
+    const slug = slugOf(heading.replace(/\[([^\]]*)\]\([^)]*\)/g, '$1'));
     let anchor = slug;
     for (let number = 1; anchors.has(anchor); number++) anchor = `${slug}-${number}`;
     anchors.add(anchor);
   }
   return anchors;
+}
+
+/** The anchor that GitHub, and the site, give to a heading. */
+export function slugOf(heading: string): string {
+  return heading
+    .trim()
+    .toLowerCase()
+    .replace(/[^\p{L}\p{M}\p{N}\p{Pc} -]/gu, '')
+    .replaceAll(' ', '-');
 }

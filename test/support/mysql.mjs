@@ -14,9 +14,10 @@ export const mysql = {
     await query(url, 'SELECT 1');
   },
 
+  isInstalled: () => binaries().every(Boolean),
+
   async startLocally() {
-    const installDb = findBinary(['mariadb-install-db', 'mysql_install_db'], SYSTEM_DIRECTORIES);
-    const server = findBinary(['mariadbd', 'mysqld'], SYSTEM_DIRECTORIES);
+    const [installDb, server] = binaries();
     if (!installDb || !server) return undefined;
     return startServer({
       osUser: 'mysql',
@@ -62,6 +63,13 @@ export const mysql = {
     for (const database of databases) await query(url, `DROP DATABASE IF EXISTS \`${database.name}\``);
   },
 };
+
+function binaries() {
+  return [
+    ['mariadb-install-db', 'mysql_install_db'],
+    ['mariadbd', 'mysqld'],
+  ].map((names) => findBinary(names, SYSTEM_DIRECTORIES));
+}
 
 async function query(uri, sql) {
   const connection = await createConnection({ uri, connectTimeout: 3000 });

@@ -18,9 +18,10 @@ export const postgres = {
 
   ping: (url) => query(url, 'SELECT 1'),
 
+  isInstalled: () => binaries().every(Boolean),
+
   async startLocally() {
-    const initdb = findBinary(['initdb'], packagedDirectories());
-    const server = findBinary(['postgres'], packagedDirectories());
+    const [initdb, server] = binaries();
     if (!initdb || !server) return undefined;
     return startServer({
       osUser: 'postgres',
@@ -44,6 +45,10 @@ export const postgres = {
 
   dropDatabase: (url, name) => query(url, `DROP DATABASE IF EXISTS "${name}" WITH (FORCE)`),
 };
+
+function binaries() {
+  return ['initdb', 'postgres'].map((name) => findBinary([name], packagedDirectories()));
+}
 
 async function query(connectionString, sql) {
   const client = new Client({ connectionString, connectionTimeoutMillis: 3000 });

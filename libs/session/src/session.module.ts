@@ -90,7 +90,7 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
     return assemble(engine, { provide: SESSION_OPTIONS, useValue: resolved });
   }
 
-  /** Like `forRoot`, with options from a factory. The engine has to be known at once, for it may import modules. */
+  /** Like `forRoot`, with options from a factory. The engine has to be known at once, because it may import modules. */
   static forRootAsync(options: SessionModuleAsyncOptions & { engine: Engine }): DynamicModule;
   static forRootAsync(options: SessionModuleAsyncOptions): Promise<DynamicModule>;
   static forRootAsync(options: SessionModuleAsyncOptions): DynamicModule | Promise<DynamicModule> {

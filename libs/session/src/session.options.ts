@@ -82,7 +82,7 @@ export interface SessionOptions {
   clearExpired?: false | ClearExpiredOptions;
   /**
    * `'lazy'`: the store is read for handlers that take the session, and by guards. `'eager'`: before every handler and
-   * middleware, for such as read `req.session` themselves (passport, connect-flash). Default: `'lazy'`.
+   * middleware, for middleware that reads `req.session` itself (passport, connect-flash). Default: `'lazy'`.
    */
   loading?: 'lazy' | 'eager';
   /** Paths without a session, as path-to-regexp patterns: `['/health', '/assets/*path']`. Default: none. */

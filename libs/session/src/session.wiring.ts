@@ -47,6 +47,7 @@ export function wire(
     });
   } else {
     backend.limits = { size: 2 * rules.limits.size, keys: 2 * rules.limits.keys };
+    backend.timeLimit = storeTimeout;
     guard = new StoreGuard(backend, { timeLimit: storeTimeout, observe });
     tokens = new StoredTokens(guard, keyHasher(pepper, application), now);
   }

@@ -29,7 +29,7 @@ export interface GateHooks {
  *
  * It sits on the raw response, below Nest, Express and Fastify, because only there all roads meet: `@Res()`, streams,
  * server-sent events, redirects by middleware. While it waits, the response looks as if it had been sent
- * (`headersSent`), for the frameworks decide by that whether to answer again. What was called meanwhile is replayed
+ * (`headersSent`), because the frameworks decide by that whether to answer again. Calls made while it waits are replayed
  * through the methods found at installation, never through `response.write`: whatever was put on top since (such as
  * `compression`) has seen the calls already.
  *

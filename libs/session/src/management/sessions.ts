@@ -83,7 +83,7 @@ export class Sessions {
 
   /**
    * Ends the session with this session id, wherever it is used.
-   * @param userId ends it only if it is this user's; null is nobody. Whoever takes the id from a client has to pass the user
+   * @param userId ends it only if it is this user's; null is nobody. Code that takes the id from a client has to pass the user
    * who is logged in, and answers 404 for false.
    * @returns was there such a session?
    * @throws SessionUnsupportedError when the engine cannot end sessions of others
@@ -135,7 +135,7 @@ export class Sessions {
   }
 
   /**
-   * Tells when a session ends, whoever ends it and wherever: emits once, about a second later, and completes. For answers
+   * Tells when a session ends, in whatever process: emits once, about a second later, and completes. For answers
    * and sockets that outlive the request which opened them. The store is asked as long as somebody is subscribed; while it
    * does not answer, the session counts as alive. A rotation is no end; a login is one, because it starts another session.
    * @param session the session of a request, or a session key

@@ -50,7 +50,7 @@ type Caught = Failure | SessionRedirect;
 function conflict(error: Failure): ConflictException | undefined {
   if (error instanceof SessionsPerUserError) return new ConflictException(undefined, { cause: error });
   if (error instanceof SessionGoneError) {
-    return new ConflictException('The session ended meanwhile.', { cause: error });
+    return new ConflictException('The session has ended.', { cause: error });
   }
   return undefined;
 }

@@ -141,7 +141,7 @@ export type ParsedOptions = z.infer<typeof schema>;
 /** @throws SessionConfigError naming the option of the wrong type */
 export function parseOptions(options: SessionOptions): ParsedOptions {
   const given: z.input<typeof schema> = options;
-  // Without the input, for a secret in the wrong place must not be in the error.
+  // Without the input: a secret in the wrong place must not be in the error.
   const parsed = schema.safeParse(given);
   if (!parsed.success) throw firstProblem(parsed.error);
   return parsed.data;

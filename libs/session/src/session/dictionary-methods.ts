@@ -29,7 +29,7 @@ type ArrayKeys<Data> = {
 type KeyOf<Data> = keyof Data & string;
 
 const TEST_COOKIE = { key: 'testcookie', value: 'worked' };
-/** Each message has a key of its own, so that taking one never takes another that arrives meanwhile. */
+/** Each message has a key of its own, so that taking one never takes another that has just arrived. */
 const FLASH = '_flash:';
 
 /** What a session can do as a dictionary: Django's methods, and those that stay exact under concurrency. */

@@ -43,7 +43,7 @@ export type SessionEvent =
    * seconds no other request tries.
    */
   | ({ type: 'touch-failed'; problem: string } & OfSession)
-  /** A request changed a session that had gone away meanwhile; its changes were dropped. */
+  /** A request changed a session that had already ended; its changes were dropped. */
   | { type: 'write-after-end'; sessionId: string }
   /** A key that a renewal had replaced came back after the overlap: a copy of the cookie may be in use elsewhere. */
   | ({ type: 'reuse' } & OfSession)

@@ -189,7 +189,7 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
 
   /**
    * Saves now instead of with the response.
-   * @throws SessionGoneError when the session ended meanwhile
+   * @throws SessionGoneError when the session has ended
    * @throws SessionStoreUnavailableError when the store does not answer
    */
   save(): Promise<void>;
@@ -209,8 +209,7 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
     return settle(this, callback, () => {
       this[LIVE].assertLoaded();
       return this[LIVE].reload().then((found) => {
-        if (!found)
-          throw new SessionGoneError('failed to load session: it ended meanwhile, or was never saved.');
+        if (!found) throw new SessionGoneError('failed to load session: it has ended, or was never saved.');
       });
     });
   }

@@ -447,7 +447,7 @@ describe('saving', () => {
     expect(session.expiresAt?.getTime()).toBe(clock.now + 14 * 86_400_000);
   });
 
-  it('drops the changes of a session that ended meanwhile, says so, and never makes it again', async () => {
+  it('drops the changes of a session that has ended, says so, and never makes it again', async () => {
     const { store, events, stored } = world();
     const session = await stored();
     const { id } = session;

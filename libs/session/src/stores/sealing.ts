@@ -125,7 +125,7 @@ export interface EncryptionOptions {
   secrets: string | readonly string[];
   /**
    * Goes on to read what was written before there was encryption. For as long as it takes until those sessions have
-   * expired: whoever can write to the store could write plain text as well.
+   * expired: a writer to the store could write plain text as well.
    * @default false
    */
   allowPlaintext?: boolean;

@@ -89,7 +89,7 @@ export interface SessionChanges {
   keyHash?: string;
 }
 
-/** What one record may hold at most, whoever adds to it. */
+/** What one record may hold at most, no matter how many requests add to it. */
 export interface RecordLimits {
   /** Characters of the data as JSON. */
   size: number;
@@ -115,6 +115,12 @@ export abstract class SessionStore {
    * would go beyond, with `SessionLimitError`, and keeps the record as it was.
    */
   limits: Readonly<RecordLimits> = { size: Infinity, keys: Infinity };
+
+  /**
+   * Set once by the module, to the option `storeTimeout`: after so many milliseconds nobody waits for an answer any more.
+   * A store whose connections can fall silent gives up those that have not answered by then.
+   */
+  timeLimit = 5000;
 
   /** The live record with this session id, or null. */
   abstract load(id: string): Promise<SessionRecord | null>;

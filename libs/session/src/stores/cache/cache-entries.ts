@@ -100,7 +100,7 @@ export class CacheEntries {
   }
 }
 
-/** An entry was found: a fault that was reported meanwhile was about something else. */
+/** An entry was found: a fault reported at the same time was about something else. */
 function isFound(answer: unknown): boolean {
   return answer !== undefined && typeof answer !== 'boolean';
 }

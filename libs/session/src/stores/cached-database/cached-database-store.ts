@@ -40,7 +40,7 @@ export class CachedDatabaseStore extends SessionStore {
 
   /** @throws SessionConfigError when a secret is weak */
   constructor(
-    private readonly database: SessionStore,
+    private readonly inner: SessionStore,
     cache: RecordCache,
     private readonly options: CachedDatabaseStoreOptions,
     logger: CacheLog,
@@ -50,6 +50,12 @@ export class CachedDatabaseStore extends SessionStore {
     this.cache = new GuardedCache(cache, options, logger);
     const ttl = Math.ceil(options.revocationBound);
     this.origins = new LRUCache({ max: MOST_ORIGINS, ttl, ttlResolution: 0 });
+  }
+
+  /** With the limits, which are set on this store after it was made. */
+  private get database(): SessionStore {
+    const { inner, limits, timeLimit } = this;
+    return Object.assign(inner, { limits, timeLimit });
   }
 
   /** An id that nobody has costs one look at each, and leaves nothing in the cache. */
@@ -87,8 +93,6 @@ export class CachedDatabaseStore extends SessionStore {
     // As it is if nobody else has written, so it shares its version with what the database has if somebody did.
     const beginning = `r${next.version}.${nonce()} `;
     const entry = origin ? this.encode(next, beginning, Date.now()) : '';
-    // They are set on this store after it was made.
-    this.database.limits = this.limits;
     let replaced = false;
     try {
       const saved = await this.database.save(id, keyHash, changes, record);

@@ -69,7 +69,7 @@ export class CookieSealer extends SessionSealer {
   }
 
   /**
-   * Ends the sessions into which this user logged in before a moment; those of a later login live. Whoever has a copy of
+   * Ends this user's sessions whose login was before a moment; those of a later login live. Anyone with a copy of
    * their cookies is out, too.
    * @param moment default: now
    * @throws SessionUnsupportedError without the option `revocations`

@@ -3,15 +3,16 @@ import { type DataSource, QueryFailedError } from 'typeorm';
 import { SessionConfigError } from '../../session.errors.js';
 import { isReadOnly } from '../sql/sql-errors.js';
 import { type SqlQuery, type SqlResult } from '../sql/sql-store.js';
+import { LimitedPool } from './limited-pool.js';
 
 /**
- * Runs statements on the connections of a data source, outside of every transaction. A connection to a server that has
- * become read-only is dropped, so that the pool makes another.
+ * Runs statements on the connections of a data source, outside of every transaction. A connection that does not answer
+ * in time, or that leads to a server that has become read-only, is dropped, so that the pool makes another.
  */
 export function connectionQuery(dataSource: DataSource, preparedStatements: boolean): SqlQuery {
   const query = queryOf(dataSource, preparedStatements);
-  return async (text, values) => {
-    if (dataSource.isInitialized) return query(text, values);
+  return async (text, values, limit) => {
+    if (dataSource.isInitialized) return query(text, values, limit);
     throw new Error(
       'the data source is not connected: initialize it before the first request, and destroy it after the last',
     );
@@ -46,10 +47,14 @@ function queryPlain(dataSource: DataSource): SqlQuery {
 
 /** The parts of `pg` that are used here. TypeORM keeps the pool, but does not declare it. */
 interface PostgresPool {
+  Client: new (options: object) => object;
+  readonly options: { connectionTimeoutMillis?: number };
   connect(): Promise<PostgresClient>;
 }
 
 interface PostgresClient {
+  /** Absent in the native client. */
+  connection?: { stream: { destroy(): void } };
   on(event: 'error', listener: () => void): void;
   off(event: 'error', listener: () => void): void;
   query(query: PostgresQuery): Promise<{ rows: SqlResult['rows']; rowCount: number | null }>;
@@ -75,38 +80,76 @@ function queryPostgres(dataSource: DataSource, preparedStatements: boolean): Sql
   const plain = queryPlain(dataSource);
   const names = new Map<string, string>();
   let prepares = preparedStatements;
-  return async (text, values) => {
-    const pool = postgresPool(dataSource);
-    if (pool === undefined) return plain(text, values);
+  const pool = new LimitedPool<PostgresClient>({
+    acquire: (limit) => connectPostgres(dataSource, limit),
+    release: releasePostgres,
+    isUseless: (error) => isReadOnly(error) || (error as { code?: unknown }).code === ALTERED_TABLE,
+  });
+  const send = (query: PostgresQuery, limit: number): Promise<SqlResult> =>
+    pool.run(limit, (client) => sendPostgres(client, query));
+  return async (text, values, limit) => {
+    if (postgresPool(dataSource) === undefined) return plain(text, values, limit);
     // TypeORM's log shows it like any other statement, only without the values.
     dataSource.logger.logQuery(text);
-    if (!prepares) return sendPostgres(pool, { text, values });
+    if (!prepares) return send({ text, values }, limit);
     try {
-      return await sendPostgres(pool, { name: nameOf(text, names), text, values });
+      return await send({ name: nameOf(text, names), text, values }, limit);
     } catch (error) {
       const { code } = error as { code?: unknown };
       if (LOST_STATEMENTS.has(code)) prepares = false;
       else if (code !== ALTERED_TABLE) throw error;
       // Nothing was executed.
-      return sendPostgres(pool, { text, values });
+      return send({ text, values }, limit);
     }
   };
 }
 
-async function sendPostgres(pool: PostgresPool, query: PostgresQuery): Promise<SqlResult> {
-  const client = await pool.connect();
-  let drop = false;
+async function connectPostgres(dataSource: DataSource, limit: number): Promise<PostgresClient> {
+  const pool = postgresPool(dataSource);
+  if (pool === undefined) throw new Error('the data source was destroyed');
+  limitConnecting(pool, limit);
+  return pool.connect();
+}
+
+/** The limits of pools, which their clients read when they are made. */
+const connectingLimits = new WeakMap<PostgresPool, { connectionTimeoutMillis: number }>();
+
+/**
+ * A connection that is being made keeps its place in the pool, too, and has no limit unless the data source sets one.
+ * The pool's own option would limit the wait in its queue as well, and for everybody.
+ */
+function limitConnecting(pool: PostgresPool, limit: number): void {
+  if (pool.options.connectionTimeoutMillis) return;
+  const known = connectingLimits.get(pool);
+  if (known) {
+    known.connectionTimeoutMillis = Math.min(known.connectionTimeoutMillis, limit);
+    return;
+  }
+  const limits = { connectionTimeoutMillis: limit };
+  connectingLimits.set(pool, limits);
+  pool.Client = class extends pool.Client {
+    constructor(options: object) {
+      // The pool hides the password from enumeration.
+      const own = Object.defineProperties({}, Object.getOwnPropertyDescriptors(options));
+      super(Object.assign(own, limits));
+    }
+  };
+}
+
+async function sendPostgres(client: PostgresClient, query: PostgresQuery): Promise<SqlResult> {
   client.on('error', ignore);
   try {
     const { rows, rowCount } = await client.query(query);
     return { rows, affected: rowCount ?? 0 };
-  } catch (error) {
-    drop = isReadOnly(error) || (error as { code?: unknown }).code === ALTERED_TABLE;
-    throw error;
   } finally {
     client.off('error', ignore);
-    client.release(drop);
   }
+}
+
+function releasePostgres(client: PostgresClient, drop: boolean): void {
+  // A farewell to a server that is silent would never end.
+  if (drop) client.connection?.stream.destroy();
+  client.release(drop);
 }
 
 /** The query is told of a connection that breaks. Without a listener, its client would end the process as well. */
@@ -136,6 +179,8 @@ interface MysqlDriver {
 }
 
 interface MysqlConnection {
+  /** The pool, with what its connections are made with. */
+  _pool?: { config: { connectionConfig: { connectTimeout?: number } } } | null;
   /** Absent in the package `mysql`. */
   promise?(): MysqlExecutor;
   release(): void;
@@ -155,20 +200,26 @@ interface MysqlExecutor {
  */
 function queryMysql(dataSource: DataSource): SqlQuery {
   const driver = dataSource.driver as unknown as MysqlDriver;
-  return async (text, values) => {
-    const connection = await driver.obtainMasterConnection();
-    dataSource.logger.logQuery(text);
-    try {
+  const limitsConnecting = 'connectTimeout' in dataSource.options && dataSource.options.connectTimeout;
+  const pool = new LimitedPool<MysqlConnection>({
+    async acquire(limit) {
+      const connection = await driver.obtainMasterConnection();
+      const config = connection._pool?.config.connectionConfig;
+      // From the second connection on. The driver's own limit is ten seconds.
+      if (config && !limitsConnecting)
+        config.connectTimeout = Math.min(config.connectTimeout ?? limit, limit);
+      return connection;
+    },
+    release: (connection, drop) => (drop ? connection.destroy() : connection.release()),
+    isUseless: isReadOnly,
+  });
+  return (text, values, limit) =>
+    pool.run(limit, async (connection) => {
+      dataSource.logger.logQuery(text);
       const [result] = await executorOf(connection).execute(text, values);
       if (Array.isArray(result)) return { rows: result, affected: 0 };
       return { rows: [], affected: result.affectedRows };
-    } catch (error) {
-      if (isReadOnly(error)) connection.destroy();
-      throw error;
-    } finally {
-      connection.release();
-    }
-  };
+    });
 }
 
 function executorOf(connection: MysqlConnection): MysqlExecutor {

@@ -90,7 +90,7 @@ async function connectCopy(file: string, entity: typeof SessionEntity): Promise<
     if (row.changes === 0) return;
     if ((await stat(file)).mtimeMs !== opened.mtimeMs) {
       throw problem(
-        `names the file ${file}, which another process has written meanwhile; it was left as it is. ` +
+        `names the file ${file}, which another process has changed since it was read. It was left as it is. ` +
           'Stop the application first, or install better-sqlite3.',
       );
     }

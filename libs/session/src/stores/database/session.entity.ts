@@ -85,7 +85,7 @@ export class SessionEntity extends BaseEntity {
 
   /**
    * The session's data, whether it has expired or not; `{}` when they cannot be decoded.
-   * @param codec where the engine encrypts: `new RecordCodec({ secrets })`, made once, for that takes its time
+   * @param codec where the engine encrypts: `new RecordCodec({ secrets })`, made once, because that takes time
    * @throws SessionUnsupportedError when the row is encrypted and there is no codec
    */
   getDecoded(codec: RecordCodec = plainCodec): JsonObject {

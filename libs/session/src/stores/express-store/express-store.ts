@@ -66,7 +66,6 @@ interface Mark {
   expiresAt: number;
 }
 
-const SESSION_ID_LENGTH = 22;
 /** Session ids, and the names under which marks are kept. */
 const SID = /^[\w-]{22}$|^m[\w-]{32}$/;
 /** Later dates do not fit the columns of some stores, whose last one is in 2106. */
@@ -119,23 +118,20 @@ export class ExpressStore extends WholeRecordStore {
   }
 
   /**
-   * Leaves it to the store, which does not tell how many there were. Where a store only lists what it has, all of that is
-   * looked through at once, whatever the size of a batch.
+   * Leaves it to the store. Where a store only lists what it has, all of that is looked through at once. Neither way tells
+   * how many there were: of two processes that destroy the same entry, both are told that it is done.
    */
   override async clearExpired(_batchSize: number): Promise<number> {
     const { clearingMethod } = this.calls;
     if (clearingMethod === undefined) return 0;
     const answer = await this.calls.clear(clearingMethod);
     if (clearingMethod !== 'list' || !Array.isArray(answer)) return 0;
-    let count = 0;
     for (const name of answer as unknown[]) {
       // Names of files have an ending.
       const sid = String(name).split('.', 1)[0] ?? '';
-      if (!SID.test(sid) || !(await this.hasExpired(sid))) continue;
-      await this.calls.destroy('clearExpired', sid);
-      if (sid.length === SESSION_ID_LENGTH) count += 1;
+      if (SID.test(sid) && (await this.hasExpired(sid))) await this.calls.destroy('clearExpired', sid);
     }
-    return count;
+    return 0;
   }
 
   private async hasExpired(sid: string): Promise<boolean> {
@@ -210,7 +206,7 @@ export class ExpressStore extends WholeRecordStore {
   }
 
   /**
-   * What we have put there. The cookie beside it says nothing, for many a store extends the life of a session without
+   * What we have put there. The cookie beside it says nothing, because many stores extend the life of a session without
    * writing that down.
    */
   private async keptAt(operation: string, sid: string): Promise<object | null> {
@@ -225,7 +221,7 @@ export class ExpressStore extends WholeRecordStore {
 
   /**
    * Ours is under one name, and its data and metadata are text: no key in them can clash with `cookie` or with what
-   * stores add, and no store changes what it has no room for. A new object with every call, for stores write into it.
+   * stores add, and no store changes what it has no room for. A new object with every call, because stores write into it.
    * @returns false: its deadline has passed, so that nothing is there now
    */
   private async keep(operation: string, sid: string, content: EncodedRecord | Mark): Promise<boolean> {

@@ -42,7 +42,7 @@ export interface ClientWanted {
   options?: object;
   /**
    * Which package to use.
-   * @default ioredis if it is installed, for it takes less time per command, or else redis
+   * @default ioredis if it is installed, because it takes less time per command; else redis
    */
   library?: RedisLibrary;
 }
@@ -60,7 +60,7 @@ export function resolveStoreOptions({
   if (typeof prefix !== 'string' || /[{}]/.test(prefix)) {
     throw new SessionConfigError(
       'prefix',
-      'has to be a string without braces, for in a cluster they decide where a key lives.',
+      'has to be a string without braces, because in a cluster they decide where a key lives.',
     );
   }
   if (waitForReplicas === undefined) return { prefix };
@@ -127,7 +127,7 @@ export function prefixedKeys(library: string): SessionConfigError {
   );
 }
 
-/** @throws SessionConfigError, which does not quote it, for it may hold a password */
+/** @throws SessionConfigError, which does not quote it, because it may hold a password */
 export function parseRedisUrl(option: string, url: string): URL {
   let parsed: URL | undefined;
   try {

@@ -182,7 +182,7 @@ export class RedisStore extends SessionStore {
 
   /**
    * The records first, then their entries: should it fail halfway, the next try still finds the entries. And once more
-   * the records, for a login that was under way may have created one while its entry was still there.
+   * the records, because a login that was under way may have created one while its entry was still there.
    */
   override async deleteByUser(userId: string, exceptIds: readonly string[] = []): Promise<number> {
     const spared = new Set(exceptIds);
@@ -218,7 +218,14 @@ export class RedisStore extends SessionStore {
   /** Undefined: nobody knows whether the line is there. */
   private async insert(save: Save): Promise<unknown> {
     try {
-      return await this.commands.send('save', 'linsert', this.keyOf(save.id), 'AFTER', save.keyHash, save.line);
+      return await this.commands.send(
+        'save',
+        'linsert',
+        this.keyOf(save.id),
+        'AFTER',
+        save.keyHash,
+        save.line,
+      );
     } catch (error) {
       if (!(error instanceof UnansweredError)) throw error;
       save.lost = error;

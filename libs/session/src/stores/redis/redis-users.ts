@@ -15,7 +15,7 @@ const SHORTEST_ENTRY = 60_000;
  * after it, and lasts longer. So what the index has lost has ended with that, and a login that was under way when all
  * sessions of the user were ended leads nowhere. Nothing has to be found to be ended for certain.
  *
- * An entry without a session is harmless: whoever lists looks at the session itself.
+ * An entry without a session is harmless: a list looks at each session itself.
  */
 export class UserIndex {
   constructor(

@@ -39,6 +39,11 @@ export interface Dialect {
    */
   saveTogether?(table: SessionTable, assignments: string, conditions: string, isUnexpired: string): string;
 
+  /** One row with the encodings that text goes through, by what has them. Absent where all text is Unicode. */
+  encodings?(table: SessionTable): string;
+  /** Those that carry every text. */
+  unicode?: RegExp;
+
   /** The end of an INSERT that inserts nothing when the id is taken. */
   unlessTaken(idColumn: string): string;
   /** Where there is no such end: does the error say that the id is taken? */
@@ -80,6 +85,11 @@ const postgres: Dialect = {
     WHERE ${sessionId} = free_id AND ${sessionId} = given_id AND ${conditions.replace(/⟨(\w+)⟩/g, 'given_$1')}
     RETURNING given_id AS saved_id`,
 
+  // The driver sets that of the connection itself.
+  encodings: () => `SELECT current_setting('server_encoding') AS "encoding of the database"`,
+  // SQL_ASCII is none: what comes is kept as it is.
+  unicode: /^(UTF8|SQL_ASCII)$/,
+
   unlessTaken: (idColumn) => `ON CONFLICT (${idColumn}) DO NOTHING`,
 
   // Two cleaners are no faster than one and double the latency of everybody else, so they take turns: the one that does
@@ -112,6 +122,19 @@ const mysql: Dialect = {
   // The collations that both MySQL and MariaDB have take no notice of blanks at the end.
   isExactly: (column, text) => `${column} = ${text} AND CHAR_LENGTH(${column}) = CHAR_LENGTH(${text})`,
   append: (column, text) => `CONCAT(${column}, ${text})`,
+
+  encodings: ({ name, columns }) => {
+    const ofColumns = (['sessionData', 'sessionLog', 'sessionMeta', 'userId'] as const).map(
+      // Without a row it is null, and has the charset of the column all the same.
+      (column) => `CHARSET(MAX(${columns[column]})) AS ${columns[column]}`,
+    );
+    return `
+      SELECT @@character_set_client AS 'charset of the connection',
+        COALESCE(@@character_set_results, 'utf8mb4') AS 'character_set_results of the connection',
+        ${ofColumns.join(', ')} FROM ${name} WHERE 1 = 0`;
+  },
+  // What MySQL calls utf8 holds no character beyond U+FFFF.
+  unicode: /^utf8mb4$/,
 
   // INSERT IGNORE would ignore every other error too, and ON DUPLICATE KEY UPDATE counts an untouched row as affected
   // or not depending on a flag of the connection.

@@ -28,7 +28,7 @@ export const plainSave: SaveShape = {
 type Assignment = readonly [column: string, value: string];
 
 /**
- * The store's SQL. Every operation is one statement and needs no transaction, for drivers with one connection would
+ * The store's SQL. Every operation is one statement and needs no transaction, because drivers with one connection would
  * carry it out inside of somebody else's.
  *
  * Values stand as `⟨name⟩`. Those that end in `In` are durations from now: the database adds them to its own clock.
@@ -162,6 +162,12 @@ export class SessionStatements {
     // Qualified, because SQLite takes an unknown name in double quotes for a string.
     const names = [...Object.values(columns), ...extraColumns].map((column) => `probed.${column}`);
     return this.statement('probe', () => `SELECT ${names.join(', ')} FROM ${name} probed WHERE 1 = 0`);
+  }
+
+  /** Undefined where all text is Unicode. */
+  encodings(): Statement | undefined {
+    const template = this.dialect.encodings?.(this.table);
+    return template === undefined ? undefined : this.statement('encodings', () => template);
   }
 
   private assignments(shape: SaveShape): string {

@@ -20,8 +20,11 @@ export interface SqlResult {
 /**
  * Runs one statement outside of every transaction, with its values bound by the server and not put into the text.
  * It throws the driver's own error.
+ *
+ * `limit`: after so many milliseconds nobody waits for the answer any more. A connection that is silent for so long is
+ * given up, so that the pool can make another.
  */
-export type SqlQuery = (text: string, values: readonly unknown[]) => Promise<SqlResult>;
+export type SqlQuery = (text: string, values: readonly unknown[], limit: number) => Promise<SqlResult>;
 
 /** A column of the application's own, quoted, and what goes into it. */
 export type ExtraValue = readonly [column: string, value: unknown];
@@ -57,8 +60,16 @@ interface KnownLog {
 /** Dates beyond this are of no use to a session, and their hours would not fit the column. */
 const LAST_MOMENT = Date.UTC(9999, 11, 31);
 
-/** For how long a statement is sent again that the database rolls back because of others. Milliseconds. */
-const PERSISTENCE = 4000;
+/**
+ * The share of its time limit that an operation takes at most. What has begun before the network came back is over
+ * before those have run out of time that have begun after it.
+ */
+const SHARE = 0.8;
+
+/** For what no visitor waits for: the look at the start-up and the clearing. Milliseconds. */
+const PATIENCE = 60_000;
+
+/** The longest pause before a statement is sent again that the database rolled back because of others. Milliseconds. */
 const LONGEST_PAUSE = 250;
 
 /** Of so many sessions at most the length of the log is remembered. */
@@ -208,18 +219,19 @@ export class SqlStore extends SessionStore {
   }
 
   override async clearExpired(batchSize: number): Promise<number> {
-    const { affected } = await this.run('clearExpired', this.statements.clearExpired(batchSize), {});
+    const statement = this.statements.clearExpired(batchSize);
+    const { affected } = await this.run('clearExpired', statement, {}, PATIENCE);
     return affected;
   }
 
   /**
-   * Asks the database for the table and its columns, in one cheap statement.
+   * Asks the database for the table and its columns, and whether they and the connection carry every text.
    * @param advice what to do when something is missing
-   * @throws SessionConfigError when something is missing
+   * @throws SessionConfigError when something is missing, or would corrupt text
    */
   async checkTable(advice = 'Create it with all its columns.'): Promise<void> {
     try {
-      await this.run('check the table', this.statements.probe(), {});
+      await this.run('check the table', this.statements.probe(), {}, PATIENCE);
     } catch (error) {
       if (!isMissingTableOrColumn(error)) throw error;
       throw new SessionConfigError(
@@ -227,6 +239,21 @@ export class SqlStore extends SessionStore {
         `needs the table ${this.table.name} with all its columns, and something of it is missing ` +
           `(${(error as Error).message}). ${advice}`,
         { cause: error },
+      );
+    }
+    await this.checkEncodings();
+  }
+
+  /** In another encoding than Unicode, a text is saved without an error and comes back as another one. */
+  private async checkEncodings(): Promise<void> {
+    const statement = this.statements.encodings();
+    if (statement === undefined) return;
+    const { rows } = await this.run('check the encoding', statement, {}, PATIENCE);
+    for (const [subject, encoding] of Object.entries(rows[0] ?? {})) {
+      if (this.dialect.unicode?.test(String(encoding))) continue;
+      throw new SessionConfigError(
+        'engine',
+        `needs text in Unicode, and the ${subject} is ${String(encoding)}. Use UTF-8 (on MySQL and MariaDB: utf8mb4).`,
       );
     }
   }
@@ -321,16 +348,21 @@ export class SqlStore extends SessionStore {
     return (await this.run(operation, statement, values)).affected > 0;
   }
 
-  private async run(operation: string, statement: Statement, values: object): Promise<SqlResult> {
+  private async run(
+    operation: string,
+    statement: Statement,
+    values: object,
+    limit = SHARE * this.timeLimit,
+  ): Promise<SqlResult> {
     const byName = values as Readonly<Record<string, unknown>>;
     const parameters = statement.parameters.map((name) => byName[name] ?? null);
-    const started = Date.now();
+    const started = performance.now();
     for (let pause = 2; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
       try {
-        return await this.query(statement.text, parameters);
+        return await this.query(statement.text, parameters, limit);
       } catch (error) {
         // A statement of ours that was rolled back left nothing behind, so it may simply be sent again.
-        if (!isConflict(error) || Date.now() - started > PERSISTENCE) throw toStoreError(operation, error);
+        if (!isConflict(error) || performance.now() - started > limit) throw toStoreError(operation, error);
         // At random, because those that have met once would meet again.
         await setTimeout(Math.random() * pause);
       }

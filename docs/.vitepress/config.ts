@@ -1,0 +1,113 @@
+// The site over these pages: `npm run docs` builds it, `npm run docs:dev` serves it while you write.
+import { existsSync, statSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { type DefaultTheme, defineConfig } from 'vitepress';
+import { slugOf } from '../../test/support/markdown.js';
+
+const REPOSITORY = 'https://github.com/nest-sessions/nest-sessions';
+const root = process.cwd();
+const docs = join(root, 'docs');
+
+const engines: DefaultTheme.SidebarItem[] = [
+  { text: 'Database', link: '/engines/database' },
+  { text: 'Redis', link: '/engines/redis' },
+  { text: 'Cached database', link: '/engines/cached-database' },
+  { text: 'Cache', link: '/engines/cache' },
+  { text: 'File', link: '/engines/file' },
+  { text: 'Cookie', link: '/engines/cookie' },
+  { text: 'Memory', link: '/engines/memory' },
+  { text: 'express-session store', link: '/engines/express-store' },
+  { text: 'A store of your own', link: '/engines/custom' },
+];
+
+/** In the order in which a user meets things. */
+const guide: DefaultTheme.SidebarItem[] = [
+  { text: 'Start', link: '/start' },
+  { text: 'The session object', link: '/session' },
+  { text: 'Choosing an engine', link: '/engines/' },
+  { text: 'Logins and guards', link: '/login' },
+  { text: 'Expiry', link: '/expiry' },
+  { text: "A user's sessions", link: '/users-sessions' },
+  { text: 'Testing', link: '/testing' },
+  { text: 'Going live', link: '/going-live' },
+  { text: 'Monitoring', link: '/events' },
+  { text: 'Clearing expired sessions', link: '/clearing' },
+  { text: 'Coming from Django', link: '/django' },
+];
+
+const reference: DefaultTheme.SidebarItem[] = [
+  { text: 'Configuration', link: '/configuration' },
+  { text: 'When a store fails', link: '/faults' },
+  { text: 'API', link: '/api/' },
+];
+
+const explanation: DefaultTheme.SidebarItem[] = [
+  { text: 'How it works', link: '/how-it-works' },
+  { text: 'Benchmarks', link: '/benchmarks' },
+  { text: 'Security catalogue', link: '/security' },
+  { text: 'Decisions', link: '/decisions/' },
+];
+
+export default defineConfig({
+  title: 'nest-sessions',
+  description: "Django's session framework for NestJS, on Express and Fastify.",
+  lang: 'en',
+  cleanUrls: true,
+  // On GitHub the page of a folder is its README.
+  rewrites: {
+    'engines/README.md': 'engines/index.md',
+    'decisions/README.md': 'decisions/index.md',
+  },
+  markdown: {
+    // The anchors of GitHub, which test/docs.spec.ts checks.
+    anchor: { slugify: slugOf },
+    config(md) {
+      const render = md.renderer.rules['link_open'];
+      if (!render) throw new Error('VitePress renders links in another way: see linkOnSite.');
+      md.renderer.rules['link_open'] = (tokens, index, options, env: { path: string }, self) => {
+        const href = tokens[index]?.attrGet('href') ?? '';
+        tokens[index]?.attrSet('href', linkOnSite(href, env.path));
+        return render(tokens, index, options, env, self);
+      };
+      // `{{ name }}` in code is meant for the reader, not for Vue.
+      const code = md.renderer.rules['code_inline'];
+      md.renderer.rules['code_inline'] = (tokens, index, ...rest) => {
+        tokens[index]?.attrSet('v-pre', '');
+        return code?.(tokens, index, ...rest) ?? '';
+      };
+    },
+  },
+  // The index of the search is one file.
+  vite: { build: { chunkSizeWarningLimit: 5000 } },
+  themeConfig: {
+    search: { provider: 'local' },
+    outline: { level: [2, 3] },
+    socialLinks: [{ icon: 'github', link: REPOSITORY }],
+    editLink: { pattern: `${REPOSITORY}/edit/main/docs/:path`, text: 'Edit this page' },
+    nav: [
+      { text: 'Guide', link: '/start' },
+      { text: 'Engines', link: '/engines/' },
+      { text: 'Configuration', link: '/configuration' },
+      { text: 'API', link: '/api/' },
+    ],
+    sidebar: [
+      { text: 'Guide', items: guide },
+      { text: 'Engines', items: engines, collapsed: true },
+      { text: 'Reference', items: reference },
+      { text: 'Explanation', items: explanation },
+    ],
+  },
+});
+
+/** Pages link to files, as GitHub has it. A file that is no page of the site is linked in the repository. */
+function linkOnSite(href: string, page: string): string {
+  if (/^(\w+:|#|\/)/.test(href)) return href;
+  const [path = '', anchor] = href.split('#');
+  const file = resolve(dirname(page), path);
+  const hash = anchor === undefined ? '' : `#${anchor}`;
+  if (!file.startsWith(docs)) {
+    const kind = existsSync(file) && statSync(file).isDirectory() ? 'tree' : 'blob';
+    return `${REPOSITORY}/${kind}/main/${relative(root, file)}${hash}`;
+  }
+  return `${path === 'README.md' ? './' : path.replace(/\/README\.md$/, '/')}${hash}`;
+}

@@ -1,0 +1,81 @@
+/** The pool of a driver. */
+export interface Pool<Connection> {
+  /** @param limit milliseconds after which nobody waits any more for a connection that is being made */
+  acquire(limit: number): Promise<Connection>;
+  /** @param drop it is not to be used again */
+  release(connection: Connection, drop: boolean): void;
+  /** Does the error say that the connection is of no more use? */
+  isUseless(error: unknown): boolean;
+}
+
+/** Nothing came in time. Drivers have no common error for it. */
+class SilenceError extends Error {
+  override name = 'TimeoutError';
+}
+
+/**
+ * Limits how long a statement may take, its wait for a connection included. A connection that has not answered by then
+ * is dropped: where the network has swallowed its packets, it would keep its place in the pool until TCP gives up,
+ * which takes a quarter of an hour.
+ */
+export class LimitedPool<Connection extends object> {
+  /** When a connection last answered. Unknown: it is new. */
+  private readonly heard = new WeakMap<Connection, number>();
+  /** When the latest statement was sent that nothing came back for. */
+  private silentSince = 0;
+
+  constructor(private readonly pool: Pool<Connection>) {}
+
+  /** @param limit milliseconds */
+  async run<Result>(limit: number, send: (connection: Connection) => Promise<Result>): Promise<Result> {
+    const deadline = performance.now() + limit;
+    const connection = await this.acquire(limit, deadline);
+    const sentAt = performance.now();
+    let drop = false;
+    try {
+      return await before(deadline, send(connection), `no answer within ${limit} ms`);
+    } catch (error) {
+      if (error instanceof SilenceError) {
+        this.silentSince = Math.max(this.silentSince, sentAt);
+        drop = true;
+      } else {
+        drop = this.pool.isUseless(error);
+      }
+      throw error;
+    } finally {
+      if (!drop) this.heard.set(connection, performance.now());
+      this.pool.release(connection, drop);
+    }
+  }
+
+  /** One that works, as far as is known: what fell silent may have been the network, and not one connection alone. */
+  private async acquire(limit: number, deadline: number): Promise<Connection> {
+    for (;;) {
+      const acquiring = this.pool.acquire(limit);
+      const connection = await before(deadline, acquiring, `no connection within ${limit} ms`).catch(
+        (error: unknown) => {
+          // It may still come.
+          acquiring.then(
+            (late) => this.pool.release(late, false),
+            () => {},
+          );
+          throw error;
+        },
+      );
+      if ((this.heard.get(connection) ?? Infinity) >= this.silentSince) return connection;
+      this.pool.release(connection, true);
+    }
+  }
+}
+
+async function before<Result>(deadline: number, work: Promise<Result>, problem: string): Promise<Result> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new SilenceError(problem)), deadline - performance.now());
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
