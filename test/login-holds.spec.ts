@@ -6,8 +6,10 @@ import { TypeOrmModule, type TypeOrmModuleOptions } from '@nestjs/typeorm';
 import { mountSessions, Session, SessionStore } from 'nest-sessions';
 import { databaseEngine } from 'nest-sessions/database';
 import { memoryEngine } from 'nest-sessions/memory';
+import { redisEngine } from 'nest-sessions/redis';
 import { type AppSetup, type Platform, platforms, type RunningApp, startApp } from './support/app.js';
 import { testDatabase } from './support/data-source.js';
+import { testRedis } from './support/redis-store-bench.js';
 import { describeWithService, type ServiceName } from './support/services.js';
 import { rowsOf } from './support/test-all.js';
 
@@ -158,6 +160,7 @@ interface Setup extends Pick<AppSetup, 'engine' | 'imports'> {
 
 const engines: [name: string, service: ServiceName | undefined, make: () => Promise<Setup>][] = [
   ['memory', undefined, async () => ({ engine: memoryEngine() })],
+  ['Redis', 'redis', async () => ({ engine: redisEngine(testRedis()) })],
   [
     'PostgreSQL',
     'postgres',
@@ -170,8 +173,8 @@ const engines: [name: string, service: ServiceName | undefined, make: () => Prom
 ];
 
 for (const [name, service, make] of engines) {
-  // On a server a round takes longer, and one way to come stands for the others.
-  const rows = service === undefined ? Object.entries(starts) : rowsOf(starts, ['a live anonymous session']);
+  // On PostgreSQL a round takes longer, and one way to come stands for the others.
+  const rows = service === 'postgres' ? rowsOf(starts, ['a live anonymous session']) : Object.entries(starts);
   const describeEngine = service === undefined ? describe : describeWithService.bind(null, service);
   describeEngine(`a login holds, on ${name}`, () => {
     describe.each(platforms)('%s', (platform: Platform) => {
