@@ -7,6 +7,7 @@ import { memoryEngine } from 'nest-sessions/memory';
 import { redisEngine } from 'nest-sessions/redis';
 import { testRedis } from './support/redis-store-bench.js';
 import { describeWithService } from './support/services.js';
+import { testsAll } from './support/test-all.js';
 import { type Platform, platforms, type RunningApp, startApp } from './support/app.js';
 
 /**
@@ -121,10 +122,15 @@ function anyTurns(): string {
 }
 
 /** How many of these logins the browser does not have when everything has arrived. */
-async function lostLogins(app: RunningApp, start: (typeof starts)[string], way: string): Promise<number> {
+async function lostLogins(
+  app: RunningApp,
+  start: (typeof starts)[string],
+  way: string,
+  rounds: number,
+): Promise<number> {
   const store = app.app.get<SessionStore>(SessionStore);
   let lost = 0;
-  for (let round = 0; round < ROUNDS; round += 1) {
+  for (let round = 0; round < rounds; round += 1) {
     const browser = new Browser(app.url);
     await start(browser, store);
     const [login] = await Promise.all([
@@ -168,7 +174,7 @@ function describeLogins(engine: () => Engine): void {
 
     describe.each(['login', 'passport'])('by /%s', (way) => {
       it.each(Object.entries(starts))('when the browser comes with %s', async (_what, start) => {
-        expect(await lostLogins(app, start, way)).toBe(0);
+        expect(await lostLogins(app, start, way, rounds)).toBe(0);
       });
     });
   });
