@@ -88,16 +88,19 @@ export class RequestSession {
   }
 
   /**
-   * Loads the session, from the store if it must.
+   * Loads the session, from the store if it must. What is resolved with is what a guard answers.
    * @throws ServiceUnavailableException when the store is not to be had; the response then says when to try again
    */
-  load(): void | Promise<void> {
+  load(): undefined | Promise<true> {
     return this.#open()
       .session.load()
-      ?.catch((error: unknown) => {
-        this.#report('could not be loaded', error);
-        throw toHttpException(error, this.#response);
-      });
+      ?.then(
+        () => true,
+        (error: unknown) => {
+          this.#report('could not be loaded', error);
+          throw toHttpException(error, this.#response);
+        },
+      );
   }
 
   /** Makes sure of a commit even if the application never asks for the session. */
