@@ -1,14 +1,16 @@
 import { createHash } from 'node:crypto';
 import { EventEmitter } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { jest } from '@jest/globals';
-import { Controller, Get, Module, Post } from '@nestjs/common';
+import { Controller, Get, Logger, Module, Post } from '@nestjs/common';
 import createPostgresStore from 'connect-pg-simple';
 import { RedisStore } from 'connect-redis';
+import createSequelizeStore from 'connect-session-sequelize';
+import createMysqlStore from 'express-mysql-session';
 import { MemoryStore } from 'express-session';
 import createMemoryStore from 'memorystore';
 import { Session, type SessionRecord } from 'nest-sessions';
@@ -19,8 +21,10 @@ import {
   expressStoreEngine,
 } from 'nest-sessions/express-store';
 import { describeSessionStore, type StoreUnderTest } from 'nest-sessions/testing';
+import { createPool } from 'mysql2/promise';
 import { Pool } from 'pg';
 import { createClient } from 'redis';
+import { Sequelize } from 'sequelize';
 import createFileStore from 'session-file-store';
 import {
   assertNear,
@@ -40,6 +44,8 @@ import { rowsOf } from './support/test-all.js';
 import { describeEncryption } from './suites/encryption.suite.js';
 import { describeUserMarks } from './suites/user-marks.suite.js';
 
+const DAY = 24 * HOUR;
+
 interface OpenStore extends Omit<StoreUnderTest, 'store'> {
   store: CallbackStore;
 }
@@ -47,6 +53,8 @@ interface OpenStore extends Omit<StoreUnderTest, 'store'> {
 const PostgresStore = createPostgresStore(expressSession);
 const FileStore = createFileStore(expressSession);
 const ProcessStore = createMemoryStore(expressSession);
+const MysqlStore = createMysqlStore(expressSession as never);
+const SequelizeStore = createSequelizeStore(expressSession.Store);
 
 async function openMemory(): Promise<OpenStore> {
   const store = new ProcessStore({});
@@ -68,14 +76,29 @@ async function openFiles(): Promise<OpenStore> {
   };
 }
 
-async function openPostgres(): Promise<OpenStore & { pool: Pool }> {
-  const { options, dispose } = await testDatabase('postgres');
-  const { url, extra } = options as { url: string; extra: { options: string } };
+/** The server of a test database, behind a wire that can be cut. */
+async function openWire(kind: 'postgres' | 'mysql') {
+  const { options, dispose } = await testDatabase(kind);
+  const { url, extra } = options as { url: string; extra?: { options: string } };
   const target = new URL(url);
-  const proxy = await startTcpProxy(target.hostname, Number(target.port || 5432));
+  const proxy = await startTcpProxy(target.hostname, Number(target.port || (kind === 'mysql' ? 3306 : 5432)));
   target.hostname = '127.0.0.1';
   target.port = String(proxy.port);
-  const pool = new Pool({ connectionString: target.href, ...extra });
+  return {
+    url: target,
+    extra,
+    cut: async () => proxy.cut(),
+    mend: async () => proxy.mend(),
+    dispose: async () => {
+      await proxy.close();
+      await dispose();
+    },
+  };
+}
+
+async function openPostgres(): Promise<OpenStore & { pool: Pool }> {
+  const { url, extra, dispose, ...wire } = await openWire('postgres');
+  const pool = new Pool({ connectionString: url.href, ...extra });
   pool.on('error', () => {});
   const store = new PostgresStore({
     pool,
@@ -89,11 +112,9 @@ async function openPostgres(): Promise<OpenStore & { pool: Pool }> {
     corrupt: async (id) => {
       await pool.query(`UPDATE visits SET sess = '{"cookie":{}}' WHERE sid = $1`, [id]);
     },
-    cut: async () => proxy.cut(),
-    mend: async () => proxy.mend(),
+    ...wire,
     dispose: async () => {
       await pool.end();
-      await proxy.close();
       await dispose();
     },
   };
@@ -125,11 +146,55 @@ async function openRedis(): Promise<OpenStore> {
   };
 }
 
+async function openMysql(): Promise<OpenStore> {
+  const { url, dispose, ...wire } = await openWire('mysql');
+  const pool = createPool({ uri: url.href });
+  const store = new MysqlStore({ clearExpired: false }, pool as never);
+  await store.onReady();
+  return {
+    store,
+    corrupt: async (id) => {
+      await pool.query(`UPDATE sessions SET data = '{"cookie":{}}' WHERE session_id = ?`, [id]);
+    },
+    ...wire,
+    dispose: async () => {
+      await pool.end();
+      await dispose();
+    },
+  };
+}
+
+/** With the model that it has by default, whose sids have 36 characters at most. */
+async function openSequelize(): Promise<OpenStore> {
+  const { url, extra, cut, mend, dispose } = await openWire('postgres');
+  const db = new Sequelize(url.href, { logging: false, dialectOptions: extra ?? {} });
+  const store = new SequelizeStore({ db, checkExpirationInterval: -1 });
+  await db.sync();
+  return {
+    store,
+    corrupt: async (id) => {
+      await db.query(`UPDATE "Sessions" SET data = '{"cookie":{}}' WHERE sid = ?`, { replacements: [id] });
+    },
+    cut,
+    // A connection of its pool that was cut fails once more.
+    mend: async () => {
+      await mend();
+      while (!(await db.query('SELECT 1').catch(() => null))) await setTimeout(20);
+    },
+    dispose: async () => {
+      await db.close();
+      await dispose();
+    },
+  };
+}
+
 const stores: Record<string, { open: () => Promise<OpenStore>; service?: ServiceName; outages?: false }> = {
   memorystore: { open: openMemory, outages: false },
   'session-file-store': { open: openFiles, outages: false },
   'connect-pg-simple': { open: openPostgres, service: 'postgres' },
   'connect-redis': { open: openRedis, service: 'redis' },
+  'express-mysql-session': { open: openMysql, service: 'mysql' },
+  'connect-session-sequelize': { open: openSequelize, service: 'postgres' },
 };
 
 @Controller()
@@ -480,6 +545,239 @@ describe('ExpressStore on an odd store', () => {
     await expect(new ExpressStore(store).clearExpired(100)).rejects.toMatchObject({
       operation: 'clearExpired',
     });
+  });
+});
+
+/** What is logged at the start, and the store as the engine makes it. */
+async function started(store: CallbackStore): Promise<{ sessions: ExpressStore; log: string[] }> {
+  const log: string[] = [];
+  const spies = (['log', 'warn'] as const).map((level) =>
+    jest
+      .spyOn(Logger.prototype, level)
+      .mockImplementation((line: string) => void log.push(`${level} ${line}`)),
+  );
+  const { useFactory } = expressStoreEngine(store);
+  const sessions = (await useFactory()) as ExpressStore;
+  for (const spy of spies) spy.mockRestore();
+  return { sessions, log };
+}
+
+/** Clears by itself, so that there is nothing to say about that. */
+class PrunedStore extends OddStore {
+  prune(): void {}
+}
+
+/** How long an express-session store is told to keep something. Milliseconds. */
+const maxAgeOf = (session: unknown): number => (session as { cookie: { maxAge: number } }).cookie.maxAge;
+
+describe('ExpressStore at the start', () => {
+  it('tries out the longest sid and the longest life, and leaves nothing behind', async () => {
+    const store = new PrunedStore();
+    const seen: [sid: string, days: number][] = [];
+    const set = store.set.bind(store);
+    store.set = (sid, session, callback) => {
+      seen.push([sid, Math.round(maxAgeOf(session) / DAY)]);
+      return set(sid, session, callback);
+    };
+    const { log } = await started(store);
+    expect(log).toEqual([]);
+    expect(seen).toEqual([[expect.stringMatching(/^m[\w-]{32}$/), 400]]);
+    expect(store.kept.size).toBe(0);
+  });
+
+  it('says what a store complains of', async () => {
+    const store = new PrunedStore();
+    // A column for UUIDs without hyphens.
+    store.set = (sid, _session, callback) =>
+      callback(sid.length > 32 ? new Error('value too long for type character varying(32)') : null);
+    const { log } = await started(store);
+    expect(log).toEqual([
+      expect.stringMatching(/^warn The express-session store was tried out\..*varying\(32\)/),
+    ]);
+  });
+
+  it('says that a store stores nothing', async () => {
+    const store = new PrunedStore();
+    store.set = (_sid, _session, callback) => callback();
+    const { log } = await started(store);
+    expect(log).toEqual([expect.stringMatching(/^warn .*said that it has stored an entry.* its own log/)]);
+  });
+
+  it('is not held up by a store that does not answer', async () => {
+    const store = new PrunedStore();
+    store.answer = () => undefined;
+    jest.useFakeTimers({ now: Date.now(), doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask'] });
+    try {
+      const start = started(store);
+      await jest.advanceTimersByTimeAsync(5000);
+      expect((await start).sessions).toBeInstanceOf(ExpressStore);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
+  it('keeps sessions and marks for less in a store that keeps nothing for long, so that ends hold', async () => {
+    const store = new PrunedStore();
+    const set = store.set.bind(store);
+    // As memcached: what lives for more than 30 days is over at once.
+    store.set = (sid, session, callback) =>
+      maxAgeOf(session) > 30 * DAY ? callback() : set(sid, session, callback);
+    const { sessions, log } = await started(store);
+    expect(log).toEqual([
+      expect.stringMatching(/^warn .*keeps nothing for 400 days\. Sessions end.* 29 days/),
+    ]);
+
+    const record = newRecord({ a: 1 }, { userId: 'Ann', expiresAt: Date.now() + 90 * DAY });
+    expect(await sessions.create(record.id, record)).toBe(true);
+    expect(await sessions.load(record.id)).toMatchObject({ data: { a: 1 } });
+    const copy = store.kept.get(record.id) ?? '';
+    expect(await sessions.deleteByUser('Ann')).toBe(1);
+    // Somebody puts it back, or it was not on the list.
+    store.kept.set(record.id, copy);
+    for (const notice of store.kept.keys()) {
+      if ((store.kept.get(notice) ?? '').includes('"mark":"1"')) store.kept.delete(notice);
+    }
+    expect(await sessions.load(record.id)).toBeNull();
+  });
+
+  it('tells a store of no deadline that its columns cannot hold', async () => {
+    const store = new PrunedStore();
+    const record = newRecord({ a: 1 }, { expiresAt: Date.UTC(2500, 0) });
+    const { sessions } = await started(store);
+    await sessions.create(record.id, record);
+    const { cookie } = JSON.parse(store.kept.get(record.id) ?? '') as { cookie: { expires: string } };
+    // Unsigned 32 bits of seconds.
+    expect(Date.parse(cookie.expires)).toBeLessThan(2 ** 32 * 1000);
+    expect((await sessions.load(record.id))?.expiresAt).toBe(record.expiresAt);
+  });
+
+  it('says once that nothing deletes what has expired, where that is so', async () => {
+    const { log } = await started(new OddStore());
+    expect(log).toEqual([expect.stringMatching(/^log .*no method to delete what has expired/)]);
+  });
+});
+
+describe('ExpressStore on a store that reports no errors', () => {
+  /** As prisma-session-store does while its database is away. */
+  class SilentStore extends PrunedStore {
+    away: 'not' | 'for writes' | 'for all' = 'not';
+
+    override get(sid: string, callback: Give): unknown {
+      return this.away === 'for all' ? callback() : super.get(sid, callback);
+    }
+    override set(sid: string, session: unknown, callback: Give): unknown {
+      return this.away === 'not' ? super.set(sid, session, callback) : callback();
+    }
+    override destroy(sid: string, callback: Give): unknown {
+      return this.away === 'not' ? super.destroy(sid, callback) : callback();
+    }
+  }
+
+  const unavailable = { code: 'SESSION_STORE_UNAVAILABLE' };
+
+  it.each(['for writes', 'for all'] as const)(
+    'says itself that nothing was stored: away %s',
+    async (away) => {
+      const store = new SilentStore();
+      const { sessions, id, loaded } = await holding(store, { userId: 'Ann' });
+      store.away = away;
+      const record = newRecord();
+      // Where reads say nothing either, the session is not there, so nothing is tried on it.
+      const onSession: (() => Promise<unknown>)[] = [
+        () => save(sessions, loaded, { set: { b: 2 } }),
+        () => save(sessions, loaded, { keyHash: newKeyHash() }),
+        () => sessions.delete(id),
+        () => sessions.take(id),
+      ];
+      for (const work of [
+        () => sessions.create(record.id, record),
+        () => sessions.deleteByUser('Ann'),
+        ...(away === 'for writes' ? onSession : []),
+      ]) {
+        await expect(work()).rejects.toMatchObject(unavailable);
+      }
+      store.away = 'not';
+      expect((await sessions.load(id))?.data).toEqual({ a: 1 });
+    },
+  );
+
+  it.each(platforms)(
+    'answers a login with 503, and not with a cookie that opens nothing (%s)',
+    async (platform) => {
+      const store = new SilentStore();
+      const app = await startApp(platform, {
+        engine: expressStoreEngine(store),
+        controllers: [VisitController],
+        logger: silent,
+      });
+      store.away = 'for all';
+      const answer = await app.request.post('/login');
+      expect([answer.status, answer.get('Set-Cookie')]).toEqual([503, undefined]);
+      store.away = 'not';
+      expect((await app.request.post('/login')).status).toBe(201);
+      await app.close();
+    },
+  );
+
+  it('waits for a store that reads from a copy', async () => {
+    const store = new PrunedStore();
+    const get = store.get.bind(store);
+    const written = new Map<string, number>();
+    store.set = (sid, session, callback) => {
+      store.kept.set(sid, JSON.stringify(session));
+      written.set(sid, 2);
+      callback();
+    };
+    // The first looks come too early.
+    store.get = (sid, callback) => {
+      const early = written.get(sid) ?? 0;
+      written.set(sid, early - 1);
+      return early > 0 ? callback() : get(sid, callback);
+    };
+    const record = newRecord({ a: 1 });
+    expect(await new ExpressStore(store).create(record.id, record)).toBe(true);
+  });
+});
+
+describe('ExpressStore on files', () => {
+  it('has what has expired deleted, sessions and marks, by what the store lists', async () => {
+    const path = await mkdtemp(join(tmpdir(), 'express-store-'));
+    const { sessions, log } = await started(
+      new FileStore({ path, retries: 0, reapInterval: -1, logFn: () => {} }),
+    );
+    expect(log).toEqual([]);
+    const [soon, later] = [newRecord({}, { expiresAt: Date.now() + 200 }), newRecord()];
+    for (const record of [soon, later]) await sessions.create(record.id, record);
+    await writeFile(join(path, 'ours-is-not-this.json'), '{}');
+    while (Date.now() <= soon.expiresAt) await setTimeout(20);
+    const there = await readdir(path);
+    expect(there.toSorted()).toEqual(
+      [`${soon.id}.json`, `${later.id}.json`, 'ours-is-not-this.json'].toSorted(),
+    );
+    await sessions.clearExpired(100);
+    expect((await readdir(path)).toSorted()).toEqual(
+      [`${later.id}.json`, 'ours-is-not-this.json'].toSorted(),
+    );
+    expect(await sessions.load(later.id)).not.toBeNull();
+    await rm(path, { recursive: true });
+  });
+
+  it('deletes marks whose time is over, and leaves alone what cannot be read', async () => {
+    const store = Object.assign(new OddStore(), {
+      list: (callback: Give) => callback(null, [...store.kept.keys()]),
+    });
+    const { sessions, id } = await holding(store, { userId: 'Ann' });
+    const mark = `m${'A'.repeat(32)}`;
+    store.kept.set(
+      mark,
+      JSON.stringify({ cookie: {}, nestSession: { mark: '1', expiresAt: Date.now() - 1 } }),
+    );
+    store.kept.set('B'.repeat(22), JSON.stringify({ cookie: {}, user: 1 }));
+    const before = store.kept.size;
+    expect(await sessions.clearExpired(100)).toBe(0);
+    expect(store.kept.size).toBe(before - 1);
+    expect(store.kept.has(mark)).toBe(false);
+    expect(await sessions.load(id)).not.toBeNull();
   });
 });
 

@@ -23,7 +23,7 @@ import {
   type EngineUnderTest,
   otherEngines,
 } from './support/engines.js';
-import { RecordingStore } from './support/recording-store.js';
+import { barrier, RecordingStore } from './support/recording-store.js';
 import { describeWithService, type ServiceName } from './support/services.js';
 
 type Data = JsonObject;
@@ -151,6 +151,21 @@ async function identified(
   };
 }
 
+/** Holds back loads of the store until there are two of them. */
+function holdUntilBoth(store: SessionStore): { restore: () => void } {
+  const load = store.load.bind(store);
+  const both = barrier();
+  let loads = 0;
+  store.load = async (id) => {
+    const record = await load(id);
+    loads += 1;
+    if (loads === 2) both.open();
+    await both.passed;
+    return record;
+  };
+  return { restore: () => (store.load = load) };
+}
+
 /** Engines that keep sessions on the server and know where a rotation has moved one. */
 const engines = { ...enginesOnDatabases, ...otherEngines };
 const table = ['memory', 'database (postgres)', 'database (mysql)', 'redis (ioredis)', 'file'].map(
@@ -213,7 +228,10 @@ for (const [name, engine] of table) {
           await app.send('get', '/who', before),
           await app.send('post', '/set', before, { late: true }),
           await app.send('post', '/cycle', before),
+          await app.send('get', '/private', before),
         ];
+        // The browser that asks for the end is told to forget its cookie. The session of the login goes on.
+        expect((await app.send('post', '/logout', before)).status).toBe(200);
         for (const { body, key } of [...seen, ...afterwards]) {
           expect(body.userId ?? null).toBeNull();
           expect(key).toBeUndefined();
@@ -412,6 +430,25 @@ describe.each(platforms)('clocks on %s', (platform) => {
       expect(Object.keys(data)).toHaveLength(26);
     });
 
+    it('S16: of two that have both loaded the session, neither loses what it wrote', async () => {
+      await start(renew);
+      const old = await app.visitor({ n: 1 }, 'ann');
+      engine.clock.advance('11m');
+      const loads = holdUntilBoth(app.app.get(SessionStore));
+      const [one, other] = await Promise.all([
+        app.send('post', '/set', old, { one: 1 }),
+        app.send('post', '/set', old, { other: 2 }),
+      ]);
+      loads.restore();
+      const given = [one, other].map(({ key }) => key).filter((key) => key !== undefined);
+      expect(new Set(given).size).toBe(1);
+      expect([one.status, other.status]).toEqual([200, 200]);
+      for (const key of [given[0], old]) {
+        const { body } = await app.send('get', '/who', key);
+        expect(body).toMatchObject({ userId: 'ann', data: { n: 1, one: 1, other: 2 } });
+      }
+    });
+
     it('S14: after a login there is no overlap, not even one of an earlier renewal', async () => {
       await start(renew);
       const first = await app.visitor({ n: 1 });
@@ -535,6 +572,19 @@ describe.each(platforms)('clocks on %s', (platform) => {
     engine.clock.advance('6m');
     expect((await app.send('get', '/who', key)).body.userId).toBeNull();
   });
+
+  it.each([{ idleTimeout: '5m' }, { absoluteTimeout: '5m' }] as const)(
+    'S28: a session that rested for longer than %j lets it is over, though its record lives on',
+    async (shorter) => {
+      await start({ idleTimeout: '30m' });
+      const key = await app.visitor({ n: 1 }, 'ann');
+      await app.close();
+      await start(shorter);
+      engine.clock.advance('6m');
+      expect(await app.app.get(SessionStore).load(key.slice(0, 22))).not.toBeNull();
+      expect((await app.send('get', '/who', key)).body.userId).toBeNull();
+    },
+  );
 
   it('remembers who asked for it, by a longer pair of timeouts and a cookie that stays', async () => {
     await start({

@@ -4,6 +4,9 @@ import { Controller, Get, type INestApplication, Post, Query, Req } from '@nestj
 import passport from 'passport';
 import { type Engine, mountSessions, Session, SessionStore } from 'nest-sessions';
 import { memoryEngine } from 'nest-sessions/memory';
+import { redisEngine } from 'nest-sessions/redis';
+import { testRedis } from './support/redis-store-bench.js';
+import { describeWithService } from './support/services.js';
 import { type Platform, platforms, type RunningApp, startApp } from './support/app.js';
 
 /**
@@ -147,9 +150,10 @@ function usePassport(app: INestApplication): void {
   app.use(authenticator.session());
 }
 
-const engines: Record<string, () => Engine> = { memory: () => memoryEngine() };
+describe('a login holds, on memory', () => describeLogins(memoryEngine));
+describeWithService('redis', 'a login holds, on Redis', () => describeLogins(() => redisEngine(testRedis())));
 
-describe.each(Object.entries(engines))('a login holds, on %s', (_name, engine) => {
+function describeLogins(engine: () => Engine): void {
   describe.each(platforms)('%s', (platform: Platform) => {
     let app: RunningApp;
     beforeAll(async () => {
@@ -168,4 +172,4 @@ describe.each(Object.entries(engines))('a login holds, on %s', (_name, engine) =
       });
     });
   });
-});
+}

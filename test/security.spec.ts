@@ -30,6 +30,7 @@ import {
   SessionConfigError,
   SessionGuard,
   SessionModule,
+  SessionRecordCorruptError,
   type SessionOptions,
   Sessions,
   SessionSealer,
@@ -40,6 +41,9 @@ import { fileEngine } from 'nest-sessions/file';
 import { memoryEngine } from 'nest-sessions/memory';
 import { type HttpEnvironment } from '../libs/session/src/http/request-session.js';
 import { LIVE } from '../libs/session/src/session/dictionary-methods.js';
+import { fromRecordText, plainCodec } from '../libs/session/src/stores/record-codec.js';
+import { decodeData } from '../libs/session/src/stores/record-log.js';
+import { newRecord } from '../libs/session/src/testing/store-bench.js';
 import { keyHasher, parseSessionKey } from '../libs/session/src/session/session-key.js';
 import { HTTP_ENVIRONMENT } from '../libs/session/src/session.tokens.js';
 import { type Area, KeyRing, type Use } from '../libs/session/src/stores/secrets.js';
@@ -764,6 +768,31 @@ describe('the sources of the library', () => {
     const imports = sources.flatMap(([, text]) => [...text.matchAll(/import \{([^}]*)\} from '([^']+)'/g)]);
     const random = imports.filter(([, names]) => /random/i.test(names as string));
     expect(new Set(random.map(([, , from]) => from))).toEqual(new Set(['node:crypto']));
+  });
+
+  it('S07: compare what comes with a request in constant time', () => {
+    const comparing = using(/timingSafeEqual\(/);
+    expect(comparing.toSorted()).toEqual(['session/login.ts', 'session/session-key.ts', 'stores/sealing.ts']);
+    expect(using(/\.equals\(|Buffer\.compare\(/)).toEqual([]);
+    // A hash is compared with what is in the store by others only where both come from there.
+    const [, keys = ''] = sources.find(([path]) => path === 'session/session-key.ts') ?? [];
+    expect(keys).not.toMatch(/keyHash [!=]==? [^']/);
+  });
+
+  it('S63: decode no text that is code', () => {
+    const seen = globalThis as { wasRun?: true };
+    const code = '(globalThis.wasRun = true, { "a": 1 })';
+    const record = plainCodec.encode({ ...newRecord(), data: {} });
+    for (const decode of [
+      () => decodeData(code, ''),
+      () => decodeData('{}', code),
+      () => plainCodec.decodeMeta(code, record.id),
+      () => fromRecordText(`${code}\n{}`),
+      () => plainCodec.decode({ ...record, data: code }),
+    ]) {
+      expect(decode).toThrow(SessionRecordCorruptError);
+    }
+    expect(seen.wasRun).toBeUndefined();
   });
 
   it('S63: run nothing that was stored', () => {

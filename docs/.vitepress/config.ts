@@ -38,7 +38,25 @@ const guide: DefaultTheme.SidebarItem[] = [
 const reference: DefaultTheme.SidebarItem[] = [
   { text: 'Configuration', link: '/configuration' },
   { text: 'When a store fails', link: '/faults' },
-  { text: 'API', link: '/api/' },
+];
+
+/** What TypeDoc makes of the docstrings: a page for each public entry point, and one for each name in it. */
+const api: DefaultTheme.SidebarItem[] = [
+  { text: 'nest-sessions', link: '/api/nest-sessions/' },
+  ...[
+    'database',
+    'redis',
+    'cached-database',
+    'cache',
+    'file',
+    'cookie',
+    'memory',
+    'express-store',
+    'testing',
+    'terminus',
+    'express',
+    'fastify',
+  ].map((name) => ({ text: `nest-sessions/${name}`, link: `/api/nest-sessions/${name}/` })),
 ];
 
 const explanation: DefaultTheme.SidebarItem[] = [
@@ -94,6 +112,7 @@ export default defineConfig({
       { text: 'Guide', items: guide },
       { text: 'Engines', items: engines, collapsed: true },
       { text: 'Reference', items: reference },
+      { text: 'API', items: api, collapsed: true },
       { text: 'Explanation', items: explanation },
     ],
   },

@@ -152,6 +152,20 @@ function describeOnServer(races: Races): void {
       expect((await races.look(key))['count']).toBe(200);
     });
 
+    it('S65: lets 20 requests of 30,000 characters make no record of more than twice the limit', async () => {
+      const key = await races.visit();
+      const text = 'x'.repeat(30_000) as unknown as number;
+      const answers = await races.allAtOnce(20, 'write', key, (n) => ({ key: `key${n}`, item: text }));
+      const statuses = answers.map(({ status }) => status);
+      const written = statuses.filter((status) => status === 201).length;
+      expect(statuses.filter((status) => status === 413)).toHaveLength(20 - written);
+      // All that was acknowledged is there.
+      expect(written).toBeGreaterThanOrEqual(2);
+      const seen = await races.look(key);
+      expect(Object.keys(seen).filter((name) => name.startsWith('key'))).toHaveLength(written);
+      expect(JSON.stringify(seen).length).toBeLessThanOrEqual(2 * 65_536);
+    });
+
     it('keeps 100 items pushed by 100 requests', async () => {
       const key = await races.visit();
       await races.allAtOnce(100, 'push', key, (item) => ({ item }));

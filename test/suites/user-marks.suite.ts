@@ -62,7 +62,7 @@ export function describeUserMarks(subject: string, open: () => MarkedStore): voi
       expect([await alive(bystander), await alive(await logIn(at.one))]).toEqual([true, true]);
     });
 
-    it('S38: ends a session that another process has lost from the list', async () => {
+    it('S37 S38: ends a session that another process has lost from the list, begun in the same moment or before', async () => {
       const first = await logIn(at.one);
       const before = await at.read(markOf('user', ann));
       const second = await logIn(at.other);

@@ -40,11 +40,15 @@ import { SessionStore } from './stores/session-store.js';
 /** An engine such as `databaseEngine()`, or a store class of your own, which Nest instantiates. */
 export type Engine = SessionEngine | Type<SessionStore>;
 
+/** What `SessionModule.forRootAsync` takes: an engine, and a factory of the options. */
 export interface SessionModuleAsyncOptions {
   /** Default: the database engine on the default data source. */
   engine?: Engine;
+  /** Modules that export what the factory injects. */
   imports?: NonNullable<ModuleMetadata['imports']>;
+  /** Tokens of what the factory gets, in this order. */
   inject?: NonNullable<FactoryProvider['inject']>;
+  /** Returns the options, or a promise of them. */
   useFactory: FactoryProvider<SessionOptions>['useFactory'];
 }
 
@@ -69,6 +73,7 @@ const mounted = new WeakSet<AbstractHttpAdapter>();
  */
 @Module({})
 export class SessionModule implements NestModule, OnApplicationShutdown {
+  /** @internal */
   constructor(
     private readonly adapterHost: HttpAdapterHost,
     @Inject(BACKEND) private readonly backend: SessionStore | SessionSealer,
@@ -112,6 +117,7 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
     loadAheadOfHandlers(this.modules);
   }
 
+  /** Closes what the engine has opened. Nest calls it; applications do not. */
   async onApplicationShutdown(): Promise<void> {
     await this.backend.close();
   }

@@ -1,7 +1,7 @@
 import { type IncomingMessage, type ServerResponse } from 'node:http';
 import { type Logger } from '@nestjs/common';
 import vary from 'vary';
-import { SessionLimitError, SessionsPerUserError } from '../session.errors.js';
+import { SessionLimitError, SessionsPerUserError, SessionStoreUnavailableError } from '../session.errors.js';
 import { type ResolvedSessionOptions } from '../options/resolve-options.js';
 import { planCookie } from '../session/commit-plan.js';
 import { deadlineOf, expiresAtBrowserClose, LONGEST_COOKIE } from '../session/expiry.js';
@@ -193,7 +193,9 @@ export class RequestSession {
     return process.env['NODE_ENV'] === 'production' || isSecureConnection(this.#request);
   }
 
+  /** A store that is not to be had is told of once, by the observer of its calls. */
   #report(what: string, error: unknown): void {
+    if (error instanceof SessionStoreUnavailableError) return;
     const { logger } = this.#environment;
     logger.error(`The session ${what}: ${safeMessage(error)}`);
   }

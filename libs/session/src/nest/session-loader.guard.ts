@@ -1,8 +1,6 @@
-import { type IncomingMessage } from 'node:http';
-import { type CanActivate, type ExecutionContext } from '@nestjs/common';
+import { type CanActivate, type ExecutionContext, type Type } from '@nestjs/common';
 import { MetadataScanner, type ModulesContainer } from '@nestjs/core';
-import { requestSessionOf } from '../http/session-middleware.js';
-import { injectSession } from './session.decorator.js';
+import { findRequestSession, injectSession } from './session.decorator.js';
 
 /** Nest's own metadata, by the names it has had since its beginnings; it exports them from no package root. */
 const ROUTE_ARGUMENTS = '__routeArguments__';
@@ -20,10 +18,7 @@ const NEST_SESSION = /^7:/;
  */
 const sessionLoader: CanActivate = {
   canActivate(context: ExecutionContext): boolean | Promise<boolean> {
-    // A handler for HTTP may be one for messages as well.
-    if (context.getType() !== 'http') return true;
-    const request = context.switchToHttp().getRequest<IncomingMessage & { raw?: IncomingMessage }>();
-    return requestSessionOf(request.raw ?? request)?.load() ?? true;
+    return findRequestSession(context)?.load() ?? true;
   },
 };
 
@@ -34,20 +29,22 @@ const sessionLoader: CanActivate = {
  */
 export function loadAheadOfHandlers(modules: ModulesContainer): void {
   const scanner = new MetadataScanner();
-  for (const { controllers } of modules.values()) {
-    for (const { metatype } of controllers.values()) {
-      const prototype = (metatype as { prototype: Record<string, object> }).prototype;
+  for (const { controllers, providers } of modules.values()) {
+    // Resolvers of GraphQL are providers.
+    for (const { metatype } of [...controllers.values(), ...providers.values()]) {
+      const prototype = (metatype as Partial<Type> | null)?.prototype as Record<string, unknown> | undefined;
+      if (!prototype) continue;
       for (const name of scanner.getAllMethodNames(prototype)) {
         const handler = prototype[name] as object;
-        if (takesSession(metatype as object, name, handler)) guard(handler);
+        if (takesSession(metatype as Type, name, handler)) guard(handler);
       }
     }
   }
 }
 
-function takesSession(controller: object, name: string, handler: object): boolean {
+function takesSession(owner: Type, name: string, handler: object): boolean {
   if (Reflect.hasMetadata(RENDER_TEMPLATE, handler)) return true;
-  const parameters = (Reflect.getMetadata(ROUTE_ARGUMENTS, controller, name) ?? {}) as Record<
+  const parameters = (Reflect.getMetadata(ROUTE_ARGUMENTS, owner, name) ?? {}) as Record<
     string,
     { factory?: unknown }
   >;

@@ -3,8 +3,13 @@ import { type SessionChanges, type SessionRecord, type SessionStore } from '../s
 
 export type StoreOutcome = 'ok' | 'error' | 'timeout';
 
-/** Is told of every call of the store how it went, and how long it took, in milliseconds. */
-export type StoreObserver = (operation: string, outcome: StoreOutcome, duration: number) => void;
+/** Is told of every call of the store how it went, how long it took, in milliseconds, and why it failed. */
+export type StoreObserver = (
+  operation: string,
+  outcome: StoreOutcome,
+  duration: number,
+  error?: unknown,
+) => void;
 
 /** What is made of an answer. */
 export type Use<Answer, Result> = (answer: Answer) => Result | Promise<Result>;
@@ -56,7 +61,7 @@ export class TimeLimit {
           }
         },
         (error: unknown) => {
-          this.settle(call, tookTooLong(error) ? 'timeout' : 'error');
+          this.settle(call, tookTooLong(error) ? 'timeout' : 'error', error);
           // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- as above
           reject(error);
         },
@@ -64,22 +69,21 @@ export class TimeLimit {
     });
   }
 
-  private settle(call: Pending, outcome: StoreOutcome): void {
+  private settle(call: Pending, outcome: StoreOutcome, error?: unknown): void {
     if (!this.pending.delete(call)) return;
-    this.observe?.(call.operation, outcome, performance.now() - call.startedAt);
+    this.observe?.(call.operation, outcome, performance.now() - call.startedAt, error);
   }
 
   private refuseLate(): void {
     const before = performance.now() - this.limit;
     for (const call of this.pending) {
       if (call.startedAt > before) return;
-      this.settle(call, 'timeout');
-      call.refuse(
-        new SessionStoreUnavailableError(
-          call.operation,
-          `it did not answer within ${this.limit} ms. Check the store, or raise the option "storeTimeout".`,
-        ),
+      const error = new SessionStoreUnavailableError(
+        call.operation,
+        `it did not answer within ${this.limit} ms. Check the store, or raise the option "storeTimeout".`,
       );
+      this.settle(call, 'timeout', error);
+      call.refuse(error);
     }
     if (this.pending.size > 0) return;
     clearInterval(this.sweep);

@@ -381,7 +381,7 @@ describe('limits', () => {
     expect(() => again(length - 1)).toThrow(expect.objectContaining({ actual: length }));
   });
 
-  it('is checked again for what has grown inside', () => {
+  it('S65: is checked again for what has grown inside', () => {
     const subject = new TrackedData({ list: [], other: 1 }, tight);
     list(subject, 'list').push('x'.repeat(40));
     expect(() => subject.delta().changes).toThrow('"list"');

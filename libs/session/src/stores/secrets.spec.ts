@@ -25,6 +25,8 @@ describe('S78: checkSecrets', () => {
     ['31 bytes', GOOD.slice(0, 31), 'secrets'],
     ['one character over and over', 'x'.repeat(64), 'secrets'],
     ['two characters', 'ab'.repeat(32), 'secrets'],
+    ['one character, and another at the end', `${'a'.repeat(40)}b`, 'secrets'],
+    ['seven different characters in any order', 'abcdefg'.repeat(5) + 'gacebdf', 'secrets'],
     ['a repeated text', 'Zt7_kP2qLm9-'.repeat(4), 'secrets'],
     ['secret', 'secret', 'secrets'],
     ['a well-known sample', 'complex_password_at_least_32_characters_long', 'secrets'],

@@ -154,6 +154,29 @@ describe.each([
     expect(other.open(token, NAME)).toBeNull();
   });
 
+  it('S77: authenticate the scheme, the key and the name of the cookie together with the content', () => {
+    const use = 'signedOnly' in options ? 'sign' : 'encrypt';
+    const { newest } = new KeyRing([SECRET], use, 'cookie');
+    const [scheme, , body = ''] = store.seal(record(), NAME).split('.');
+    const content = seals[use].open(
+      newest.bytes,
+      `nest-sessions:cookie:${scheme}:${newest.id}:${NAME}`,
+      Buffer.from(body, 'base64url'),
+    );
+    expect(content).not.toBeNull();
+    // As somebody would seal it who has this key, for another scheme, another key, another name, or none of them.
+    for (const context of [
+      `nest-sessions:cookie:x1:${newest.id}:${NAME}`,
+      `nest-sessions:cookie:${scheme}:AAAAAAAA:${NAME}`,
+      `nest-sessions:cookie:${scheme}:${newest.id}:other`,
+      `nest-sessions:cookie:${NAME}`,
+      '',
+    ]) {
+      const sealed = seals[use].close(newest.bytes, context, content as Buffer);
+      expect(store.open(`${scheme}.${newest.id}.${sealed.toString('base64url')}`, NAME)).toBeNull();
+    }
+  });
+
   it('S75: take no other decoding: plain or encoded JSON, a session key, a JSON web token', () => {
     const json = JSON.stringify(record());
     const encoded = Buffer.from(json).toString('base64url');
@@ -337,11 +360,14 @@ describe('compression', () => {
 
 it('S84: gives every content a key and a nonce of its own', () => {
   const key = randomBytes(32);
-  const seen = new Set<string>();
+  const [salts, nonces] = [new Set<string>(), new Set<string>()];
   for (let round = 0; round < 20_000; round += 1) {
-    seen.add(seals.encrypt.close(key, '', Buffer.alloc(0)).subarray(0, 24).toString('base64'));
+    const sealed = seals.encrypt.close(key, '', Buffer.alloc(0));
+    salts.add(sealed.toString('base64', 0, 12));
+    nonces.add(sealed.toString('base64', 12, 24));
   }
-  expect(seen.size).toBe(20_000);
+  // Each alone, for one could make up for the other. 96 random bits meet less than once in 10^20 such runs.
+  expect([salts.size, nonces.size]).toEqual([20_000, 20_000]);
 });
 
 it('S72: does not take a signature of the same key for another purpose', () => {

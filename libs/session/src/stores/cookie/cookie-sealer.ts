@@ -6,6 +6,7 @@ import { type SessionRecord } from '../session-store.js';
 import { type ContentForm, decodeContent, encodeContent } from './content.js';
 import { type RevocationStore } from './revocation-store.js';
 
+/** The options of `CookieSealer`. Only `secrets` is required. */
 export interface CookieSealerOptions {
   /**
    * What the cookies are sealed with: 32 random bytes or more, as text. Of a list the first one seals and all of them

@@ -8,6 +8,7 @@ import { type SessionEngine } from '../session-engine.js';
 import { endOf, WholeRecordStore } from '../whole-record-store.js';
 import { type CallbackStore, checkCallbackStore, StoreCalls } from './callback-store.js';
 
+/** The options of `ExpressStore`. Every member may be left out. */
 export interface ExpressStoreOptions {
   /**
    * Encrypts data and metadata. Session id, key hash, user id and times stay readable.
@@ -18,6 +19,7 @@ export interface ExpressStoreOptions {
 
 /** A store from a factory, for what has to be injected: a pool, a client, a configuration. */
 export interface ExpressStoreEngineFactory extends Pick<SessionEngine, 'imports' | 'inject'> {
+  /** Returns the store, or a promise of it. */
   useFactory: FactoryProvider<CallbackStore>['useFactory'];
 }
 
@@ -66,7 +68,6 @@ interface Mark {
   expiresAt: number;
 }
 
-const SESSION_ID_LENGTH = 22;
 /** Session ids, and the names under which marks are kept. */
 const SID = /^[\w-]{22}$|^m[\w-]{32}$/;
 /** Later dates do not fit the columns of some stores, whose last one is in 2106. */
@@ -119,23 +120,20 @@ export class ExpressStore extends WholeRecordStore {
   }
 
   /**
-   * Leaves it to the store, which does not tell how many there were. Where a store only lists what it has, all of that is
-   * looked through at once, whatever the size of a batch.
+   * Leaves it to the store. Where a store only lists what it has, all of that is looked through at once. Neither way tells
+   * how many there were: of two processes that destroy the same entry, both are told that it is done.
    */
   override async clearExpired(_batchSize: number): Promise<number> {
     const { clearingMethod } = this.calls;
     if (clearingMethod === undefined) return 0;
     const answer = await this.calls.clear(clearingMethod);
     if (clearingMethod !== 'list' || !Array.isArray(answer)) return 0;
-    let count = 0;
     for (const name of answer as unknown[]) {
       // Names of files have an ending.
       const sid = String(name).split('.', 1)[0] ?? '';
-      if (!SID.test(sid) || !(await this.hasExpired(sid))) continue;
-      await this.calls.destroy('clearExpired', sid);
-      if (sid.length === SESSION_ID_LENGTH) count += 1;
+      if (SID.test(sid) && (await this.hasExpired(sid))) await this.calls.destroy('clearExpired', sid);
     }
-    return count;
+    return 0;
   }
 
   private async hasExpired(sid: string): Promise<boolean> {
@@ -189,6 +187,7 @@ export class ExpressStore extends WholeRecordStore {
     return typeof mark === 'string' && expiresAt > Date.now() ? mark : null;
   }
 
+  /** Sets a small text beside the sessions, for this long. */
   protected async putMark(operation: string, name: string, text: string, lifetime: number): Promise<void> {
     const sid = sidOf(name);
     await this.keep(operation, sid, { mark: text, expiresAt: Date.now() + lifetime });

@@ -3,6 +3,7 @@ import { plainCodec } from '../record-codec.js';
 import { applyChanges, changedMetadata, changesData, checkRecordSize } from '../record-log.js';
 import { type SessionChanges, type SessionRecord, SessionStore } from '../session-store.js';
 
+/** The options of `MemoryStore`. Every member may be left out. */
 export interface MemoryStoreOptions {
   /**
    * How many sessions are kept. When one more comes, the expired ones go; if there are none, the session without a user

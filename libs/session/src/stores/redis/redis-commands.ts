@@ -70,7 +70,7 @@ export class RedisCommands {
   ): Promise<Result> {
     let metReplica = false;
     // After a failed try the pause is longer each time.
-    for (let [pauses, next] = [PAUSES, 1]; ; ) {
+    for (let [pauses, next] = [PAUSES, 1]; ;) {
       if (this.connection.ready(key)) {
         try {
           return await work();

@@ -161,7 +161,11 @@ export class RedisLoads {
     return until === null ? null : { until, trustedUntil: now + ENTRY_TRUSTED_FOR };
   }
 
-  private remember({ record, keptUntil, headId, size }: DecodedSession, entry: Entry, writtenBefore: number): void {
+  private remember(
+    { record, keptUntil, headId, size }: DecodedSession,
+    entry: Entry,
+    writtenBefore: number,
+  ): void {
     const { id, userId, version, expiresAt, data } = record;
     const keys = this.parts.store.limits.keys === Infinity ? 0 : Object.keys(data).length;
     const { written = 0 } = this.recent.get(id) ?? {};

@@ -218,7 +218,14 @@ export class RedisStore extends SessionStore {
   /** Undefined: nobody knows whether the line is there. */
   private async insert(save: Save): Promise<unknown> {
     try {
-      return await this.commands.send('save', 'linsert', this.keyOf(save.id), 'AFTER', save.keyHash, save.line);
+      return await this.commands.send(
+        'save',
+        'linsert',
+        this.keyOf(save.id),
+        'AFTER',
+        save.keyHash,
+        save.line,
+      );
     } catch (error) {
       if (!(error instanceof UnansweredError)) throw error;
       save.lost = error;
