@@ -12,7 +12,13 @@ import {
   type Provider,
   type Type,
 } from '@nestjs/common';
-import { APP_FILTER, APP_GUARD, type AbstractHttpAdapter, HttpAdapterHost, ModuleRef } from '@nestjs/core';
+import {
+  APP_FILTER,
+  type AbstractHttpAdapter,
+  HttpAdapterHost,
+  ModuleRef,
+  ModulesContainer,
+} from '@nestjs/core';
 import { createSessionMiddleware } from './http/session-middleware.js';
 import { type HttpEnvironment } from './http/request-session.js';
 import { ClearExpiredJob } from './management/clear-expired.job.js';
@@ -21,7 +27,7 @@ import { SESSIONS, HTTP_ENVIRONMENT, SESSION_OPTIONS } from './session.tokens.js
 import { decorateFastify, type FastifyInstance } from './nest/fastify.js';
 import { SessionErrorFilter } from './nest/session-error.filter.js';
 import { SessionGuard } from './nest/session.guard.js';
-import { SessionLoaderGuard } from './nest/session-loader.guard.js';
+import { loadAheadOfHandlers } from './nest/session-loader.guard.js';
 import { SessionObserver } from './observability/session-observer.js';
 import { SessionConfigError } from './session.errors.js';
 import { resolveOptions, type ResolvedSessionOptions } from './options/resolve-options.js';
@@ -34,11 +40,15 @@ import { SessionStore } from './stores/session-store.js';
 /** An engine such as `databaseEngine()`, or a store class of your own, which Nest instantiates. */
 export type Engine = SessionEngine | Type<SessionStore>;
 
+/** What `SessionModule.forRootAsync` takes: an engine, and a factory of the options. */
 export interface SessionModuleAsyncOptions {
   /** Default: the database engine on the default data source. */
   engine?: Engine;
+  /** Modules that export what the factory injects. */
   imports?: NonNullable<ModuleMetadata['imports']>;
+  /** Tokens of what the factory gets, in this order. */
   inject?: NonNullable<FactoryProvider['inject']>;
+  /** Returns the options, or a promise of them. */
   useFactory: FactoryProvider<SessionOptions>['useFactory'];
 }
 
@@ -66,10 +76,12 @@ const mounted = new WeakSet<AbstractHttpAdapter>();
  */
 @Module({})
 export class SessionModule implements NestModule, OnApplicationShutdown {
+  /** @internal */
   constructor(
     private readonly adapterHost: HttpAdapterHost,
     @Inject(BACKEND) private readonly backend: SessionStore | SessionSealer,
     @Inject(HTTP_ENVIRONMENT) private readonly environment: HttpEnvironment,
+    private readonly modules: ModulesContainer,
   ) {
     if (applications.has(adapterHost)) {
       throw new SessionConfigError(
@@ -113,8 +125,10 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
     // Testing modules get their adapter only when everything has been constructed.
     decoratePlatform(this.adapterHost);
     if (!mounted.has(httpAdapter)) httpAdapter.use(createSessionMiddleware(this.environment));
+    loadAheadOfHandlers(this.modules);
   }
 
+  /** Closes what the engine has opened. Nest calls it; applications do not. */
   async onApplicationShutdown(): Promise<void> {
     await this.backend.close();
   }
@@ -213,7 +227,6 @@ function moduleOf(
         ) => new ClearExpiredJob(store, clearExpired, moduleRef, emit),
       },
       SessionGuard,
-      { provide: APP_GUARD, useClass: SessionLoaderGuard },
       { provide: APP_FILTER, useClass: SessionErrorFilter },
     ],
     exports: [SessionStore, SessionSealer, Sessions, SESSIONS, SessionGuard, HTTP_ENVIRONMENT],

@@ -1,59 +1,60 @@
-import { type CanActivate, type ExecutionContext, Injectable, type Type } from '@nestjs/common';
+import { type CanActivate, type ExecutionContext, type Type } from '@nestjs/common';
+import { MetadataScanner, type ModulesContainer } from '@nestjs/core';
 import { findRequestSession, injectSession } from './session.decorator.js';
 
 /** Nest's own metadata, by the names it has had since its beginnings; it exports them from no package root. */
 const ROUTE_ARGUMENTS = '__routeArguments__';
 const RENDER_TEMPLATE = '__renderTemplate__';
+const GUARDS = '__guards__';
 /** The kind of parameter that Nest's own `@Session()` makes. */
 const NEST_SESSION = /^7:/;
 
 /**
- * Loads the session ahead of handlers that take it, by our `@Session()` or Nest's own, and of those whose `@Render()`
- * template may show it. Parameters are made inside of interceptors: there it would be too late for Nest's decorator,
- * which cannot wait, for `@Sse()` handlers, whose headers have left, and for an interceptor that holds a connection of the
- * pool in which the sessions are. It lets everybody pass.
+ * Loads the session, and lets everybody pass.
  *
  * A guard and not an interceptor, because Nest treats routes with interceptors in another way: an `@Sse()` handler that
- * fails or waits before its first event would have answered 200 by then.
+ * fails or waits before its first event would have answered 200 by then. And what an interceptor holds while the handler
+ * works, such as a connection for its transaction, is not held while the session is loaded.
  */
-@Injectable()
-export class SessionLoaderGuard implements CanActivate {
-  readonly #needed = new WeakMap<object, boolean>();
-
+const sessionLoader: CanActivate = {
   canActivate(context: ExecutionContext): boolean | Promise<boolean> {
-    if (!this.#needsSession(context)) return true;
-    const loading = findRequestSession(context)?.load();
-    return loading ? loading.then(() => true) : true;
-  }
+    return findRequestSession(context)?.load() ?? true;
+  },
+};
 
-  #needsSession(context: ExecutionContext): boolean {
-    const handler = context.getHandler();
-    let needed = this.#needed.get(handler);
-    if (needed === undefined) {
-      needed = needsSession(handler, context.getClass());
-      this.#needed.set(handler, needed);
+/**
+ * Has the session loaded ahead of every handler that takes it, by our `@Session()` or by Nest's own, and of those whose
+ * `@Render()` template may show it. Other handlers get no guard, which would cost all of their requests. To be called
+ * before the routes are made.
+ */
+export function loadAheadOfHandlers(modules: ModulesContainer): void {
+  const scanner = new MetadataScanner();
+  for (const { controllers, providers } of modules.values()) {
+    // Resolvers of GraphQL are providers.
+    for (const { metatype } of [...controllers.values(), ...providers.values()]) {
+      const prototype = (metatype as Partial<Type> | null)?.prototype as Record<string, unknown> | undefined;
+      if (!prototype) continue;
+      for (const name of scanner.getAllMethodNames(prototype)) {
+        const handler = prototype[name] as object;
+        if (takesSession(metatype as Type, name, handler)) guard(handler);
+      }
     }
-    return needed;
   }
 }
 
-function needsSession(handler: object, controller: Type): boolean {
+function takesSession(owner: Type, name: string, handler: object): boolean {
   if (Reflect.hasMetadata(RENDER_TEMPLATE, handler)) return true;
-  const parameters = Reflect.getMetadata(ROUTE_ARGUMENTS, controller, nameOf(handler, controller)) as
-    Record<string, { factory?: unknown }> | undefined;
-  return Object.entries(parameters ?? {}).some(
+  const parameters = (Reflect.getMetadata(ROUTE_ARGUMENTS, owner, name) ?? {}) as Record<
+    string,
+    { factory?: unknown }
+  >;
+  return Object.entries(parameters).some(
     ([kind, { factory }]) => NEST_SESSION.test(kind) || factory === injectSession,
   );
 }
 
-/** The name of the method. A decorator that wraps it, as for a transaction, may have given the function another one. */
-function nameOf(handler: object, controller: Type): string {
-  let prototype = controller.prototype as object | null;
-  while (prototype !== null) {
-    for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
-      if (value === handler) return name;
-    }
-    prototype = Object.getPrototypeOf(prototype) as object | null;
-  }
-  return '';
+/** Once, however many applications have this handler. */
+function guard(handler: object): void {
+  const guards = (Reflect.getMetadata(GUARDS, handler) ?? []) as unknown[];
+  if (!guards.includes(sessionLoader)) Reflect.defineMetadata(GUARDS, [sessionLoader, ...guards], handler);
 }

@@ -33,10 +33,17 @@ export class SessionRedirect extends HttpException {
 @Injectable()
 export class SessionGuard implements CanActivate {
   constructor(
+    /** Reads what `@RequireSession` says. For subclasses. */
     protected readonly reflector: Reflector,
+    /** Sets the header of a redirect. For subclasses. */
     protected readonly adapterHost: HttpAdapterHost,
   ) {}
 
+  /**
+   * Loads the session and decides. Nest calls it; override `satisfies` instead.
+   * @throws UnauthorizedException when the requirement is not met and no redirect is declared
+   * @throws SessionNotLoadedError where there is no session at all
+   */
   async canActivate(context: ExecutionContext): Promise<boolean> {
     const requestSession = requestSessionIn(context);
     await requestSession.load();
@@ -79,6 +86,7 @@ function isFresh(session: Session, requirement: SessionRequirement | undefined):
 
 export const SESSION_REQUIREMENT = 'nest-sessions:requirement';
 
+/** What `@RequireSession` demands. Every member may be left out. */
 export interface SessionRequirement {
   /** Values that the session must hold (not null, not false). Default: none, but a user bound by `login`. */
   keys?: string[];

@@ -6,7 +6,13 @@ import { SessionCookie } from './session-cookie.js';
 import { type LoginOptions, userIdOf } from './login.js';
 import { type LiveSession } from './live-session.js';
 
+/** What `logout` does besides ending the session. */
 export interface LogoutOptions {
+  /**
+   * Asks the browser to forget what it keeps of this site: everything (true), or the types named. Browsers obey it over
+   * TLS only.
+   * @default false
+   */
   clearSiteData?: boolean | readonly ('cache' | 'cookies' | 'storage' | 'executionContexts')[];
 }
 
@@ -264,10 +270,12 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
     return new SessionCookie(this[LIVE]);
   }
 
+  /** Takes over the lifetime of another cookie, and nothing else of it. */
   set cookie(given: SessionCookie) {
     new SessionCookie(this[LIVE]).assign(given);
   }
 
+  /** @internal */
   [inspect.custom](): unknown {
     const live = this[LIVE] as LiveSession | undefined;
     // An inspection that sees through proxies asks what stands behind a session's one, which holds nothing.

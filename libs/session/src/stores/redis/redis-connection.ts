@@ -31,6 +31,7 @@ export interface RedisConnection {
   ready(key?: string): boolean;
   /** Resolves when `ready`. */
   connect(): Promise<void>;
+  /** Sends one command and resolves with its reply. */
   send(command: Command): Promise<unknown>;
   /** Commands about any keys, sent together where the client can. Each has its own outcome. */
   sendAll(commands: readonly Command[]): Promise<PromiseSettledResult<unknown>[]>;

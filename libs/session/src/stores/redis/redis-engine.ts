@@ -17,6 +17,7 @@ import { RedisStore } from './redis-store.js';
 
 /** Options from a factory, for what has to be injected: a configuration, or a client of the application's own. */
 export interface RedisEngineFactory extends Pick<SessionEngine, 'imports' | 'inject'> {
+  /** Returns the options, or a promise of them. */
   useFactory: FactoryProvider<RedisEngineOptions>['useFactory'];
 }
 
