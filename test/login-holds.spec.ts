@@ -156,10 +156,12 @@ function usePassport(app: INestApplication): void {
   app.use(authenticator.session());
 }
 
-describe('a login holds, on memory', () => describeLogins(memoryEngine, ROUNDS));
-describeWithService('redis', 'a login holds, on Redis', () =>
-  describeLogins(() => redisEngine(testRedis()), testsAll ? ROUNDS : ROUNDS / 10),
-);
+describe('a login holds, on memory', () => {
+  describeLogins(memoryEngine, ROUNDS);
+});
+describeWithService('redis', 'a login holds, on Redis', () => {
+  describeLogins(() => redisEngine(testRedis()), testsAll ? ROUNDS : ROUNDS / 10);
+});
 
 function describeLogins(engine: () => Engine, rounds: number): void {
   describe.each(platforms)('%s', (platform: Platform) => {
