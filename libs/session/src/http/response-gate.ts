@@ -1,4 +1,5 @@
-import { type ServerResponse } from 'node:http';
+import { ServerResponse } from 'node:http';
+import { Http2ServerResponse } from 'node:http2';
 
 /** The four calls that start a response. Everything else (1xx, trailers, destroy) passes. */
 const STARTERS = ['writeHead', 'write', 'end', 'flushHeaders'] as const;
@@ -31,6 +32,9 @@ export interface GateHooks {
  * (`headersSent`), because the frameworks decide by that whether to answer again. Calls made while it waits are replayed
  * through the methods found at installation, never through `response.write`: whatever was put on top since (such as
  * `compression`) has seen the calls already.
+ *
+ * It also takes what only stands in for a response, as engine.io makes them for upgrades: any method may be missing, or
+ * be called in its own way. Such calls are passed on as they came, and what cannot be told to a stand-in is not told.
  */
 export function installResponseGate(response: ServerResponse, hooks: GateHooks): void {
   const methods = response as unknown as Record<Starter | (typeof HEADER_SETTERS)[number], AnyMethod>;
@@ -44,24 +48,27 @@ export function installResponseGate(response: ServerResponse, hooks: GateHooks):
   let heldBytes = 0;
   let writerWaits = false;
   let lift: (() => void) | undefined;
+  const isNative = [ServerResponse, Http2ServerResponse].some((kind) => response instanceof kind);
 
   for (const name of STARTERS) {
-    methods[name] = (...given) => {
+    if (typeof original[name] !== 'function') continue;
+    // Not an assignment, which throws where the object is frozen.
+    Reflect.set(response, name, (...given: unknown[]) => {
       if (phase === 'open') given = begin(name, given);
       if (phase === 'holding') return hold(name, given);
       if (phase === 'failed') return discard(name, given, undefined);
       return original[name].apply(response, given);
-    };
+    });
   }
 
   function begin(name: Starter, given: unknown[]): unknown[] {
-    const call = name === 'writeHead' ? takeHead(response, given) : given;
+    const call = name === 'writeHead' && isNative ? takeHead(response, given) : given;
     phase = 'holding';
-    statusCode = response.statusCode;
+    statusCode = statusOf(response, name === 'writeHead' ? call[0] : undefined);
     let committed: void | Promise<void>;
     try {
       committed = hooks.commit(statusCode);
-      if (committed === undefined) hooks.setHeaders(statusCode);
+      if (committed === undefined) setHeaders();
     } catch (error) {
       committed = Promise.reject(error);
     }
@@ -69,9 +76,19 @@ export function installResponseGate(response: ServerResponse, hooks: GateHooks):
       phase = 'released';
     } else {
       lift = disguiseAsSent(response, () => queue.some(([queued]) => queued === 'end'));
-      committed.then(release, fail);
+      // A stand-in can fail at anything, and nobody else listens.
+      committed.then(release, fail).catch(() => {});
     }
     return call;
+  }
+
+  /** The head of a stand-in may be gone already: engine.io waits for nothing. */
+  function setHeaders(): void {
+    try {
+      hooks.setHeaders(statusCode);
+    } catch (error) {
+      if (isNative) throw error;
+    }
   }
 
   function hold(name: Starter, given: unknown[]): unknown {
@@ -80,7 +97,7 @@ export function installResponseGate(response: ServerResponse, hooks: GateHooks):
       if (given.length > 1) throw headersSent('writeHead');
       return response;
     }
-    if (name === 'write') heldBytes += byteLength(given);
+    if (name === 'write' && isNative) heldBytes += byteLength(given);
     queue.push([name, given]);
     if (name !== 'write') return response;
     // Not false at once: a compressing layer below would never drain for a chunk that does not fill it.
@@ -91,7 +108,7 @@ export function installResponseGate(response: ServerResponse, hooks: GateHooks):
   function release(): void {
     lift?.();
     try {
-      hooks.setHeaders(statusCode);
+      setHeaders();
     } catch (error) {
       fail(error);
       return;
@@ -104,7 +121,7 @@ export function installResponseGate(response: ServerResponse, hooks: GateHooks):
         if (name === 'write') flowing = result;
       }
     } catch (error) {
-      response.destroy(error as Error);
+      destroy(response, error);
       return;
     }
     // The writer was told to wait for a drain, which Node only emits if it was told so by the real write as well.
@@ -117,7 +134,7 @@ export function installResponseGate(response: ServerResponse, hooks: GateHooks):
     try {
       hooks.onFailure(error, (body) => original.end.call(response, body));
     } catch (cause) {
-      response.destroy(cause as Error);
+      destroy(response, cause);
     }
     // A stream goes on writing for a while. After the answer that was given instead, that would be an error of its own.
     phase = 'failed';
@@ -129,6 +146,16 @@ export function installResponseGate(response: ServerResponse, hooks: GateHooks):
     if (callback) process.nextTick(callback, error ?? headersSent(name));
     return name === 'write' ? false : response;
   }
+}
+
+/** What the head says, or the response; a stand-in may do neither. */
+function statusOf(response: ServerResponse, given: unknown): number {
+  const statusCode: unknown = given ?? response.statusCode;
+  return typeof statusCode === 'number' ? statusCode : 200;
+}
+
+function destroy(response: Partial<ServerResponse>, cause: unknown): void {
+  if (typeof response.destroy === 'function') response.destroy(cause as Error);
 }
 
 /**
@@ -197,10 +224,11 @@ function disguiseAsSent(response: ServerResponse, ended: () => boolean): () => v
   const before = Object.keys(disguise).map(
     (name) => [name, Object.getOwnPropertyDescriptor(response, name)] as const,
   );
-  Object.defineProperties(response, disguise);
+  for (const [name, descriptor] of Object.entries(disguise))
+    Reflect.defineProperty(response, name, descriptor);
   return () => {
     for (const [name, descriptor] of before) {
-      if (descriptor) Object.defineProperty(response, name, descriptor);
+      if (descriptor) Reflect.defineProperty(response, name, descriptor);
       else Reflect.deleteProperty(response, name);
     }
   };
