@@ -250,6 +250,10 @@ for (const [index, kind] of servers.entries()) {
   });
 }
 
+async function statuses(answers: Promise<Answer>[]): Promise<number[]> {
+  return [...new Set((await Promise.all(answers)).map(({ status }) => status))];
+}
+
 for (const [index, kind] of servers.entries()) {
   const platform = platforms[index] as (typeof platforms)[number];
   describeWithService(kind, `when all connections break for a moment (${kind}, ${platform})`, () => {
@@ -262,10 +266,6 @@ for (const [index, kind] of servers.entries()) {
           exchange(`${app.url}${path}`, { method, headers: { Cookie: cookie } }).answer;
         const arrived = await Promise.all(Array.from({ length: 8 }, () => send('POST', '/visit')));
         const cookies = arrived.map((answer) => sessionCookie(answer) as string);
-        const statuses = async (answers: Promise<Answer>[]): Promise<number[]> => [
-          ...new Set((await Promise.all(answers)).map(({ status }) => status)),
-        ];
-
         // Under way when it breaks.
         wire.stall();
         const reads = cookies.map((cookie) => send('GET', '/seen', cookie));
