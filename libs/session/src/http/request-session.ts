@@ -80,7 +80,7 @@ export class RequestSession {
 
   /** Shows the session to the templates that get these locals, as `session`. */
   showIn(locals: { session?: unknown }): void {
-    locals.session = createSessionView(() => this.session);
+    locals.session = createSessionView(this);
   }
 
   abandon(): void {
@@ -155,7 +155,7 @@ export class RequestSession {
     const step = planCookie(live.cookieFacts(failed));
     live.close();
     // The answer depends on the cookie, so that a shared cache must not give it to others.
-    if (live.observed || live.data.accessed || step !== 'keep') vary(response, 'Cookie');
+    if (live.observed || live.data.accessed || step !== 'keep') varyByCookie(response);
     if (step === 'keep') return;
     const { cookie } = environment.options;
     const secure = this.#secure();
@@ -208,6 +208,13 @@ function appendHeader(response: ServerResponse, name: string, value: string | st
   else response.setHeader(name, [response.getHeader(name) ?? [], value].flat().map(String));
 }
 
+/** Most responses vary by nothing yet. */
+function varyByCookie(response: ServerResponse): void {
+  if (typeof response.hasHeader === 'function' && !response.hasHeader('Vary'))
+    response.setHeader('Vary', 'Cookie');
+  else vary(response, 'Cookie');
+}
+
 /**
  * A cache that keeps an answer with a cookie would hand one visitor's session to the next. What else is said to keep the
  * answer as it is stays: server-sent events rely on `no-transform` not to be held up by a compression.
@@ -222,21 +229,28 @@ type View = Record<string, unknown>;
 /** Names that a template finds besides the data. */
 const METADATA = new Set(['id', 'userId', 'createdAt', 'lastSeenAt', 'expiresAt']);
 
+/** None of the traps puts anything into it, so that all views can share it. */
+const NOTHING = Object.create(null) as View;
+
 /**
  * The session as templates see it: data and a little metadata, read-only, missing keys undefined. Nothing is asked of
  * the session before the template looks.
- * @param current the session at the time of the look, or undefined when there is none any more
+ * @param holder has the session at the time of the look, or undefined when there is none any more
  */
-export function createSessionView(current: () => Session | undefined): Readonly<View> {
-  return new Proxy(Object.create(null) as View, new ViewTraps(current));
+function createSessionView(holder: Pick<RequestSession, 'session'>): Readonly<View> {
+  return new Proxy(NOTHING, new ViewTraps(holder));
 }
 
 /** A class, because every request makes a view and few templates look. */
 class ViewTraps implements ProxyHandler<View> {
-  constructor(private readonly current: () => Session | undefined) {}
+  readonly #holder: Pick<RequestSession, 'session'>;
+
+  constructor(holder: Pick<RequestSession, 'session'>) {
+    this.#holder = holder;
+  }
 
   get(_target: View, name: string | symbol): unknown {
-    const current = this.current();
+    const current = this.#holder.session;
     if (typeof name === 'symbol' || !current) return undefined;
     // Whatever the application declares its data to be: a template asks for any name.
     const session = current as Session<Record<string, JsonValue>>;
@@ -252,7 +266,7 @@ class ViewTraps implements ProxyHandler<View> {
   }
 
   ownKeys(): string[] {
-    return this.current()?.keys() ?? [];
+    return this.#holder.session?.keys() ?? [];
   }
 
   getOwnPropertyDescriptor(target: View, name: string | symbol): PropertyDescriptor | undefined {
@@ -269,6 +283,14 @@ class ViewTraps implements ProxyHandler<View> {
   }
 
   defineProperty(): boolean {
+    return false;
+  }
+
+  setPrototypeOf(): boolean {
+    return false;
+  }
+
+  preventExtensions(): boolean {
     return false;
   }
 }
