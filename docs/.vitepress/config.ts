@@ -32,7 +32,31 @@ const guide: DefaultTheme.SidebarItem[] = [
   { text: 'Going live', link: '/going-live' },
   { text: 'Monitoring', link: '/events' },
   { text: 'Clearing expired sessions', link: '/clearing' },
-  { text: 'Coming from Django', link: '/django' },
+  { text: 'Troubleshooting', link: '/troubleshooting' },
+];
+
+const comingFrom: DefaultTheme.SidebarItem[] = [
+  { text: 'Live migration', link: '/coming-from/' },
+  { text: 'express-session', link: '/coming-from/express-session' },
+  { text: '@fastify/session', link: '/coming-from/fastify-session' },
+  { text: 'Django', link: '/django' },
+  { text: 'iron-session', link: '/coming-from/iron-session' },
+];
+
+const recipes: DefaultTheme.SidebarItem[] = [
+  { text: 'All recipes', link: '/recipes/' },
+  { text: 'Page on another origin', link: '/recipes/spa' },
+  { text: 'Passport', link: '/recipes/passport' },
+  { text: 'Forged requests', link: '/recipes/csrf' },
+  { text: 'Rate limits', link: '/recipes/throttler' },
+  { text: 'The user everywhere', link: '/recipes/cls' },
+  { text: 'OpenAPI', link: '/recipes/swagger' },
+  { text: 'Request logs', link: '/recipes/pino' },
+  { text: 'Several applications', link: '/recipes/several-apps' },
+  { text: 'Behind a proxy', link: '/recipes/nginx' },
+  { text: 'A rolling restart', link: '/recipes/kubernetes' },
+  { text: 'Key rotation', link: '/recipes/key-rotation' },
+  { text: 'Export and deletion', link: '/recipes/gdpr' },
 ];
 
 const reference: DefaultTheme.SidebarItem[] = [
@@ -64,6 +88,7 @@ const explanation: DefaultTheme.SidebarItem[] = [
   { text: 'Benchmarks', link: '/benchmarks' },
   { text: 'Security catalogue', link: '/security' },
   { text: 'Decisions', link: '/decisions/' },
+  { text: 'Versions and support', link: '/support' },
 ];
 
 export default defineConfig({
@@ -74,6 +99,8 @@ export default defineConfig({
   // On GitHub the page of a folder is its README.
   rewrites: {
     'engines/README.md': 'engines/index.md',
+    'recipes/README.md': 'recipes/index.md',
+    'coming-from/README.md': 'coming-from/index.md',
     'decisions/README.md': 'decisions/index.md',
   },
   markdown: {
@@ -104,12 +131,16 @@ export default defineConfig({
     editLink: { pattern: `${REPOSITORY}/edit/main/docs/:path`, text: 'Edit this page' },
     nav: [
       { text: 'Guide', link: '/start' },
+      { text: 'Recipes', link: '/recipes/' },
       { text: 'Engines', link: '/engines/' },
       { text: 'Configuration', link: '/configuration' },
       { text: 'API', link: '/api/' },
+      { text: 'Troubleshooting', link: '/troubleshooting' },
     ],
     sidebar: [
       { text: 'Guide', items: guide },
+      { text: 'Recipes', items: recipes, collapsed: true },
+      { text: 'Coming from', items: comingFrom, collapsed: true },
       { text: 'Engines', items: engines, collapsed: true },
       { text: 'Reference', items: reference },
       { text: 'API', items: api, collapsed: true },

@@ -102,6 +102,12 @@ export class RedisCluster {
     await Promise.all(this.ports.map((port) => ask(port, set)));
   }
 
+  /** The numbers of the connections of clients to a node. */
+  async connectionsOf(port: number): Promise<string[]> {
+    const list = await ask(port, (client) => client.call('CLIENT', 'LIST', 'TYPE', 'normal'));
+    return String(list).match(/^id=\d+/gm) ?? [];
+  }
+
   /** Makes every connection to its nodes break. */
   async killConnections(): Promise<void> {
     await Promise.all(

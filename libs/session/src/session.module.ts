@@ -59,6 +59,9 @@ const MADE = Symbol('nest-sessions:made');
 /** What keeps the sessions: the store, or the sealer. */
 const BACKEND = Symbol('nest-sessions:backend');
 
+/** One per application. */
+const applications = new WeakSet<HttpAdapterHost>();
+
 /** Applications whose middleware was mounted by `mountSessions`, and must not be mounted again. */
 const mounted = new WeakSet<AbstractHttpAdapter>();
 
@@ -80,6 +83,14 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
     @Inject(HTTP_ENVIRONMENT) private readonly environment: HttpEnvironment,
     private readonly modules: ModulesContainer,
   ) {
+    if (applications.has(adapterHost)) {
+      throw new SessionConfigError(
+        'engine',
+        'is given twice: two modules of this application import SessionModule.forRoot(), and a request can have a ' +
+          'session of one of them only. Import it once, in the root module; it is global.',
+      );
+    }
+    applications.add(adapterHost);
     decoratePlatform(adapterHost);
   }
 
@@ -125,7 +136,8 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
 
 /**
  * Mounts the session middleware at once, ahead of what `main.ts` mounts itself. Needed only for such middleware as reads
- * the session: `app.use(passport.session())`. It takes `loading: 'eager'` as well.
+ * the session: `app.use(passport.session())`. It takes `loading: 'eager'` as well. In the tests of a Fastify application,
+ * call it before plugins are registered that need `request.session`.
  *
  * @example
  * ```ts
@@ -135,8 +147,11 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
  * ```
  */
 export function mountSessions(app: INestApplicationContext): void {
-  const { httpAdapter } = app.get(HttpAdapterHost);
+  const adapterHost = app.get(HttpAdapterHost);
+  const { httpAdapter } = adapterHost;
   if (mounted.has(httpAdapter)) return;
+  // In a testing module nothing has done so yet, and plugins look for `request.session` when they are registered.
+  decoratePlatform(adapterHost);
   mounted.add(httpAdapter);
   httpAdapter.use(createSessionMiddleware(app.get<HttpEnvironment>(HTTP_ENVIRONMENT)));
 }

@@ -11,7 +11,7 @@ import { createSession, type Session } from '../session/session.js';
 import { type SessionEnvironment } from '../session/session-environment.js';
 import { readCookies, removeCookieHeaders, setCookieHeader } from './cookie-header.js';
 import { describeDevice, isSecureConnection } from './platform-request.js';
-import { sendFailure, toHttpException } from './failure-response.js';
+import { sendFailure, takesHeaders, toHttpException } from './failure-response.js';
 import { installResponseGate } from './response-gate.js';
 import { type JsonValue } from '../stores/session-store.js';
 
@@ -149,12 +149,13 @@ export class RequestSession {
   #setHeaders(failed: boolean): void {
     const [environment, response] = [this.#environment, this.#response];
     const { session: live, clearSiteData } = this.#open();
+    if (!takesHeaders(response)) return live.close();
     if (clearSiteData !== undefined) response.setHeader('Clear-Site-Data', clearSiteData);
     if (this.#detached()) return;
     const step = planCookie(live.cookieFacts(failed));
+    live.close();
     // The answer depends on the cookie, so that a shared cache must not give it to others.
     if (live.observed || live.data.accessed || step !== 'keep') varyByCookie(response);
-    live.close();
     if (step === 'keep') return;
     const { cookie } = environment.options;
     const secure = this.#secure();
@@ -168,7 +169,7 @@ export class RequestSession {
             this.#cookieAge(live),
             environment.sessions.now(),
           );
-    response.appendHeader('Set-Cookie', headers);
+    appendHeader(response, 'Set-Cookie', headers);
     response.setHeader('Cache-Control', uncacheable(String(response.getHeader('Cache-Control') ?? '')));
   }
 
@@ -201,10 +202,17 @@ export class RequestSession {
   }
 }
 
+/** What only stands in for a response may take no headers, or only one by one. */
+function appendHeader(response: ServerResponse, name: string, value: string | string[]): void {
+  if (typeof response.appendHeader === 'function') response.appendHeader(name, value);
+  else response.setHeader(name, [response.getHeader(name) ?? [], value].flat().map(String));
+}
+
 /** Most responses vary by nothing yet. */
 function varyByCookie(response: ServerResponse): void {
-  if (response.hasHeader('Vary')) vary(response, 'Cookie');
-  else response.setHeader('Vary', 'Cookie');
+  if (typeof response.hasHeader === 'function' && !response.hasHeader('Vary'))
+    response.setHeader('Vary', 'Cookie');
+  else vary(response, 'Cookie');
 }
 
 /**

@@ -1,4 +1,5 @@
-import { type ServerResponse } from 'node:http';
+import { ServerResponse } from 'node:http';
+import { Http2ServerResponse } from 'node:http2';
 
 /** The four calls that start a response. Everything else (1xx, trailers, destroy) passes. */
 const STARTERS = ['writeHead', 'write', 'end', 'flushHeaders'] as const;
@@ -29,13 +30,24 @@ export interface GateHooks {
  *
  * It sits on the raw response, below Nest, Express and Fastify, because only there all roads meet: `@Res()`, streams,
  * server-sent events, redirects by middleware. While it waits, the response looks as if it had been sent
- * (`headersSent`), for the frameworks decide by that whether to answer again. What was called meanwhile is replayed
+ * (`headersSent`), because the frameworks decide by that whether to answer again. Calls made while it waits are replayed
  * through the methods found at installation, never through `response.write`: whatever was put on top since (such as
  * `compression`) has seen the calls already.
+ *
+ * It also takes what only stands in for a response, as engine.io makes them for upgrades: any method may be missing, or
+ * be called in its own way. Such calls are passed on as they came, and what cannot be told to a stand-in is not told.
  */
 export function installResponseGate(response: ServerResponse, hooks: GateHooks): void {
   const gate = new ResponseGate(response as GatedResponse, hooks);
-  Object.assign(response, gatedMethods, { [GATE]: gate });
+  if (gate.isNative && !(GATE in response)) {
+    Object.assign(response, gatedMethods, { [GATE]: gate });
+    return;
+  }
+  for (const name of STARTERS) {
+    if (typeof response[name] !== 'function') continue;
+    // Not an assignment, which throws where the object is frozen.
+    Reflect.set(response, name, (...given: unknown[]) => gate.call(name, given));
+  }
 }
 
 const GATE = Symbol('nest-sessions:response-gate');
@@ -62,6 +74,8 @@ class ResponseGate {
   /** Does the response look as if it had been sent? */
   disguised = false;
   setters: Setters | undefined;
+  /** And no stand-in. */
+  readonly isNative: boolean;
 
   constructor(
     private readonly response: GatedResponse,
@@ -69,6 +83,7 @@ class ResponseGate {
   ) {
     const { writeHead, write, end, flushHeaders } = response as unknown as Record<Starter, AnyMethod>;
     this.original = { writeHead, write, end, flushHeaders };
+    this.isNative = response instanceof ServerResponse || (response as object) instanceof Http2ServerResponse;
   }
 
   call(name: Starter, given: unknown[]): unknown {
@@ -85,30 +100,46 @@ class ResponseGate {
 
   private begin(name: Starter, given: unknown[]): unknown[] {
     const { response, hooks } = this;
-    const call = name === 'writeHead' ? takeHead(response, given) : given;
+    const call = name === 'writeHead' && this.isNative ? takeHead(response, given) : given;
     this.phase = 'holding';
-    this.statusCode = response.statusCode;
+    this.statusCode = statusOf(response, name === 'writeHead' ? call[0] : undefined);
     let committed: void | Promise<void>;
     try {
       committed = hooks.commit(this.statusCode);
-      if (committed === undefined) hooks.setHeaders(this.statusCode);
+      if (committed === undefined) this.setHeaders();
     } catch (error) {
       committed = Promise.reject(error);
     }
     if (committed === undefined) {
       this.phase = 'released';
     } else {
-      // As they are by now: what has wrapped them stays in force.
-      const { setHeader, appendHeader, removeHeader } = response as unknown as Setters;
-      this.setters = { setHeader, appendHeader, removeHeader };
-      this.disguised = true;
-      Object.defineProperties(response, DISGUISE);
-      committed.then(
-        () => this.release(),
-        (error: unknown) => this.fail(error),
-      );
+      if (response[GATE] === this) this.disguise();
+      // A stand-in can fail at anything, and nobody else listens.
+      committed
+        .then(
+          () => this.release(),
+          (error: unknown) => this.fail(error),
+        )
+        .catch(() => {});
     }
     return call;
+  }
+
+  private disguise(): void {
+    // As they are by now: what has wrapped them stays in force.
+    const { setHeader, appendHeader, removeHeader } = this.response as unknown as Setters;
+    this.setters = { setHeader, appendHeader, removeHeader };
+    this.disguised = true;
+    Object.defineProperties(this.response, DISGUISE);
+  }
+
+  /** The head of a stand-in may be gone already: engine.io waits for nothing. */
+  private setHeaders(): void {
+    try {
+      this.hooks.setHeaders(this.statusCode);
+    } catch (error) {
+      if (this.isNative) throw error;
+    }
   }
 
   private hold(name: Starter, given: unknown[]): unknown {
@@ -118,7 +149,7 @@ class ResponseGate {
       if (given.length > 1) throw headersSent('writeHead');
       return response;
     }
-    if (name === 'write') this.heldBytes += byteLength(given);
+    if (name === 'write' && this.isNative) this.heldBytes += byteLength(given);
     queue.push([name, given]);
     if (name !== 'write') return response;
     // Not false at once: a compressing layer below would never drain for a chunk that does not fill it.
@@ -130,7 +161,7 @@ class ResponseGate {
     const { response } = this;
     this.disguised = false;
     try {
-      this.hooks.setHeaders(this.statusCode);
+      this.setHeaders();
     } catch (error) {
       this.fail(error);
       return;
@@ -157,7 +188,7 @@ class ResponseGate {
     try {
       this.hooks.onFailure(error, (body) => this.original.end.call(response, body));
     } catch (cause) {
-      response.destroy(cause as Error);
+      destroy(response, cause);
     }
     // A stream goes on writing for a while. After the answer that was given instead, that would be an error of its own.
     this.phase = 'failed';
@@ -169,6 +200,16 @@ class ResponseGate {
     if (callback) process.nextTick(callback, error ?? headersSent(name));
     return name === 'write' ? false : this.response;
   }
+}
+
+/** What the head says, or the response; a stand-in may do neither. */
+function statusOf(response: ServerResponse, given: unknown): number {
+  const statusCode: unknown = given ?? response.statusCode;
+  return typeof statusCode === 'number' ? statusCode : 200;
+}
+
+function destroy(response: Partial<ServerResponse>, cause: unknown): void {
+  if (typeof response.destroy === 'function') response.destroy(cause as Error);
 }
 
 /**

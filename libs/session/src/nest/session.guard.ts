@@ -52,7 +52,9 @@ export class SessionGuard implements CanActivate {
       SESSION_REQUIREMENT,
       [context.getHandler(), context.getClass()],
     );
-    if (session && isFresh(session, requirement) && this.satisfies(session, requirement)) return true;
+    const passes = (): boolean =>
+      session !== undefined && isFresh(session, requirement) && this.satisfies(session, requirement);
+    if (requirement?.countsAsUse === false ? session?.peek(passes) : passes()) return true;
     if (requirement?.redirectTo === undefined || context.getType() !== 'http')
       throw new UnauthorizedException();
     this.adapterHost.httpAdapter.setHeader(
@@ -95,6 +97,11 @@ export interface SessionRequirement {
   authenticatedWithin?: number | string;
   /** Where a visitor without such a session is sent, instead of the 401. */
   redirectTo?: string;
+  /**
+   * Does passing the guard restart the idle clock? `false` is for routes that a page polls: they keep no session alive,
+   * as long as the handler only asks by `session.peek()`. Default: true.
+   */
+  countsAsUse?: boolean;
 }
 
 /**
@@ -105,6 +112,7 @@ export interface SessionRequirement {
  * @RequireSession('cartId')
  * @RequireSession({ redirectTo: '/login' })
  * @RequireSession({ authenticatedWithin: '10m', redirectTo: '/confirm-password' })
+ * @RequireSession({ countsAsUse: false })
  * ```
  * @throws SessionConfigError when `authenticatedWithin` is no duration
  */

@@ -158,6 +158,28 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
     return moment(this, 'expiresAt');
   }
 
+  /**
+   * Asks the session something without using it: what `look` reads does not restart the idle clock. For pages that poll,
+   * which would keep a session alive for as long as they are open. The answer still varies by cookie.
+   * @param look what it reads after an `await` counts as use
+   *
+   * @example
+   * ```ts
+   * return { expiresAt: session.peek(() => session.expiresAt) };
+   * ```
+   */
+  peek<Answer>(look: () => Answer): Answer {
+    const live = this[LIVE];
+    live.assertLoaded();
+    live.observed = true;
+    const { accessed } = live.data;
+    try {
+      return look();
+    } finally {
+      live.data.accessed = accessed;
+    }
+  }
+
   // --- Reaching the store at once; express-session's methods ---
 
   /** Has the session been loaded? Handlers that take `@Session()` need not ask. */

@@ -1,4 +1,4 @@
-/** What is used of a client of `ioredis`: `Redis` (single node or Sentinel) or `Cluster`. */
+/** @internal What is used of a client of `ioredis`: `Redis` (single node or Sentinel) or `Cluster`. */
 export interface IoRedisClient {
   readonly status: string;
   readonly isCluster: boolean;
@@ -27,7 +27,7 @@ export interface ClusterNode extends Pick<IoRedisClient, 'status' | 'pipeline' |
   readonly options: { readonly host?: string | undefined; readonly port?: number | undefined };
 }
 
-/** What is used of a client of `redis` (node-redis): of `createClient`, `createCluster` or `createSentinel`. */
+/** @internal What is used of a client of `redis` (node-redis): of `createClient`, `createCluster` or `createSentinel`. */
 export interface NodeRedisClient {
   readonly isOpen: boolean;
   readonly isReady?: boolean;
