@@ -318,8 +318,8 @@ const faults: Fault[] = [
     'S44',
     'test/user-sessions.spec.ts',
     'management/sessions.ts',
-    'return record !== null && (await acceptanceOf(',
-    'return record === null && (await acceptanceOf(',
+    '      }, wait);',
+    '      }, () => {\n        subscriber.next();\n        wait();\n      });',
   ],
   [
     'S45',
@@ -424,7 +424,13 @@ const faults: Fault[] = [
   ['S59', 'test/security.spec.ts', 'http/request-session.ts', "vary(response, 'Cookie');", ';'],
   ['S60', 'test/shared-cache.spec.ts', 'http/request-session.ts', "vary(response, 'Cookie');", ';'],
   // Data
-  ['S61', `${S}/json-value.spec.ts`, 'session/json-value.ts', "name === '__proto__'", "name === '__proto'"],
+  [
+    'S61',
+    'libs/session/src/session/json-value.spec.ts',
+    'session/json-value.ts',
+    "new Set(['__proto__', 'constructor', 'prototype'])",
+    "new Set(['__proto__', 'prototype'])",
+  ],
   [
     'S62',
     'test/security.spec.ts',
@@ -462,17 +468,17 @@ const faults: Fault[] = [
   ],
   [
     'S67',
-    `${S}/tracked-data.spec.ts`,
-    'stores/record-log.ts',
-    'Object.assign(Object.create(null) as JsonObject, value)',
-    'Object.assign({} as JsonObject, value)',
+    'test/security.spec.ts',
+    'session/tracked-data.ts',
+    'checkKey(key, this.#limits);\n    const atMost',
+    "key = key.normalize('NFC').trim();\n    checkKey(key, this.#limits);\n    const atMost",
   ],
   [
     'S68',
-    `${S}/json-value.spec.ts`,
+    'libs/session/src/session/json-value.spec.ts',
     'session/json-value.ts',
     'Number.isFinite(value) ? undefined',
-    'Number.isFinite(value) || value > 0 ? undefined',
+    "Number.isFinite(value) || typeof value === 'number' ? undefined",
   ],
   [
     'S69',
@@ -514,8 +520,8 @@ const faults: Fault[] = [
     'S74',
     'libs/session/src/stores/cookie/cookie-sealer.spec.ts',
     'stores/sealing.ts',
-    "if (sealed.toString('base64url') !== body) return null;",
-    '',
+    'return timingSafeEqual(code, codeOf(key, context, content)) ? content : null;',
+    'return timingSafeEqual(code, code) ? content : null;',
   ],
   [
     'S75',

@@ -302,10 +302,10 @@ describe('a content that is sealed well and yet none of ours', () => {
     ['null', Buffer.from('\0null')],
     ['an object', Buffer.from('\0{"id":"x"}')],
     ['too short a list', Buffer.from('\0["id"]')],
-    ['data that are null', Buffer.from('\0["id",null,null,1,1,1,null,1,null]')],
-    ['data that are a list', Buffer.from('\0["id",null,null,1,1,1,null,1,[]]')],
+    ['data that are null', Buffer.from('\0["id",null,1,1,1,null,1,null]')],
+    ['data that are a list', Buffer.from('\0["id",null,1,1,1,null,1,[]]')],
     ['no deflated text', Buffer.from('\u0001????')],
-    ['a bomb of 20 MB', deflated(`["id",null,null,1,1,1,null,1,{"a":"${'a'.repeat(20_000_000)}"}]`)],
+    ['a bomb of 20 MB', deflated(`["id",null,1,1,1,null,1,{"a":"${'a'.repeat(20_000_000)}"}]`)],
   ])('S66: %s is corrupt, and tells nothing', (_what, content) => {
     const token = format.seal(content, NAME);
     const before = process.memoryUsage().arrayBuffers;
@@ -358,7 +358,7 @@ it('S84: gives every content a key and a nonce of its own', () => {
 
 it('S72: does not take a signature of the same key for another purpose', () => {
   const { newest } = new KeyRing([SECRET], 'sign', 'cookie');
-  const content = Buffer.from('\0["id",null,null,1,1,99999999999999,null,1,{}]');
+  const content = Buffer.from('\0["id",null,1,1,99999999999999,null,1,{}]');
   const forged = createHmac('sha256', newest.bytes).update(content).digest();
   const token = `s1.${newest.id}.${Buffer.concat([content, forged]).toString('base64url')}`;
   expect(storeWith({ signedOnly: true }).open(token, NAME)).toBeNull();
