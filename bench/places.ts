@@ -19,6 +19,18 @@ export type CleanUp = () => Promise<unknown>;
 export async function createPlaces(cleanUps: CleanUp[]): Promise<Places> {
   await findRedis();
   cleanUps.push(clearRedis);
+  const postgres = await createDatabase(cleanUps);
+  await query(
+    postgres,
+    'CREATE TABLE by_hand (id text PRIMARY KEY, data text NOT NULL, version int NOT NULL, expires bigint NOT NULL)',
+  );
+  const directory = await mkdtemp(join(tmpdir(), 'nest-sessions-bench-'));
+  cleanUps.push(() => rm(directory, { recursive: true, force: true }));
+  return { postgres, redis: benchRedis, directory };
+}
+
+/** The URL of a database of this run's own, with the table of connect-pg-simple. */
+export async function createDatabase(cleanUps: CleanUp[]): Promise<string> {
   const server = await findPostgres();
   const name = `nest_sessions_bench_${process.pid}`;
   await query(server, `CREATE DATABASE ${name}`);
@@ -29,13 +41,7 @@ export async function createPlaces(cleanUps: CleanUp[]): Promise<Places> {
   await query(server, `ALTER DATABASE ${name} SET synchronous_commit = off`);
   const peersTable = createRequire(import.meta.url).resolve('connect-pg-simple/table.sql');
   await query(url.href, readFileSync(peersTable, 'utf8'));
-  await query(
-    url.href,
-    'CREATE TABLE by_hand (id text PRIMARY KEY, data text NOT NULL, version int NOT NULL, expires bigint NOT NULL)',
-  );
-  const directory = await mkdtemp(join(tmpdir(), 'nest-sessions-bench-'));
-  cleanUps.push(() => rm(directory, { recursive: true, force: true }));
-  return { postgres: url.href, redis: benchRedis, directory };
+  return url.href;
 }
 
 /** Keys of this run's own, in a Redis that may have others: that of BENCH_REDIS_URL, or on the standard port. */

@@ -1,11 +1,29 @@
+import {
+  type CallHandler,
+  Controller,
+  type ExecutionContext,
+  Injectable,
+  type NestInterceptor,
+  Post,
+  Session as NestSession,
+  UseInterceptors,
+} from '@nestjs/common';
+import { Session } from 'nest-sessions';
 import { DatabaseStore, SessionEntity } from 'nest-sessions/database';
-import { DataSource } from 'typeorm';
+import { finalize, mergeMap, type Observable } from 'rxjs';
+import { DataSource, type DataSourceOptions } from 'typeorm';
 import { newRecord } from '../libs/session/src/testing/store-bench.js';
 import { platforms, type RunningApp } from './support/app.js';
-import { type RemoteDatabase, remoteDatabase } from './support/data-source.js';
-import { DatabaseStoreBench } from './support/database-store-bench.js';
+import {
+  type RemoteDatabase,
+  remoteDatabase,
+  testDatabase,
+  type TestDatabase,
+} from './support/data-source.js';
+import { DatabaseStoreBench, onEveryConnection } from './support/database-store-bench.js';
 import { appOnDatabase, visitThrough } from './support/outage.js';
 import { type DatabaseServer, describeWithService } from './support/services.js';
+import { type Answer, exchange, sessionCookie } from './support/wire.js';
 
 // What a database does to its clients on a bad day.
 
@@ -121,6 +139,47 @@ for (const kind of servers) {
   });
 }
 
+/** Refusals of a server that was demoted, or has left its cluster, and one that says nothing about the connection. */
+const demotions: Record<DatabaseServer, [code: string, state: string, drops: boolean][]> = {
+  postgres: [
+    ['25006', '', true],
+    ['53100', '', false],
+  ],
+  mysql: [
+    ['1290', 'HY000', true],
+    ['1792', '25006', true],
+    ['1836', 'HY000', true],
+    ['1047', '08S01', true],
+    ['3100', 'HY000', true],
+    ['1114', 'HY000', false],
+  ],
+};
+
+for (const kind of servers) {
+  describeWithService(kind, `a connection to a server that takes no writes any more (${kind})`, () => {
+    const bench = new DatabaseStoreBench(kind);
+    beforeAll(() => bench.open({ poolSize: 1 }));
+    afterAll(() => bench.close());
+
+    const connection = async (): Promise<unknown> => {
+      const [row] = await bench.dataSource.query<{ id: unknown }[]>(
+        kind === 'postgres' ? 'SELECT pg_backend_pid() AS id' : 'SELECT CONNECTION_ID() AS id',
+      );
+      return row?.id;
+    };
+
+    it.each(demotions[kind])('%s %s: is replaced: %p', async (code, state, drops) => {
+      const loaded = await bench.create();
+      for (const statement of refusals[kind](code, state)) await bench.dataSource.query(statement);
+      const before = await connection();
+      for (let n = 0; n < 2; n += 1) {
+        await expect(bench.save(loaded, { set: { a: n } })).rejects.toMatchObject({ code: unavailable });
+      }
+      expect((await connection()) !== before).toBe(drops);
+    });
+  });
+}
+
 describe('DatabaseStore told of an error (sqljs)', () => {
   const bench = new DatabaseStoreBench('sqljs');
   beforeEach(() => bench.open());
@@ -186,6 +245,165 @@ for (const [index, kind] of servers.entries()) {
       } finally {
         await remote.dispose(() => dataSource.destroy());
       }
+    });
+  });
+}
+
+for (const kind of servers) {
+  describeWithService(kind, `a database whose transactions are isolated by default (${kind})`, () => {
+    it.each(['REPEATABLE READ', 'SERIALIZABLE'])(
+      '%s: of 200 writes of a visitor at once none is refused',
+      async (level) => {
+        const bench = new DatabaseStoreBench(kind);
+        await bench.open();
+        // Two, because one lets the saves of a session wait for each other.
+        const apps = await Promise.all(
+          platforms.map((platform) =>
+            appOnDatabase(platform, bench.dataSource.options, { storeTimeout: '1m' }),
+          ),
+        );
+        const write = (n: number, cookie: string): Promise<Answer> =>
+          exchange(`${apps[n % apps.length]?.url}/visit`, { method: 'POST', headers: { Cookie: cookie } })
+            .answer;
+        try {
+          for (const { app } of apps) {
+            await onEveryConnection(
+              app.get(DataSource),
+              kind === 'postgres'
+                ? `SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL ${level}`
+                : `SET SESSION TRANSACTION ISOLATION LEVEL ${level}`,
+            );
+          }
+          const cookie = sessionCookie(await write(0, '')) as string;
+          const answers = await Promise.all(Array.from({ length: 200 }, (_, n) => write(n, cookie)));
+          expect(answers.filter(({ status }) => status !== 201)).toEqual([]);
+          const [, id] = /^sessionid=(.{22})/.exec(cookie) ?? [];
+          expect((await bench.load(String(id))).data['visits']).toBe(201);
+        } finally {
+          await Promise.all(apps.map((app) => app.close()));
+          await bench.close();
+        }
+      },
+    );
+  });
+}
+
+const POOL_SIZE = 10;
+const AT_ONCE = 12;
+
+/** A transaction around every handler, as applications have it. */
+@Injectable()
+class TransactionInterceptor implements NestInterceptor {
+  private held = 0;
+  private letGo: (() => void) | undefined;
+  /** Handlers begin when every connection of the pool is held. */
+  private readonly allHeld = new Promise<void>((resolve) => (this.letGo = resolve));
+
+  constructor(private readonly dataSource: DataSource) {}
+
+  async intercept(_context: ExecutionContext, next: CallHandler): Promise<Observable<unknown>> {
+    const runner = this.dataSource.createQueryRunner();
+    await runner.startTransaction();
+    this.held += 1;
+    if (this.held === POOL_SIZE) this.letGo?.();
+    await this.allHeld;
+    return next.handle().pipe(
+      mergeMap(async (answer: unknown) => {
+        await runner.commitTransaction();
+        return answer;
+      }),
+      finalize(() => void runner.release()),
+    );
+  }
+}
+
+/** The function has another name than the method. */
+const wrapped: MethodDecorator = (_target, _name, descriptor) => {
+  const { value } = descriptor as { value: (...values: unknown[]) => unknown };
+  Object.assign(descriptor, {
+    value(this: unknown, ...values: unknown[]) {
+      return value.apply(this, values);
+    },
+  });
+};
+
+interface Visits {
+  visits: number;
+}
+
+@Controller()
+class TransactionController {
+  @Post('ours')
+  @UseInterceptors(TransactionInterceptor)
+  ours(@Session() session: Session<Visits>) {
+    return session.increment('visits');
+  }
+
+  @Post('one-value')
+  @UseInterceptors(TransactionInterceptor)
+  oneValue(@Session('visits') _visits: number, @Session() session: Session<Visits>) {
+    return session.increment('visits');
+  }
+
+  @Post('nest')
+  @UseInterceptors(TransactionInterceptor)
+  nest(@NestSession() session: Session<Visits>) {
+    return session.increment('visits');
+  }
+
+  @Post('wrapped-nest')
+  @UseInterceptors(TransactionInterceptor)
+  @wrapped
+  wrappedNest(@NestSession() session: Session<Visits>) {
+    return session.increment('visits');
+  }
+
+  @Post('wrapped-ours')
+  @UseInterceptors(TransactionInterceptor)
+  @wrapped
+  wrappedOurs(@Session() session: Session<Visits>) {
+    return session.increment('visits');
+  }
+
+  @Post('visit')
+  visit(@Session() session: Session<Visits>) {
+    return session.increment('visits');
+  }
+}
+
+for (const kind of servers) {
+  describeWithService(kind, `a transaction per request (${kind})`, () => {
+    let database: TestDatabase;
+    beforeAll(async () => {
+      database = await testDatabase(kind);
+    });
+    afterAll(() => database.dispose());
+
+    describe.each(platforms)('on %s', (platform) => {
+      it.each(['ours', 'one-value', 'nest', 'wrapped-ours', 'wrapped-nest'])(
+        'serves more requests at once than the pool has connections (/%s)',
+        async (path) => {
+          const app = await appOnDatabase(
+            platform,
+            { ...database.options, poolSize: POOL_SIZE } as DataSourceOptions,
+            {
+              storeTimeout: '20s',
+            },
+            TransactionController,
+          );
+          try {
+            const send = (to: string, cookie = ''): Promise<Answer> =>
+              exchange(`${app.url}/${to}`, { method: 'POST', headers: { Cookie: cookie } }).answer;
+            const arrived = await Promise.all(Array.from({ length: AT_ONCE }, () => send('visit')));
+            const answers = await Promise.all(arrived.map((answer) => send(path, sessionCookie(answer))));
+            expect(answers.map(({ status, body }) => [status, body.toString()])).toEqual(
+              arrived.map(() => [201, '2']),
+            );
+          } finally {
+            await app.close();
+          }
+        },
+      );
     });
   });
 }

@@ -160,15 +160,36 @@ describeOnEveryDatabase('DatabaseStore', (kind) => {
     if (kind === 'mysql')
       await bench.onEveryConnection(`SET sql_mode = CONCAT(@@sql_mode, ',NO_BACKSLASH_ESCAPES')`);
     const odd = `\\'; DELETE FROM nest_session; -- \\" \` ? $1 \0 %`;
-    const loaded = await bench.create({ odd }, { userId: odd.replace('\0', '') });
-    const { id } = loaded;
-    expect(loaded.data['odd']).toBe(odd);
-    expect(await bench.save(loaded, { set: { more: odd }, meta: { stamp: odd } })).toBe(true);
-    expect(await bench.load(id)).toMatchObject({ data: { odd, more: odd }, meta: { stamp: odd } });
-    expect(await bench.store.listByUser(odd.replace('\0', ''))).toHaveLength(1);
-    expect(await bench.store.load(`${id}' OR '1' = '1`)).toBeNull();
-    expect(await bench.store.delete(`\\' OR 1 = 1 -- `)).toBe(false);
-    expect(await bench.row(id)).not.toBeNull();
+    const user = odd.replace('\0', '');
+    const { id } = await bench.create({ odd }, { userId: user });
+    const keyHash = `v1.${odd.replace('\0', '')}`;
+    const present = (): Promise<SessionRecord> => bench.load(id);
+    /** Whatever may hold a text that somebody chose, in every statement of the store. */
+    const operations: (() => Promise<unknown>)[] = [
+      async () => bench.save(await present(), { set: { more: odd }, meta: { stamp: odd } }),
+      async () => bench.save(await present(), { set: { [odd]: odd }, expiry: 60 }),
+      async () =>
+        Promise.all([1, 2, 3].map(async () => bench.save(await present(), { push: { list: [odd] } }))),
+      async () => bench.save(await present(), { keyHash }),
+      async () => bench.store.touch(id, { ...(await present()), ...inDays(2) }),
+      () => bench.store.load(`${id}' OR '1' = '1`),
+      () => Promise.all([id, odd, odd].map((each) => bench.store.load(each.replace('\0', '')))),
+      () => bench.store.listByUser(user),
+      () => bench.store.take(`\\' OR 1 = 1 -- `),
+      () => bench.store.delete(`\\' OR 1 = 1 -- `),
+      () => bench.store.deleteByUser(user, [id, `\\') OR 1 = 1 -- `]),
+      () => bench.store.deleteByUser(`\\' OR 1 = 1 -- `),
+      () => bench.store.clearExpired(5),
+    ];
+    for (const operation of operations) {
+      const statements = await bench.statementsOf(operation);
+      expect(statements.filter((text) => /OR 1|OR '1'|DELETE FROM nest_session;/.test(text))).toEqual([]);
+    }
+    const { data, meta } = await present();
+    expect({ ...data }).toEqual({ odd, more: odd, [odd]: odd, list: [odd, odd, odd] });
+    expect(meta).toEqual({ stamp: odd });
+    expect(await bench.row(id)).toMatchObject({ userId: user, keyHash });
+    expect(await bench.store.listByUser(user)).toHaveLength(1);
   });
 
   describe('a deadline', () => {

@@ -32,6 +32,10 @@ const [a](not/a/link.md)
   });
 });
 
+it('README.md is one page that is enough: at most 1,500 words', () => {
+  expect(readFileSync('README.md', 'utf8').split(/\s+/).length).toBeLessThanOrEqual(1500);
+});
+
 describe('docs/configuration.md', () => {
   const page = readFileSync('docs/configuration.md', 'utf8');
 

@@ -1,6 +1,6 @@
 import { jest } from '@jest/globals';
-import { Body, Controller, Get, Post, Query } from '@nestjs/common';
-import { Session, type SessionOptions, SessionStore } from 'nest-sessions';
+import { Body, Controller, Get, Post, Query, UseGuards } from '@nestjs/common';
+import { RequireSession, Session, SessionGuard, type SessionOptions, SessionStore } from 'nest-sessions';
 import { SessionEntity } from 'nest-sessions/database';
 import { platforms } from './support/app.js';
 import { testDatabase } from './support/data-source.js';
@@ -34,6 +34,28 @@ class BasketController {
   @Post()
   write(@Session() session: Session<Basket>) {
     session.increment('items');
+  }
+
+  @Get('left')
+  left(@Session() session: Session<Basket>) {
+    return session.peek(() => ({
+      expiresAt: session.expiresAt,
+      items: session.items,
+      userId: session.userId,
+    }));
+  }
+
+  @Get('polled')
+  @UseGuards(SessionGuard)
+  @RequireSession({ keys: ['items'], authenticatedWithin: '1d', countsAsUse: false })
+  polled(@Session() session: Session<Basket>) {
+    return { expiresAt: session.peek(() => session.expiresAt) };
+  }
+
+  @Get('guarded')
+  @UseGuards(SessionGuard)
+  guarded() {
+    return 'fine';
   }
 
   @Post('rotate')
@@ -113,6 +135,43 @@ describe.each(platforms)('expiry on %s', (platform) => {
     };
   const spyOn = (method: 'load' | 'save' | 'touch' | 'create') =>
     jest.spyOn(site.app.get(SessionStore), method);
+  describe('a page that polls', () => {
+    it.each(['/left', '/polled'])('keeps no session alive by %s', async (path) => {
+      await start({ idleTimeout: '10m' });
+      await browser.post('/login').expect(201);
+      const touch = spyOn('touch');
+      const { expireDate } = await row();
+      for (let minute = 0; minute < 9; minute += 3) {
+        await later(3 * MINUTE);
+        const answer = await browser.get(path).expect(200);
+        expectAbout(
+          (Date.parse((answer.body as { expiresAt: string }).expiresAt) - Date.now()) / 1000,
+          (7 - minute) * MINUTE,
+        );
+        // A shared cache must not give this answer to others, though it is no use of the session.
+        expect(answer.headers['vary']).toContain('Cookie');
+        expect(cookieOf(answer)).toEqual({ maxAge: undefined, expiresIn: undefined });
+      }
+      expect(touch).not.toHaveBeenCalled();
+      expectAbout(((await row()).expireDate - expireDate) / 1000, -9 * MINUTE);
+      await later(2 * MINUTE);
+      expect((await browser.get('/left')).body).toMatchObject({ expiresAt: null, userId: null });
+      const refused = await browser.get('/polled').expect(401);
+      expect(refused.headers['vary']).toContain('Cookie');
+    });
+
+    it('is told apart from a guard that counts as use, and from a handler that looks', async () => {
+      for (const path of ['/guarded', '/facts']) {
+        await start({ idleTimeout: '10m' });
+        await browser.post('/login').expect(201);
+        const touch = spyOn('touch');
+        await later(3 * MINUTE);
+        await browser.get(path).expect(200);
+        expect(touch).toHaveBeenCalledTimes(1);
+      }
+    });
+  });
+
   describe('the idle timeout', () => {
     it('ends a session that was not used for so long, whatever the cookie says', async () => {
       await start({ idleTimeout: '10m' });

@@ -25,19 +25,22 @@ import {
 import { APP_FILTER, HttpAdapterHost } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
 import { ExpressAdapter } from '@nestjs/platform-express';
-import { FastifyAdapter } from '@nestjs/platform-fastify';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import supertest from 'supertest';
 import {
+  mountSessions,
   RequireSession,
   Session,
   SessionGuard,
   SessionModule,
   type SessionOptions,
   type SessionRecord,
+  Sessions,
   SessionStore,
 } from 'nest-sessions';
 import { databaseEngine } from 'nest-sessions/database';
+import { memoryEngine } from 'nest-sessions/memory';
 import { type AppSetup, type Platform, platforms, type RunningApp, startApp } from './support/app.js';
 import { sessionKeyIn } from './support/database-app.js';
 
@@ -45,6 +48,11 @@ interface Visit {
   cartId: number;
   vip: boolean;
   count: number;
+}
+
+/** As much of Fastify as a plugin needs here. */
+interface FastifyInstance {
+  addHook(name: 'preValidation', hook: (request: { session: Session<Visit> }) => Promise<void>): void;
 }
 
 type AnyRequest = { session: Session<Visit>; raw?: { session: Session<Visit> } };
@@ -530,6 +538,82 @@ describe.each(platforms)('on %s', (platform) => {
       await app.close();
       expect(store.closed).toBe(1);
     });
+
+    it('refuses a second forRoot in one application, whatever kind and wherever', async () => {
+      const options = { ...off, useFactory: () => off };
+      @Module({ imports: [SessionModule.forRoot(shelfEngine, off)] })
+      class FeatureModule {}
+      for (const second of [
+        SessionModule.forRoot(shelfEngine, off),
+        SessionModule.forRoot(memoryEngine(), off),
+        SessionModule.forRootAsync({ engine: shelfEngine, useFactory: options.useFactory }),
+        FeatureModule,
+      ]) {
+        await expect(startModules(SessionModule.forRoot(shelfEngine, off), second)).rejects.toThrow(
+          expect.objectContaining({
+            code: 'SESSION_CONFIG',
+            message: expect.stringMatching(/twice.*Import it once/),
+          }),
+        );
+      }
+      const context = Test.createTestingModule({
+        imports: [SessionModule.forRoot(shelfEngine, off), SessionModule.forRoot(shelfEngine, off)],
+      }).compile();
+      await expect(context).rejects.toThrow(/twice/);
+    });
+
+    it('takes one forRoot that several modules import, and one for every application of a process', async () => {
+      const sessions = SessionModule.forRoot(shelfEngine, off);
+      @Module({ imports: [sessions] })
+      class OneModule {}
+      @Module({ imports: [sessions] })
+      class OtherModule {}
+      for (let applications = 0; applications < 2; applications += 1) {
+        const { browser } = await startModules(sessions, OneModule, OtherModule);
+        await browser.get('/count').expect(200, { count: 1 });
+        await browser.get('/count').expect(200, { count: 2 });
+      }
+      const jobs = await Test.createTestingModule({ imports: [sessions] }).compile();
+      running.push(jobs);
+      expect(
+        await jobs
+          .get(Sessions)
+          .listByUser('ada')
+          .catch(({ code }: { code: string }) => code),
+      ).toBe('SESSION_UNSUPPORTED');
+    });
+
+    if (platform === 'fastify') {
+      it('gives plugins of a testing module the request.session that they need, by mountSessions', async () => {
+        /** As fastify-plugin marks them: not encapsulated, and refused where the request has no session. */
+        const plugin = Object.assign(
+          (instance: FastifyInstance, _options: unknown, done: () => void) => {
+            instance.addHook('preValidation', async ({ session }) => session.set('cartId', 7));
+            done();
+          },
+          {
+            [Symbol.for('skip-override')]: true,
+            [Symbol.for('plugin-meta')]: {
+              name: 'needs-sessions',
+              decorators: { request: ['session', 'sessionID'] },
+            },
+          },
+        );
+        const testing = await Test.createTestingModule({
+          imports: [SessionModule.forRoot(shelfEngine, { ...off, loading: 'eager' })],
+          controllers: [DoorController, MembersController],
+        }).compile();
+        const app = testing.createNestApplication<NestFastifyApplication>(new FastifyAdapter(), {
+          logger: ['error'],
+        });
+        running.push(app);
+        mountSessions(app);
+        await app.register(plugin as never);
+        await app.listen(0, '127.0.0.1');
+        const { body } = await supertest(app.getHttpServer()).get('/members/cart').expect(200);
+        expect(body).toEqual({ cartId: 7, vip: 'unknown' });
+      });
+    }
 
     it('S69: keeps two applications in one process apart', async () => {
       const first = await start(platform, { options: { cookie: { name: 'first' } } });

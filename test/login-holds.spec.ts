@@ -2,9 +2,16 @@ import assert from 'node:assert/strict';
 import { setImmediate } from 'node:timers/promises';
 import { Controller, Get, type INestApplication, Post, Query, Req } from '@nestjs/common';
 import passport from 'passport';
-import { type Engine, mountSessions, Session, SessionStore } from 'nest-sessions';
+import { TypeOrmModule, type TypeOrmModuleOptions } from '@nestjs/typeorm';
+import { mountSessions, Session, SessionStore } from 'nest-sessions';
+import { databaseEngine } from 'nest-sessions/database';
 import { memoryEngine } from 'nest-sessions/memory';
-import { type Platform, platforms, type RunningApp, startApp } from './support/app.js';
+import { redisEngine } from 'nest-sessions/redis';
+import { type AppSetup, type Platform, platforms, type RunningApp, startApp } from './support/app.js';
+import { testDatabase } from './support/data-source.js';
+import { testRedis } from './support/redis-store-bench.js';
+import { describeWithService, type ServiceName } from './support/services.js';
+import { testsAll } from './support/test-all.js';
 
 /**
  * A login that was answered with success is a login: whatever other requests of the same browser were on their way, and
@@ -118,10 +125,15 @@ function anyTurns(): string {
 }
 
 /** How many of these logins the browser does not have when everything has arrived. */
-async function lostLogins(app: RunningApp, start: (typeof starts)[string], way: string): Promise<number> {
+async function lostLogins(
+  app: RunningApp,
+  start: (typeof starts)[string],
+  way: string,
+  rounds: number,
+): Promise<number> {
   const store = app.app.get<SessionStore>(SessionStore);
   let lost = 0;
-  for (let round = 0; round < ROUNDS; round += 1) {
+  for (let round = 0; round < rounds; round += 1) {
     const browser = new Browser(app.url);
     await start(browser, store);
     const [login] = await Promise.all([
@@ -147,25 +159,51 @@ function usePassport(app: INestApplication): void {
   app.use(authenticator.session());
 }
 
-const engines: Record<string, () => Engine> = { memory: () => memoryEngine() };
+interface Setup extends Pick<AppSetup, 'engine' | 'imports'> {
+  dispose?: () => Promise<void>;
+}
 
-describe.each(Object.entries(engines))('a login holds, on %s', (_name, engine) => {
-  describe.each(platforms)('%s', (platform: Platform) => {
-    let app: RunningApp;
-    beforeAll(async () => {
-      app = await startApp(platform, {
-        engine: engine(),
-        controllers: [SiteController],
-        options: { loading: 'eager' },
-        prepare: usePassport,
+const engines: [name: string, service: ServiceName | undefined, make: () => Promise<Setup>][] = [
+  ['memory', undefined, async () => ({ engine: memoryEngine() })],
+  ['Redis', 'redis', async () => ({ engine: redisEngine(testRedis()) })],
+  [
+    'PostgreSQL',
+    'postgres',
+    async () => {
+      const { options, dispose } = await testDatabase('postgres');
+      const database = { ...options, autoLoadEntities: true, synchronize: true } as TypeOrmModuleOptions;
+      return { engine: databaseEngine(), imports: [TypeOrmModule.forRoot(database)], dispose };
+    },
+  ],
+];
+
+for (const [name, service, make] of engines) {
+  // On a server a round takes longer.
+  const rounds = testsAll || service === undefined ? ROUNDS : ROUNDS / 10;
+  const describeEngine = service === undefined ? describe : describeWithService.bind(null, service);
+  describeEngine(`a login holds, on ${name}`, () => {
+    describe.each(platforms)('%s', (platform: Platform) => {
+      let app: RunningApp;
+      let setup: Setup;
+      beforeAll(async () => {
+        setup = await make();
+        app = await startApp(platform, {
+          ...setup,
+          controllers: [SiteController],
+          options: { loading: 'eager' },
+          prepare: usePassport,
+        });
       });
-    });
-    afterAll(() => app.close());
+      afterAll(async () => {
+        await app.close();
+        await setup.dispose?.();
+      });
 
-    describe.each(['login', 'passport'])('by /%s', (way) => {
-      it.each(Object.entries(starts))('when the browser comes with %s', async (_what, start) => {
-        expect(await lostLogins(app, start, way)).toBe(0);
+      describe.each(['login', 'passport'])('by /%s', (way) => {
+        it.each(Object.entries(starts))('when the browser comes with %s', async (_what, start) => {
+          expect(await lostLogins(app, start, way, rounds)).toBe(0);
+        });
       });
     });
   });
-});
+}

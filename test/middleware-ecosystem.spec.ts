@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { type IncomingMessage, type ServerResponse } from 'node:http';
+import { IncomingMessage, type ServerResponse } from 'node:http';
+import { Socket } from 'node:net';
 import {
   All,
   Controller,
@@ -16,8 +17,23 @@ import cookieParser from 'cookie-parser';
 import { doubleCsrf } from 'csrf-csrf';
 import type * as express from 'express';
 import grant from 'grant';
-import { mountSessions, Session, SessionCommittedError, SessionGoneError } from 'nest-sessions';
+import {
+  mountSessions,
+  Session,
+  SessionCommittedError,
+  SessionGoneError,
+  Sessions,
+  SessionStoreUnavailableError,
+} from 'nest-sessions';
 import passport from 'passport';
+import { Server } from 'socket.io';
+import { io as connect } from 'socket.io-client';
+import { type HttpEnvironment } from '../libs/session/src/http/request-session.js';
+import {
+  createSessionMiddleware,
+  type SessionMiddleware,
+} from '../libs/session/src/http/session-middleware.js';
+import { HTTP_ENVIRONMENT } from '../libs/session/src/session.tokens.js';
 import { type AppSetup, type Platform, platforms, type RunningApp, silent, startApp } from './support/app.js';
 import { RecordingStore } from './support/recording-store.js';
 import { type Answer, exchange, sessionCookie } from './support/wire.js';
@@ -36,6 +52,15 @@ async function start(platform: Platform, setup: Partial<AppSetup>): Promise<Runn
 
 beforeEach(() => store.reset());
 afterEach(() => Promise.all(apps.splice(0).map((app) => app.close())));
+
+const nothing = (): void => {};
+const fault = (): never => {
+  throw new Error('a stand-in that fails');
+};
+
+/** The middleware alone, as it is handed to what is no application of Nest. */
+const middleware = async (options: AppSetup['options'] = {}): Promise<SessionMiddleware> =>
+  createSessionMiddleware((await start('express', { options })).app.get<HttpEnvironment>(HTTP_ENVIRONMENT));
 
 const dataOf = (): unknown[] => [...store.records.values()].map(({ data }) => data);
 
@@ -250,7 +275,6 @@ describe('csrf-csrf', () => {
   type SessionRequest = express.Request & { session: Session<{ csrfSecret?: string }> };
   const { doubleCsrfProtection, generateCsrfToken } = doubleCsrf({
     getSecret: () => 'of this test alone',
-    // As docs/security.md has it.
     getSessionIdentifier: (request) => ((request as SessionRequest).session.csrfSecret ??= randomUUID()),
     cookieName: 'csrf',
     cookieOptions: { secure: false },
@@ -723,5 +747,176 @@ describe.each(platforms)("express-session's contract on %s", (platform) => {
       expect(store.writes).toEqual(['create']);
       expect(await resultOf((session) => session['name'])).toBe('Ada');
     });
+  });
+});
+
+/** Middleware calls of engine.io and of the example of `ws` come with what only stands in for a response. */
+describe('stand-ins for responses', () => {
+  type Call = (...given: unknown[]) => unknown;
+  type StandIn = Partial<
+    Record<'writeHead' | 'write' | 'end' | 'flushHeaders' | 'destroy' | 'setHeader', Call>
+  >;
+  const headers = new Map<unknown, unknown>();
+  const engineIo = {
+    writeHead: nothing,
+    write: nothing,
+    end: nothing,
+    setHeader: (name: unknown, value: unknown) => void headers.set(name, value),
+    getHeader: (name: unknown) => headers.get(name),
+    removeHeader: (name: unknown) => void headers.delete(name),
+  };
+
+  const standIns: Record<string, () => StandIn> = {
+    'an empty object': () => ({}),
+    'one of engine.io': () => ({ ...engineIo }),
+    'one that takes no headers': () => ({
+      writeHead: nothing,
+      write: nothing,
+      end: nothing,
+      flushHeaders: nothing,
+    }),
+    'a frozen one': () => Object.freeze({ ...engineIo }),
+    'one that takes no new properties': () => Object.preventExtensions({ ...engineIo }),
+    'one whose headers fail': () => ({ ...engineIo, setHeader: fault }),
+    'one that fails at everything': () => ({
+      writeHead: fault,
+      write: fault,
+      end: fault,
+      flushHeaders: fault,
+      setHeader: fault,
+      getHeader: fault,
+      getHeaderNames: fault,
+      destroy: fault,
+    }),
+    'one that can do nothing but fail': () => ({ writeHead: nothing, destroy: fault }),
+  };
+
+  const calls: [what: string, name: keyof StandIn, given: unknown[]][] = [
+    ['writeHead()', 'writeHead', []],
+    ['writeHead of texts', 'writeHead', ['200', 7, Symbol('x')]],
+    ['writeHead of headers alone', 'writeHead', [{ a: undefined }]],
+    ['writeHead of an odd list', 'writeHead', [200, ['a']]],
+    ['write()', 'write', []],
+    ['write of no text', 'write', [7, 'nothing']],
+    ['end of an object', 'end', [{}]],
+    ['flushHeaders()', 'flushHeaders', []],
+  ];
+
+  /** The session of a request that came with such a response, loaded. */
+  const sessionWith = async (mount: SessionMiddleware, response: StandIn): Promise<Session> => {
+    const request = Object.assign(new IncomingMessage(new Socket()), { url: '/' }) as RawRequest;
+    await new Promise<void>((resolve) => mount(request, response as ServerResponse, () => resolve()));
+    const session = request.session as Session;
+    await session.load();
+    return session;
+  };
+
+  describe.each(Object.entries(standIns))('%s', (_name, make) => {
+    it.each(calls)('does no harm by %s', async (_what, name, given) => {
+      const mount = await middleware();
+      for (const failing of [false, true]) {
+        for (const writes of [false, true]) {
+          store.reset();
+          if (failing) store.fail('create', new Error('no'));
+          const response = make();
+          const session = await sessionWith(mount, response);
+          if (writes) session['name'] = 'Ada';
+          let thrown: unknown;
+          try {
+            response[name]?.(...given);
+          } catch (error) {
+            thrown = error;
+          }
+          // Nothing but its own fault, in the call of its owner. An unhandled rejection would fail this test.
+          expect([undefined, 'a stand-in that fails']).toContain((thrown as Error | undefined)?.message);
+          await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+          const reaches = response[name] !== undefined && !Object.isFrozen(response);
+          expect(dataOf()).toEqual(reaches && writes && !failing ? [{ name: 'Ada' }] : []);
+        }
+      }
+    });
+
+    it('does no harm when the store is away', async () => {
+      store.fail('load', new SessionStoreUnavailableError('load', 'it is away.'));
+      const response = make();
+      const request = Object.assign(new IncomingMessage(new Socket()), { url: '/' });
+      request.headers.cookie = `sessionid=${'i'.repeat(22)}.${'k'.repeat(43)}`;
+      const mount = await middleware({ loading: 'eager' });
+      const error = await new Promise((resolve) => mount(request, response as ServerResponse, resolve));
+      expect(error).toMatchObject({ status: 503 });
+    });
+  });
+
+  it('tells engine.io of the cookie, when there is nothing to wait for', async () => {
+    headers.clear();
+    const response: StandIn = { ...engineIo };
+    const session = await sessionWith(await middleware(), response);
+    session['name'] = 'Ada';
+    await session.save();
+    response.writeHead?.();
+    expect(headers.get('Set-Cookie')).toEqual([
+      expect.stringContaining(`sessionid=${String(session.sessionKey())}; `),
+    ]);
+    expect(headers.get('Vary')).toBe('Cookie');
+  });
+});
+
+describe.each(platforms)('io.engine.use of socket.io on %s', (platform) => {
+  type SocketRequest = RawRequest & Record<'_query', { sid?: string }>;
+  let app: RunningApp;
+  let io: Server;
+  beforeEach(async () => {
+    app = await start(platform, {});
+    io = new Server(app.app.getHttpServer());
+    io.engine.use(createSessionMiddleware(app.app.get<HttpEnvironment>(HTTP_ENVIRONMENT)));
+    io.engine.use((request: SocketRequest, _response: unknown, next: (error?: unknown) => void) => {
+      const { session } = request;
+      if (!session || request['_query'].sid !== undefined) return next();
+      session.load().then(() => {
+        session.increment('visits');
+        next();
+      }, next);
+    });
+    io.on('connection', (socket) => {
+      const { session } = socket.request as RawRequest;
+      socket.emit('visits', session?.get('visits'));
+    });
+  });
+  afterEach(() => io.close());
+
+  const visit = (transport: 'polling' | 'websocket', cookie: string) =>
+    new Promise<number>((resolve, reject) => {
+      const client = connect(app.url, {
+        transports: [transport],
+        extraHeaders: { Cookie: cookie },
+        reconnection: false,
+        forceNew: true,
+      });
+      client.on('connect_error', reject);
+      client.on('disconnect', reject);
+      client.on('visits', (visits: number) => {
+        client.off('disconnect');
+        client.close();
+        resolve(visits);
+      });
+    });
+
+  it('loads and saves the session of a handshake, by polling and by upgrade', async () => {
+    const session = await app.app.get(Sessions).create({ visits: 10 });
+    const cookie = `sessionid=${String(session.sessionKey())}`;
+    expect(await visit('polling', cookie)).toBe(11);
+    expect(await visit('websocket', cookie)).toBe(12);
+    while ((dataOf() as { visits: number }[])[0]?.visits !== 12)
+      await new Promise((resolve) => setImmediate(resolve));
+  });
+
+  it('ends the connection when the session cannot be saved, and nothing else', async () => {
+    const session = await app.app.get(Sessions).create({ visits: 10 });
+    const cookie = `sessionid=${String(session.sessionKey())}`;
+    store.fail('save', new Error('no'));
+    await expect(visit('polling', cookie)).rejects.toBeDefined();
+    await visit('websocket', cookie).catch(() => {});
+    store.heal();
+    expect(await visit('websocket', cookie)).toBe(11);
   });
 });

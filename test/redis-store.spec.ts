@@ -1,4 +1,5 @@
 import { jest } from '@jest/globals';
+import { Logger } from '@nestjs/common';
 import { Cluster, Redis } from 'ioredis';
 import { type JsonObject, SessionConfigError, type SessionRecord, type SessionStore } from 'nest-sessions';
 import {
@@ -704,6 +705,28 @@ describeWithService('redis', 'RedisStore', () => {
       expect([await theirs.ping(), await others.ping()]).toEqual(['PONG', 'PONG']);
       await theirs.quit();
       others.destroy();
+    });
+
+    it("warns of an application's own client that would wait for an answer for ever", async () => {
+      const warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => {});
+      const clients = {
+        '"commandTimeout"': [new Redis(url), new Redis(url, { commandTimeout: 3500 })],
+        '"socket.socketTimeout"': [
+          createClient({ url }),
+          createClient({ url, socket: { socketTimeout: 3500 } }),
+        ],
+      };
+      for (const [name, [without, bounded]] of Object.entries(clients)) {
+        await engineStore({ client: without as IoRedisClient, prefix });
+        expect(warn).toHaveBeenCalledWith(expect.stringContaining(name));
+        warn.mockClear();
+        await engineStore({ client: bounded as IoRedisClient, prefix });
+        expect(warn).not.toHaveBeenCalled();
+      }
+      warn.mockRestore();
+      for (const [without, bounded] of Object.values(clients)) {
+        for (const client of [without, bounded]) await (client as Redis).quit();
+      }
     });
 
     it('refuses a keyPrefix of the client, wherever it is set, and says what to do', async () => {

@@ -322,6 +322,9 @@ async function startTwo(
   };
 }
 
+/** What some database would refuse, cut off or take for something else. */
+const impossible = ['', 'a'.repeat(256), 'a\0b', '\0', '\ud800', 'ann\udc00', '\ude00\ud83d'];
+
 describeOnEveryEngine('the sessions of a user', (engine) => {
   describe.each(platforms)('asked on %s', (platform) => {
     let here: Site;
@@ -406,6 +409,80 @@ describeOnEveryEngine('the sessions of a user', (engine) => {
       expect(await here.sessions.revoke(session.id)).toBe(false);
       expect(await here.sessions.revoke(started.body['id'] as string)).toBe(true);
       await expectEnded({ id: session.id, key: started.key as string });
+    });
+
+    it('S67: ids of users are kept apart as they are', async () => {
+      const ids = [
+        'a'.repeat(255),
+        `${'a'.repeat(254)}b`,
+        '🔑'.repeat(127),
+        'Ann',
+        'ann',
+        ' ann',
+        'ann ',
+        'ann\n',
+        'ánn',
+        'a\u0301nn',
+        "o'neill",
+        'a\\b',
+        'a%',
+        'a_',
+        'a:b',
+        '../ann',
+        '__proto__',
+        'constructor',
+        '0',
+        '1',
+        '1.0',
+        '1e3',
+        'null',
+        'undefined',
+        '*',
+        '{ann}',
+        'a,b',
+        '"ann"',
+      ];
+      const started = new Map<string, LoggedIn>();
+      for (const id of ids) started.set(id, await here.logIn(id));
+      for (const [id, session] of started) {
+        expect((await there.send('get', '/me', session.key)).body).toMatchObject({ userId: id });
+        const listed = await there.sessions.listByUser(id);
+        expect(listed.map(({ userId }) => userId)).toEqual([id]);
+        expect(idsOf(listed)).toEqual([session.id]);
+      }
+      for (const [id, session] of started) {
+        expect([id, await there.sessions.revokeAll(id)]).toEqual([id, 1]);
+        await expectEnded(session);
+      }
+    });
+
+    it.each(impossible)(
+      'S67: no user has the id %j: a login is refused, and nothing is found or ended',
+      async (id) => {
+        const before = await here.logIn(newUser());
+        const { status, key } = await here.send('post', '/login', before.key, { user: id });
+        expect([status, key]).toEqual([500, undefined]);
+        expect(await alive(here, before)).toBe(true);
+        expect(await here.sessions.listByUser(id)).toEqual([]);
+        expect(await here.sessions.revokeAll(id)).toBe(0);
+        expect(await here.sessions.revoke(before.id, { userId: id })).toBe(false);
+        expect(await alive(here, before)).toBe(true);
+      },
+    );
+
+    it('S41: an id that no session can have is one that is not there', async () => {
+      const session = await here.logIn(newUser());
+      for (const id of [
+        '%00',
+        'x'.repeat(22),
+        `${session.id}%00`,
+        `${session.id}.`,
+        'x'.repeat(90),
+        '%F0%9F%94%91',
+      ]) {
+        expect((await here.send('delete', `/devices/${id}`, session.key)).status).toBe(404);
+      }
+      expect(await alive(here, session)).toBe(true);
     });
 
     it('S41: revoking the session of a user who is not there ends nobody’s', async () => {
@@ -817,6 +894,54 @@ const ofFourMethods = () => ({ useFactory: () => new FourMethodStore() });
 it('S89: an engine that cannot list stops the start', async () => {
   const starting = start('express', { engine: ofFourMethods(), options: limitedTo(3, 'reject') });
   await expect(starting).rejects.toThrow(/"sessionsPerUser" needs an engine that lists a user's sessions/);
+});
+
+describe('ids from a client', () => {
+  afterEach(closeAll);
+
+  it.each<[what: string, ask: (sessions: Sessions, id: never) => Promise<unknown>, answer: unknown]>([
+    ['revoke', (sessions, id) => sessions.revoke(id), false],
+    ['revoke of a user', (sessions, id) => sessions.revoke('x'.repeat(22), { userId: id }), false],
+    ['listByUser', (sessions, id) => sessions.listByUser(id), []],
+    ['revokeAll', (sessions, id) => sessions.revokeAll(id), 0],
+    ['open', (sessions, id) => sessions.open(id), null],
+  ])('reach no store by %s, whatever they are', async (_what, ask, answer) => {
+    const store = new MemoryStore();
+    const asked: string[] = [];
+    const observed = new Proxy(store, {
+      get(target, name): unknown {
+        const value: unknown = Reflect.get(target, name, target);
+        if (typeof value !== 'function') return value;
+        return (...given: unknown[]) => {
+          if (!['now', 'close'].includes(String(name))) asked.push(String(name));
+          return (value as (...given: unknown[]) => unknown).apply(target, given);
+        };
+      },
+    });
+    const { sessions } = await start('express', { engine: { useFactory: () => observed } });
+    for (const id of [
+      ...impossible,
+      null,
+      undefined,
+      {},
+      { id: 'ann' },
+      ['ann'],
+      true,
+      Number.NaN,
+      () => 'ann',
+    ]) {
+      expect(await ask(sessions, id as never)).toEqual(answer);
+    }
+    expect(asked).toEqual([]);
+  });
+
+  it('spare no session as exceptions, unless they are ids of sessions', async () => {
+    const site = await start('express');
+    const [one, other] = [await site.logIn('ann'), await site.logIn('ann')];
+    const except = [one.id, 'a\0b', '', `${other.id}x`, {} as never];
+    expect(await site.sessions.revokeAll('ann', { except })).toBe(1);
+    expect([await alive(site, one), await alive(site, other)]).toEqual([true, false]);
+  });
 });
 
 describe('an engine that cannot list', () => {

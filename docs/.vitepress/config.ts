@@ -32,13 +32,55 @@ const guide: DefaultTheme.SidebarItem[] = [
   { text: 'Going live', link: '/going-live' },
   { text: 'Monitoring', link: '/events' },
   { text: 'Clearing expired sessions', link: '/clearing' },
-  { text: 'Coming from Django', link: '/django' },
+  { text: 'Troubleshooting', link: '/troubleshooting' },
+];
+
+const comingFrom: DefaultTheme.SidebarItem[] = [
+  { text: 'Live migration', link: '/coming-from/' },
+  { text: 'express-session', link: '/coming-from/express-session' },
+  { text: '@fastify/session', link: '/coming-from/fastify-session' },
+  { text: 'Django', link: '/django' },
+  { text: 'iron-session', link: '/coming-from/iron-session' },
+];
+
+const recipes: DefaultTheme.SidebarItem[] = [
+  { text: 'All recipes', link: '/recipes/' },
+  { text: 'Page on another origin', link: '/recipes/spa' },
+  { text: 'Passport', link: '/recipes/passport' },
+  { text: 'Forged requests', link: '/recipes/csrf' },
+  { text: 'Rate limits', link: '/recipes/throttler' },
+  { text: 'The user everywhere', link: '/recipes/cls' },
+  { text: 'OpenAPI', link: '/recipes/swagger' },
+  { text: 'Request logs', link: '/recipes/pino' },
+  { text: 'Several applications', link: '/recipes/several-apps' },
+  { text: 'Behind a proxy', link: '/recipes/nginx' },
+  { text: 'A rolling restart', link: '/recipes/kubernetes' },
+  { text: 'Key rotation', link: '/recipes/key-rotation' },
+  { text: 'Export and deletion', link: '/recipes/gdpr' },
 ];
 
 const reference: DefaultTheme.SidebarItem[] = [
   { text: 'Configuration', link: '/configuration' },
   { text: 'When a store fails', link: '/faults' },
-  { text: 'API', link: '/api/' },
+];
+
+/** What TypeDoc makes of the docstrings: a page for each public entry point, and one for each name in it. */
+const api: DefaultTheme.SidebarItem[] = [
+  { text: 'nest-sessions', link: '/api/nest-sessions/' },
+  ...[
+    'database',
+    'redis',
+    'cached-database',
+    'cache',
+    'file',
+    'cookie',
+    'memory',
+    'express-store',
+    'testing',
+    'terminus',
+    'express',
+    'fastify',
+  ].map((name) => ({ text: `nest-sessions/${name}`, link: `/api/nest-sessions/${name}/` })),
 ];
 
 const explanation: DefaultTheme.SidebarItem[] = [
@@ -46,6 +88,7 @@ const explanation: DefaultTheme.SidebarItem[] = [
   { text: 'Benchmarks', link: '/benchmarks' },
   { text: 'Security catalogue', link: '/security' },
   { text: 'Decisions', link: '/decisions/' },
+  { text: 'Versions and support', link: '/support' },
 ];
 
 export default defineConfig({
@@ -56,6 +99,8 @@ export default defineConfig({
   // On GitHub the page of a folder is its README.
   rewrites: {
     'engines/README.md': 'engines/index.md',
+    'recipes/README.md': 'recipes/index.md',
+    'coming-from/README.md': 'coming-from/index.md',
     'decisions/README.md': 'decisions/index.md',
   },
   markdown: {
@@ -86,14 +131,19 @@ export default defineConfig({
     editLink: { pattern: `${REPOSITORY}/edit/main/docs/:path`, text: 'Edit this page' },
     nav: [
       { text: 'Guide', link: '/start' },
+      { text: 'Recipes', link: '/recipes/' },
       { text: 'Engines', link: '/engines/' },
       { text: 'Configuration', link: '/configuration' },
       { text: 'API', link: '/api/' },
+      { text: 'Troubleshooting', link: '/troubleshooting' },
     ],
     sidebar: [
       { text: 'Guide', items: guide },
+      { text: 'Recipes', items: recipes, collapsed: true },
+      { text: 'Coming from', items: comingFrom, collapsed: true },
       { text: 'Engines', items: engines, collapsed: true },
       { text: 'Reference', items: reference },
+      { text: 'API', items: api, collapsed: true },
       { text: 'Explanation', items: explanation },
     ],
   },

@@ -3,6 +3,7 @@ import { type CookieSealer } from 'nest-sessions/cookie';
 import { SealedTokens } from '../../libs/session/src/session/sealed-tokens.js';
 import { TimeLimit } from '../../libs/session/src/session/store-guard.js';
 import { type Held } from '../../libs/session/src/session/token-store.js';
+import { applyChanges } from '../../libs/session/src/stores/record-log.js';
 
 const PURPOSE = 'sessionid';
 
@@ -41,7 +42,8 @@ export class CookieJarStore extends SessionStore {
   save(id: string, keyHash: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
     if (this.jar.get(id)?.keyHash !== keyHash) return Promise.resolve(false);
     return this.replace(id, { from: keyHash, to: changes.keyHash ?? keyHash }, (held) =>
-      this.tokens.save(held, changes, record),
+      // A request works on what is in its own token.
+      this.tokens.save(held, changes, { ...record, data: applyChanges(held.record.data, changes) }),
     );
   }
 
@@ -66,9 +68,9 @@ export class CookieJarStore extends SessionStore {
     keyHash: { from: string; to: string },
     write: (held: Held) => Promise<Held | null>,
   ): Promise<boolean> {
-    const kept = this.jar.get(id);
-    // The cookie engine knows a record by its token alone.
-    const written = kept && (await write({ token: kept.token, record: {} as SessionRecord }));
+    const { token } = this.jar.get(id) ?? {};
+    const record = token === undefined ? null : this.sealer.open(token, PURPOSE);
+    const written = token !== undefined && record && (await write({ token, record }));
     // The browser forgot the cookie, or got another key, while the request was on its way.
     if (!written || this.jar.get(id)?.keyHash !== keyHash.from) return false;
     this.jar.set(id, { token: written.token, keyHash: keyHash.to });

@@ -25,7 +25,14 @@ export interface TestDataSource {
 export type SharedOptions = Partial<
   Pick<
     DataSourceOptions,
-    'synchronize' | 'migrations' | 'namingStrategy' | 'logger' | 'logging' | 'subscribers' | 'entityPrefix'
+    | 'synchronize'
+    | 'migrations'
+    | 'namingStrategy'
+    | 'logger'
+    | 'logging'
+    | 'subscribers'
+    | 'entityPrefix'
+    | 'poolSize'
   >
 >;
 
@@ -55,7 +62,7 @@ export async function testDataSource(
     synchronize: true,
     ...options,
     entities,
-  });
+  } as DataSourceOptions);
   const dispose = async (): Promise<void> => {
     if (dataSource.isInitialized) await dataSource.destroy();
     await database.dispose();

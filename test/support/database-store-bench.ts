@@ -4,7 +4,7 @@ import { DatabaseStore, SessionEntity } from 'nest-sessions/database';
 import { type StoreUnderTest } from 'nest-sessions/testing';
 import { DataSource, type DataSourceOptions, type Logger } from 'typeorm';
 import { HOUR, newRecord, save } from '../../libs/session/src/testing/store-bench.js';
-import { testDataSource, type TestDataSource } from './data-source.js';
+import { type SharedOptions, testDataSource, type TestDataSource } from './data-source.js';
 import { type DatabaseKind } from './services.js';
 import { startTcpProxy } from './tcp-proxy.js';
 
@@ -26,6 +26,14 @@ class StatementLog implements Logger {
   log(): void {}
 }
 
+/** Runs a statement that only changes its connection, on all that the pool has. */
+export async function onEveryConnection(dataSource: DataSource, sql: string): Promise<void> {
+  const runners = Array.from({ length: POOL_SIZE }, () => dataSource.createQueryRunner());
+  await Promise.all(runners.map((runner) => runner.connect()));
+  await Promise.all(runners.map((runner) => runner.query(sql)));
+  await Promise.all(runners.map((runner) => runner.release()));
+}
+
 /** A store on a database of its own, with what the tests do to it from outside. */
 export class DatabaseStoreBench {
   readonly log = new StatementLog();
@@ -35,8 +43,12 @@ export class DatabaseStoreBench {
 
   constructor(readonly kind: DatabaseKind) {}
 
-  async open(): Promise<void> {
-    this.database = await testDataSource(this.kind, [SessionEntity], { logging: true, logger: this.log });
+  async open(options: SharedOptions = {}): Promise<void> {
+    this.database = await testDataSource(this.kind, [SessionEntity], {
+      logging: true,
+      logger: this.log,
+      ...options,
+    });
     this.dataSource = this.database.dataSource;
     this.store = new DatabaseStore(this.dataSource);
   }
@@ -86,12 +98,8 @@ export class DatabaseStoreBench {
     await this.dataSource.query(`UPDATE nest_session SET expire_bucket = expire_date ${hour}`);
   }
 
-  /** Runs a statement that only changes its connection, on all that the pool has. */
-  async onEveryConnection(sql: string): Promise<void> {
-    const runners = Array.from({ length: POOL_SIZE }, () => this.dataSource.createQueryRunner());
-    await Promise.all(runners.map((runner) => runner.connect()));
-    await Promise.all(runners.map((runner) => runner.query(sql)));
-    await Promise.all(runners.map((runner) => runner.release()));
+  onEveryConnection(sql: string): Promise<void> {
+    return onEveryConnection(this.dataSource, sql);
   }
 
   async statementsOf(work: () => Promise<unknown>): Promise<string[]> {

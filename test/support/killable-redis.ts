@@ -1,5 +1,8 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { createClient } from 'redis';
 import { freeRedisPort } from './redis-process.js';
@@ -34,6 +37,7 @@ export function describeWithKillableRedis(name: string, suite: (redis: KillableR
 
 function killableRedis(): KillableRedis {
   let port = 0;
+  let directory = '';
   let server: ChildProcess | undefined;
   const signal = (name: NodeJS.Signals): void => void server?.kill(name);
   const killAtExit = (): void => signal('SIGKILL');
@@ -43,12 +47,12 @@ function killableRedis(): KillableRedis {
     },
     async start() {
       port ||= await freeRedisPort();
+      directory = await mkdtemp(join(tmpdir(), 'nest-sessions-redis-'));
       server = spawn(
         COMMAND,
         ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'],
-        {
-          stdio: 'ignore',
-        },
+        // Where a replica may leave what it gets from its primary.
+        { stdio: 'ignore', cwd: directory },
       );
       process.once('exit', killAtExit);
       await untilAnswering(this.url);
@@ -59,6 +63,7 @@ function killableRedis(): KillableRedis {
       signal('SIGKILL');
       await exited;
       server = undefined;
+      await rm(directory, { recursive: true, force: true, maxRetries: 5 });
       process.removeListener('exit', killAtExit);
     },
     freeze: () => signal('SIGSTOP'),

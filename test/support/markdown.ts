@@ -6,6 +6,7 @@ export const pages: readonly string[] = [
   'README.md',
   'CHANGELOG.md',
   'CONTRIBUTING.md',
+  'SECURITY.md',
   'test/tutorials/README.md',
   ...readdirSync('docs', { recursive: true, encoding: 'utf8' })
     // In docs/api is what TypeDoc has made.

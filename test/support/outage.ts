@@ -1,5 +1,5 @@
 import { setTimeout } from 'node:timers/promises';
-import { Controller, Get, Post } from '@nestjs/common';
+import { Controller, Get, Post, type Type } from '@nestjs/common';
 import { TypeOrmModule, type TypeOrmModuleOptions } from '@nestjs/typeorm';
 import { Session, type SessionOptions } from 'nest-sessions';
 import { databaseEngine } from 'nest-sessions/database';
@@ -25,6 +25,7 @@ export function appOnDatabase(
   platform: Platform,
   database: DataSourceOptions,
   options: SessionOptions,
+  controller: Type = VisitorController,
 ): Promise<RunningApp> {
   return startApp(platform, {
     imports: [
@@ -36,7 +37,7 @@ export function appOnDatabase(
     ],
     engine: databaseEngine(),
     options,
-    controllers: [VisitorController],
+    controllers: [controller],
     logger: silent,
   });
 }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { type Redis } from 'ioredis';
 import {
   ask,
   freeRedisPort,
@@ -83,6 +84,46 @@ export class RedisCluster {
     const child = this.nodes.get(port);
     if (!child) throw new Error('There is no such node.');
     await killRedis(child);
+  }
+
+  /** Holds a node: connections stay open, and no answer comes. */
+  freeze(port: number): void {
+    this.nodes.get(port)?.kill('SIGSTOP');
+  }
+
+  thaw(port: number): void {
+    this.nodes.get(port)?.kill('SIGCONT');
+  }
+
+  /** After how many milliseconds of silence the others take a node for dead. */
+  async setNodeTimeout(timeout = NODE_TIMEOUT): Promise<void> {
+    const set = (client: Redis): Promise<unknown> =>
+      client.config('SET', 'cluster-node-timeout', String(timeout));
+    await Promise.all(this.ports.map((port) => ask(port, set)));
+  }
+
+  /** The numbers of the connections of clients to a node. */
+  async connectionsOf(port: number): Promise<string[]> {
+    const list = await ask(port, (client) => client.call('CLIENT', 'LIST', 'TYPE', 'normal'));
+    return String(list).match(/^id=\d+/gm) ?? [];
+  }
+
+  /** Makes every connection to its nodes break. */
+  async killConnections(): Promise<void> {
+    await Promise.all(
+      this.ports.map((port) => ask(port, (client) => client.call('CLIENT', 'KILL', 'TYPE', 'normal'))),
+    );
+  }
+
+  /** Makes the replica of this primary, which goes on, take its place. */
+  async replace(port: number, key: string): Promise<void> {
+    const replicas = await ask(port, async (client) => {
+      const id = await client.call('CLUSTER', 'MYID');
+      return (await client.call('CLUSTER', 'REPLICAS', String(id))) as string[];
+    });
+    const replica = Number(/:(\d+)@/.exec(replicas[0] ?? '')?.[1]);
+    await ask(replica, (client) => client.call('CLUSTER', 'FAILOVER'));
+    await this.untilReplaced(port, key);
   }
 
   async restart(port: number): Promise<void> {

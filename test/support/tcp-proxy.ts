@@ -14,11 +14,14 @@ export interface TcpProxy {
    */
   silence(): void;
   mend(): void;
+  /** From now on new connections lead to this port; those that there are stay. */
+  lead(port: number): void;
   close(): Promise<void>;
 }
 
 export async function startTcpProxy(host: string, port: number): Promise<TcpProxy> {
   const sockets = new Set<Socket>();
+  let target = port;
   const silent = new Set<Socket>();
   let state: 'whole' | 'cut' | 'stalled' | 'silent' = 'whole';
   const breakAll = (): void => sockets.forEach((socket) => socket.destroy());
@@ -28,7 +31,7 @@ export async function startTcpProxy(host: string, port: number): Promise<TcpProx
       near.destroy();
       return;
     }
-    const far = connect(port, host);
+    const far = connect(target, host);
     for (const [from, to] of [
       [near, far],
       [far, near],
@@ -61,6 +64,7 @@ export async function startTcpProxy(host: string, port: number): Promise<TcpProx
       if (state === 'stalled') breakAll();
       state = 'whole';
     },
+    lead: (other) => void (target = other),
     async close() {
       breakAll();
       server.close();

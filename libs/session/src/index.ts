@@ -1,3 +1,12 @@
+/**
+ * The module, the session object, the guard, the `Sessions` service, the errors, and what a store of your own needs.
+ *
+ * @example
+ * ```ts
+ * import { Session, SessionGuard, SessionModule } from 'nest-sessions';
+ * ```
+ * @module nest-sessions
+ */
 export { Sessions } from './management/sessions.js';
 export { type UserSession } from './management/sessions.js';
 export { type ClearingOptions } from './management/clear-expired.js';
@@ -27,7 +36,9 @@ export {
 export { type FlashMessage } from './session/dictionary-methods.js';
 export { type ExpiryInput } from './session/expiry.js';
 export { type EndReason, type RotationReason, type SessionEvent } from './session/session-events.js';
-export { type LogoutOptions } from './session/session-methods.js';
+export { type LogoutOptions, type SessionCallback, type SessionMethods } from './session/session-methods.js';
+export { type SessionCookie } from './session/session-cookie.js';
+export { type Limits } from './session/json-value.js';
 export { type PepperOptions } from './session/session-key.js';
 export { type CurrentStamp, type LoginOptions } from './session/login.js';
 export { type SessionLimit } from './session/user-sessions.js';

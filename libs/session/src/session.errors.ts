@@ -32,6 +32,7 @@ export class SessionConfigError extends SessionError {
     this.stack = [`${this.name}: ${this.message}`, ...callSite(this.stack)].join('\n');
   }
 
+  /** Printed without the fields that the message has already. */
   [inspect.custom](): string {
     return this.stack ?? this.message;
   }
@@ -78,7 +79,9 @@ export class SessionLimitError extends SessionError {
   constructor(
     /** Which of `limits` was hit. */
     readonly limit: 'size' | 'keys' | 'keyLength' | 'depth',
+    /** What the limit allows. */
     readonly allowed: number,
+    /** What it would have become. */
     readonly actual: number,
     key?: string,
   ) {
@@ -97,6 +100,7 @@ export class SessionCookieTooLargeError extends SessionError {
   constructor(
     /** Bytes of a Set-Cookie header that every browser accepts. */
     readonly allowed: number,
+    /** The bytes that it would take. */
     readonly actual: number,
   ) {
     super(

@@ -12,7 +12,13 @@ import {
   type Provider,
   type Type,
 } from '@nestjs/common';
-import { APP_FILTER, APP_GUARD, type AbstractHttpAdapter, HttpAdapterHost, ModuleRef } from '@nestjs/core';
+import {
+  APP_FILTER,
+  type AbstractHttpAdapter,
+  HttpAdapterHost,
+  ModuleRef,
+  ModulesContainer,
+} from '@nestjs/core';
 import { createSessionMiddleware } from './http/session-middleware.js';
 import { type HttpEnvironment } from './http/request-session.js';
 import { ClearExpiredJob } from './management/clear-expired.job.js';
@@ -21,7 +27,7 @@ import { SESSIONS, HTTP_ENVIRONMENT, SESSION_OPTIONS } from './session.tokens.js
 import { decorateFastify, type FastifyInstance } from './nest/fastify.js';
 import { SessionErrorFilter } from './nest/session-error.filter.js';
 import { SessionGuard } from './nest/session.guard.js';
-import { SessionLoaderGuard } from './nest/session-loader.guard.js';
+import { loadAheadOfHandlers } from './nest/session-loader.guard.js';
 import { SessionObserver } from './observability/session-observer.js';
 import { SessionConfigError } from './session.errors.js';
 import { resolveOptions, type ResolvedSessionOptions } from './options/resolve-options.js';
@@ -34,11 +40,15 @@ import { SessionStore } from './stores/session-store.js';
 /** An engine such as `databaseEngine()`, or a store class of your own, which Nest instantiates. */
 export type Engine = SessionEngine | Type<SessionStore>;
 
+/** What `SessionModule.forRootAsync` takes: an engine, and a factory of the options. */
 export interface SessionModuleAsyncOptions {
   /** Default: the database engine on the default data source. */
   engine?: Engine;
+  /** Modules that export what the factory injects. */
   imports?: NonNullable<ModuleMetadata['imports']>;
+  /** Tokens of what the factory gets, in this order. */
   inject?: NonNullable<FactoryProvider['inject']>;
+  /** Returns the options, or a promise of them. */
   useFactory: FactoryProvider<SessionOptions>['useFactory'];
 }
 
@@ -48,6 +58,9 @@ const WIRING = Symbol('nest-sessions:wiring');
 const MADE = Symbol('nest-sessions:made');
 /** What keeps the sessions: the store, or the sealer. */
 const BACKEND = Symbol('nest-sessions:backend');
+
+/** One per application. */
+const applications = new WeakSet<HttpAdapterHost>();
 
 /** Applications whose middleware was mounted by `mountSessions`, and must not be mounted again. */
 const mounted = new WeakSet<AbstractHttpAdapter>();
@@ -63,11 +76,21 @@ const mounted = new WeakSet<AbstractHttpAdapter>();
  */
 @Module({})
 export class SessionModule implements NestModule, OnApplicationShutdown {
+  /** @internal */
   constructor(
     private readonly adapterHost: HttpAdapterHost,
     @Inject(BACKEND) private readonly backend: SessionStore | SessionSealer,
     @Inject(HTTP_ENVIRONMENT) private readonly environment: HttpEnvironment,
+    private readonly modules: ModulesContainer,
   ) {
+    if (applications.has(adapterHost)) {
+      throw new SessionConfigError(
+        'engine',
+        'is given twice: two modules of this application import SessionModule.forRoot(), and a request can have a ' +
+          'session of one of them only. Import it once, in the root module; it is global.',
+      );
+    }
+    applications.add(adapterHost);
     decoratePlatform(adapterHost);
   }
 
@@ -102,8 +125,10 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
     // Testing modules get their adapter only when everything has been constructed.
     decoratePlatform(this.adapterHost);
     if (!mounted.has(httpAdapter)) httpAdapter.use(createSessionMiddleware(this.environment));
+    loadAheadOfHandlers(this.modules);
   }
 
+  /** Closes what the engine has opened. Nest calls it; applications do not. */
   async onApplicationShutdown(): Promise<void> {
     await this.backend.close();
   }
@@ -111,7 +136,8 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
 
 /**
  * Mounts the session middleware at once, ahead of what `main.ts` mounts itself. Needed only for such middleware as reads
- * the session: `app.use(passport.session())`. It takes `loading: 'eager'` as well.
+ * the session: `app.use(passport.session())`. It takes `loading: 'eager'` as well. In the tests of a Fastify application,
+ * call it before plugins are registered that need `request.session`.
  *
  * @example
  * ```ts
@@ -121,8 +147,11 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
  * ```
  */
 export function mountSessions(app: INestApplicationContext): void {
-  const { httpAdapter } = app.get(HttpAdapterHost);
+  const adapterHost = app.get(HttpAdapterHost);
+  const { httpAdapter } = adapterHost;
   if (mounted.has(httpAdapter)) return;
+  // In a testing module nothing has done so yet, and plugins look for `request.session` when they are registered.
+  decoratePlatform(adapterHost);
   mounted.add(httpAdapter);
   httpAdapter.use(createSessionMiddleware(app.get<HttpEnvironment>(HTTP_ENVIRONMENT)));
 }
@@ -198,7 +227,6 @@ function moduleOf(
         ) => new ClearExpiredJob(store, clearExpired, moduleRef, emit),
       },
       SessionGuard,
-      { provide: APP_GUARD, useClass: SessionLoaderGuard },
       { provide: APP_FILTER, useClass: SessionErrorFilter },
     ],
     exports: [SessionStore, SessionSealer, Sessions, SESSIONS, SessionGuard, HTTP_ENVIRONMENT],

@@ -13,6 +13,7 @@ export interface SessionOptions {
    * lists or ends sessions of another. To change it ends all sessions. Default: `''`, no name.
    */
   application?: string;
+  /** Name, lifetime and attributes of the cookie. */
   cookie?: SessionCookieOptions;
   /**
    * Let the session end with the browser: the cookie gets no Max-Age. A session that calls `setExpiry` overrules this.
@@ -93,6 +94,7 @@ export interface SessionOptions {
   storeTimeout?: Duration;
 }
 
+/** The option `cookie`: name, lifetime and attributes of the session cookie. Every member may be left out. */
 export interface SessionCookieOptions {
   /** Default: `sessionid`. */
   name?: string;
@@ -129,12 +131,16 @@ export interface SessionCookieOptions {
 
 /** Where a browser keeps a cookie. */
 export interface CookiePlace {
+  /** As in `cookie.domain`. Undefined: the host alone. */
   domain?: string | undefined;
+  /** As in `cookie.path`. */
   path?: string | undefined;
 }
 
+/** The authenticator assurance levels of NIST SP 800-63B. */
 export type AssuranceLevel = 'aal1' | 'aal2' | 'aal3';
 
+/** The option `remember`: the timeouts of sessions whose user asked to be remembered. */
 export interface RememberOptions {
   /** Default: `'30d'`, which is also how long the browser keeps the cookie. */
   idleTimeout?: Duration;
@@ -142,6 +148,7 @@ export interface RememberOptions {
   absoluteTimeout?: Duration | false;
 }
 
+/** The option `login`: what a login does to the data of the session. */
 export interface LoginPolicyOptions {
   /** Keys that mean something only when they were set for a user: a login does not carry them over from a visitor. */
   neverKeep?: string[];
@@ -154,10 +161,13 @@ export interface LoginPolicyOptions {
 
 /** What is kept of where a user logged in from. */
 export interface DeviceTraits {
+  /** The address, shortened to its network: `192.0.2.0`, `2001:db8:1::`. */
   ip: boolean;
+  /** The first 256 characters of the header `User-Agent`. */
   userAgent: boolean;
 }
 
+/** The option `clearExpired`: the job that clears expired sessions. */
 export interface ClearExpiredOptions {
   /** A cron expression (`'0 4 * * *'`, needs `ScheduleModule.forRoot()`) or an interval. Default: `'1d'`. */
   schedule?: Duration;

@@ -11,11 +11,15 @@ import { type CookieAttributes } from '../session/session-environment.js';
 export function readCookies(header: string | undefined, name: string): string[] {
   // Most requests carry no session cookie: a look is cheaper than a parse.
   if (!header?.includes(name)) return [];
-  return header
-    .split(';')
-    .map((pair) => parseCookie(pair, { decode: (text) => text })[name])
-    .filter((value) => value !== undefined);
+  const values: string[] = [];
+  for (const pair of header.split(';')) {
+    const value = pair.includes(name) ? parseCookie(pair, AS_SENT)[name] : undefined;
+    if (value !== undefined) values.push(value);
+  }
+  return values;
 }
+
+const AS_SENT = { decode: (text: string) => text };
 
 /** @param maxAge milliseconds from now; null: until the browser closes */
 export function setCookieHeader(

@@ -14,6 +14,11 @@ import {
 /** Seconds after which a client may try again when the store was not to be had. */
 export const RETRY_AFTER = 5;
 
+/** Not every object that middleware gets for a response can take headers: the example of `ws` hands in `{}`. */
+export function takesHeaders(response: Partial<ServerResponse>): boolean {
+  return typeof response.setHeader === 'function' && typeof response.getHeader === 'function';
+}
+
 /** Headers that describe the answer which is not given now; all others (CORS, security) hold for this one as well. */
 const OF_THE_ANSWER =
   /^(content-.*|etag|last-modified|location|set-cookie|cache-control|expires|accept-ranges|transfer-encoding|trailer)$/;
@@ -23,13 +28,17 @@ const OF_THE_ANSWER =
  * sessions, 413 when the session is too large, 500 otherwise, in the shape of Nest's own error responses. No cause is told, and the client's cookie is left alone.
  */
 export function sendFailure(response: ServerResponse, error: unknown, end: (body: string) => void): void {
+  if (!takesHeaders(response) || typeof response.getHeaderNames !== 'function') {
+    end('');
+    return;
+  }
   const statusCode = statusOf(error);
   for (const name of response.getHeaderNames()) {
     if (OF_THE_ANSWER.test(name)) response.removeHeader(name);
   }
   const body = JSON.stringify({ statusCode, message: STATUS_CODES[statusCode] });
   response.statusCode = statusCode;
-  if (response.req.httpVersionMajor < 2) response.statusMessage = STATUS_CODES[statusCode] ?? '';
+  if (!(response.req?.httpVersionMajor >= 2)) response.statusMessage = STATUS_CODES[statusCode] ?? '';
   if (statusCode === 503) response.setHeader('Retry-After', RETRY_AFTER);
   response.setHeader('Cache-Control', 'no-store');
   response.setHeader('Content-Type', 'application/json; charset=utf-8');
@@ -44,7 +53,11 @@ export function sendFailure(response: ServerResponse, error: unknown, end: (body
  */
 export function toHttpException(error: unknown, response: ServerResponse): unknown {
   if (error instanceof SessionStoreUnavailableError) {
-    if (!response.headersSent) response.setHeader('Retry-After', RETRY_AFTER);
+    try {
+      if (takesHeaders(response) && !response.headersSent) response.setHeader('Retry-After', RETRY_AFTER);
+    } catch {
+      // What only stands in for a response may refuse it; the caller has to hear of the store.
+    }
     return new ServiceUnavailableException(undefined, { cause: error });
   }
   if (error instanceof SessionLimitError) return new PayloadTooLargeException(undefined, { cause: error });
@@ -53,7 +66,7 @@ export function toHttpException(error: unknown, response: ServerResponse): unkno
     : new InternalServerErrorException(undefined, { cause: error });
 }
 
-function statusOf(error: unknown): number {
+export function statusOf(error: unknown): number {
   if (error instanceof SessionStoreUnavailableError) return 503;
   if (error instanceof SessionLimitError) return 413;
   return error instanceof SessionsPerUserError ? 409 : 500;

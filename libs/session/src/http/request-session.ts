@@ -1,7 +1,7 @@
 import { type IncomingMessage, type ServerResponse } from 'node:http';
 import { type Logger } from '@nestjs/common';
 import vary from 'vary';
-import { SessionLimitError, SessionsPerUserError } from '../session.errors.js';
+import { SessionLimitError, SessionsPerUserError, SessionStoreUnavailableError } from '../session.errors.js';
 import { type ResolvedSessionOptions } from '../options/resolve-options.js';
 import { planCookie } from '../session/commit-plan.js';
 import { deadlineOf, expiresAtBrowserClose, LONGEST_COOKIE } from '../session/expiry.js';
@@ -11,7 +11,7 @@ import { createSession, type Session } from '../session/session.js';
 import { type SessionEnvironment } from '../session/session-environment.js';
 import { readCookies, removeCookieHeaders, setCookieHeader } from './cookie-header.js';
 import { describeDevice, isSecureConnection } from './platform-request.js';
-import { sendFailure, toHttpException } from './failure-response.js';
+import { sendFailure, takesHeaders, toHttpException } from './failure-response.js';
 import { installResponseGate } from './response-gate.js';
 import { type JsonValue } from '../stores/session-store.js';
 
@@ -80,7 +80,7 @@ export class RequestSession {
 
   /** Shows the session to the templates that get these locals, as `session`. */
   showIn(locals: { session?: unknown }): void {
-    locals.session = createSessionView(() => this.session);
+    locals.session = createSessionView(this);
   }
 
   abandon(): void {
@@ -88,16 +88,19 @@ export class RequestSession {
   }
 
   /**
-   * Loads the session, from the store if it must.
+   * Loads the session, from the store if it must. What is resolved with is what a guard answers.
    * @throws ServiceUnavailableException when the store is not to be had; the response then says when to try again
    */
-  load(): void | Promise<void> {
+  load(): undefined | Promise<true> {
     return this.#open()
       .session.load()
-      ?.catch((error: unknown) => {
-        this.#report('could not be loaded', error);
-        throw toHttpException(error, this.#response);
-      });
+      ?.then(
+        () => true,
+        (error: unknown) => {
+          this.#report('could not be loaded', error);
+          throw toHttpException(error, this.#response);
+        },
+      );
   }
 
   /** Makes sure of a commit even if the application never asks for the session. */
@@ -146,12 +149,13 @@ export class RequestSession {
   #setHeaders(failed: boolean): void {
     const [environment, response] = [this.#environment, this.#response];
     const { session: live, clearSiteData } = this.#open();
+    if (!takesHeaders(response)) return live.close();
     if (clearSiteData !== undefined) response.setHeader('Clear-Site-Data', clearSiteData);
     if (this.#detached()) return;
     const step = planCookie(live.cookieFacts(failed));
-    // The answer depends on the cookie, so that a shared cache must not give it to others.
-    if (live.observed || live.data.accessed || step !== 'keep') vary(response, 'Cookie');
     live.close();
+    // The answer depends on the cookie, so that a shared cache must not give it to others.
+    if (live.observed || live.data.accessed || step !== 'keep') varyByCookie(response);
     if (step === 'keep') return;
     const { cookie } = environment.options;
     const secure = this.#secure();
@@ -165,7 +169,7 @@ export class RequestSession {
             this.#cookieAge(live),
             environment.sessions.now(),
           );
-    response.appendHeader('Set-Cookie', headers);
+    appendHeader(response, 'Set-Cookie', headers);
     response.setHeader('Cache-Control', uncacheable(String(response.getHeader('Cache-Control') ?? '')));
   }
 
@@ -190,10 +194,25 @@ export class RequestSession {
     return process.env['NODE_ENV'] === 'production' || isSecureConnection(this.#request);
   }
 
+  /** A store that is not to be had is told of once, by the observer of its calls. */
   #report(what: string, error: unknown): void {
+    if (error instanceof SessionStoreUnavailableError) return;
     const { logger } = this.#environment;
     logger.error(`The session ${what}: ${safeMessage(error)}`);
   }
+}
+
+/** What only stands in for a response may take no headers, or only one by one. */
+function appendHeader(response: ServerResponse, name: string, value: string | string[]): void {
+  if (typeof response.appendHeader === 'function') response.appendHeader(name, value);
+  else response.setHeader(name, [response.getHeader(name) ?? [], value].flat().map(String));
+}
+
+/** Most responses vary by nothing yet. */
+function varyByCookie(response: ServerResponse): void {
+  if (typeof response.hasHeader === 'function' && !response.hasHeader('Vary'))
+    response.setHeader('Vary', 'Cookie');
+  else vary(response, 'Cookie');
 }
 
 /**
@@ -210,21 +229,28 @@ type View = Record<string, unknown>;
 /** Names that a template finds besides the data. */
 const METADATA = new Set(['id', 'userId', 'createdAt', 'lastSeenAt', 'expiresAt']);
 
+/** None of the traps puts anything into it, so that all views can share it. */
+const NOTHING = Object.create(null) as View;
+
 /**
  * The session as templates see it: data and a little metadata, read-only, missing keys undefined. Nothing is asked of
  * the session before the template looks.
- * @param current the session at the time of the look, or undefined when there is none any more
+ * @param holder has the session at the time of the look, or undefined when there is none any more
  */
-export function createSessionView(current: () => Session | undefined): Readonly<View> {
-  return new Proxy(Object.create(null) as View, new ViewTraps(current));
+function createSessionView(holder: Pick<RequestSession, 'session'>): Readonly<View> {
+  return new Proxy(NOTHING, new ViewTraps(holder));
 }
 
 /** A class, because every request makes a view and few templates look. */
 class ViewTraps implements ProxyHandler<View> {
-  constructor(private readonly current: () => Session | undefined) {}
+  readonly #holder: Pick<RequestSession, 'session'>;
+
+  constructor(holder: Pick<RequestSession, 'session'>) {
+    this.#holder = holder;
+  }
 
   get(_target: View, name: string | symbol): unknown {
-    const current = this.current();
+    const current = this.#holder.session;
     if (typeof name === 'symbol' || !current) return undefined;
     // Whatever the application declares its data to be: a template asks for any name.
     const session = current as Session<Record<string, JsonValue>>;
@@ -240,7 +266,7 @@ class ViewTraps implements ProxyHandler<View> {
   }
 
   ownKeys(): string[] {
-    return this.current()?.keys() ?? [];
+    return this.#holder.session?.keys() ?? [];
   }
 
   getOwnPropertyDescriptor(target: View, name: string | symbol): PropertyDescriptor | undefined {
@@ -257,6 +283,14 @@ class ViewTraps implements ProxyHandler<View> {
   }
 
   defineProperty(): boolean {
+    return false;
+  }
+
+  setPrototypeOf(): boolean {
+    return false;
+  }
+
+  preventExtensions(): boolean {
     return false;
   }
 }

@@ -1,4 +1,5 @@
-import { type ServerResponse } from 'node:http';
+import { ServerResponse } from 'node:http';
+import { Http2ServerResponse } from 'node:http2';
 
 /** The four calls that start a response. Everything else (1xx, trailers, destroy) passes. */
 const STARTERS = ['writeHead', 'write', 'end', 'flushHeaders'] as const;
@@ -7,6 +8,7 @@ const HEADER_SETTERS = ['setHeader', 'appendHeader', 'removeHeader'] as const;
 type Starter = (typeof STARTERS)[number];
 type Call = [name: Starter, given: unknown[]];
 type AnyMethod = (...given: unknown[]) => unknown;
+type Setters = Readonly<Record<(typeof HEADER_SETTERS)[number], AnyMethod>>;
 
 export interface GateHooks {
   /**
@@ -31,76 +33,144 @@ export interface GateHooks {
  * (`headersSent`), because the frameworks decide by that whether to answer again. Calls made while it waits are replayed
  * through the methods found at installation, never through `response.write`: whatever was put on top since (such as
  * `compression`) has seen the calls already.
+ *
+ * It also takes what only stands in for a response, as engine.io makes them for upgrades: any method may be missing, or
+ * be called in its own way. Such calls are passed on as they came, and what cannot be told to a stand-in is not told.
  */
 export function installResponseGate(response: ServerResponse, hooks: GateHooks): void {
-  const methods = response as unknown as Record<Starter | (typeof HEADER_SETTERS)[number], AnyMethod>;
-  const original = Object.fromEntries(STARTERS.map((name) => [name, methods[name]])) as Record<
-    Starter,
-    AnyMethod
-  >;
-  const queue: Call[] = [];
-  let phase: 'open' | 'holding' | 'released' | 'failed' = 'open';
-  let statusCode = 0;
-  let heldBytes = 0;
-  let writerWaits = false;
-  let lift: (() => void) | undefined;
-
+  const gate = new ResponseGate(response as GatedResponse, hooks);
+  if (gate.isNative && !(GATE in response)) {
+    Object.assign(response, gatedMethods, { [GATE]: gate });
+    return;
+  }
   for (const name of STARTERS) {
-    methods[name] = (...given) => {
-      if (phase === 'open') given = begin(name, given);
-      if (phase === 'holding') return hold(name, given);
-      if (phase === 'failed') return discard(name, given, undefined);
-      return original[name].apply(response, given);
-    };
+    if (typeof response[name] !== 'function') continue;
+    // Not an assignment, which throws where the object is frozen.
+    Reflect.set(response, name, (...given: unknown[]) => gate.call(name, given));
+  }
+}
+
+const GATE = Symbol('nest-sessions:response-gate');
+
+type GatedResponse = ServerResponse & { [GATE]: ResponseGate };
+
+/** Shared by all responses: each finds its own gate. */
+const gatedMethods = Object.fromEntries(
+  STARTERS.map((name) => [
+    name,
+    function gated(this: GatedResponse, ...given: unknown[]): unknown {
+      return this[GATE].call(name, given);
+    },
+  ]),
+) as Record<Starter, AnyMethod>;
+
+class ResponseGate {
+  private readonly original: Readonly<Record<Starter, AnyMethod>>;
+  private readonly queue: Call[] = [];
+  private phase: 'open' | 'holding' | 'released' | 'failed' = 'open';
+  private statusCode = 0;
+  private heldBytes = 0;
+  private writerWaits = false;
+  /** Does the response look as if it had been sent? */
+  disguised = false;
+  setters: Setters | undefined;
+  /** And no stand-in. */
+  readonly isNative: boolean;
+
+  constructor(
+    private readonly response: GatedResponse,
+    private readonly hooks: GateHooks,
+  ) {
+    const { writeHead, write, end, flushHeaders } = response as unknown as Record<Starter, AnyMethod>;
+    this.original = { writeHead, write, end, flushHeaders };
+    this.isNative = response instanceof ServerResponse || (response as object) instanceof Http2ServerResponse;
   }
 
-  function begin(name: Starter, given: unknown[]): unknown[] {
-    const call = name === 'writeHead' ? takeHead(response, given) : given;
-    phase = 'holding';
-    statusCode = response.statusCode;
+  call(name: Starter, given: unknown[]): unknown {
+    if (this.phase === 'open') given = this.begin(name, given);
+    if (this.phase === 'holding') return this.hold(name, given);
+    if (this.phase === 'failed') return this.discard(name, given, undefined);
+    return this.original[name].apply(this.response, given);
+  }
+
+  /** Is the end of the response among what is held back? */
+  get ended(): boolean {
+    return this.queue.some(([queued]) => queued === 'end');
+  }
+
+  private begin(name: Starter, given: unknown[]): unknown[] {
+    const { response, hooks } = this;
+    const call = name === 'writeHead' && this.isNative ? takeHead(response, given) : given;
+    this.phase = 'holding';
+    this.statusCode = statusOf(response, name === 'writeHead' ? call[0] : undefined);
     let committed: void | Promise<void>;
     try {
-      committed = hooks.commit(statusCode);
-      if (committed === undefined) hooks.setHeaders(statusCode);
+      committed = hooks.commit(this.statusCode);
+      if (committed === undefined) this.setHeaders();
     } catch (error) {
       committed = Promise.reject(error);
     }
     if (committed === undefined) {
-      phase = 'released';
+      this.phase = 'released';
     } else {
-      lift = disguiseAsSent(response, () => queue.some(([queued]) => queued === 'end'));
-      committed.then(release, fail);
+      if (response[GATE] === this) this.disguise();
+      // A stand-in can fail at anything, and nobody else listens.
+      committed
+        .then(
+          () => this.release(),
+          (error: unknown) => this.fail(error),
+        )
+        .catch(() => {});
     }
     return call;
   }
 
-  function hold(name: Starter, given: unknown[]): unknown {
+  private disguise(): void {
+    // As they are by now: what has wrapped them stays in force.
+    const { setHeader, appendHeader, removeHeader } = this.response as unknown as Setters;
+    this.setters = { setHeader, appendHeader, removeHeader };
+    this.disguised = true;
+    Object.defineProperties(this.response, DISGUISE);
+  }
+
+  /** The head of a stand-in may be gone already: engine.io waits for nothing. */
+  private setHeaders(): void {
+    try {
+      this.hooks.setHeaders(this.statusCode);
+    } catch (error) {
+      if (this.isNative) throw error;
+    }
+  }
+
+  private hold(name: Starter, given: unknown[]): unknown {
+    const { response, queue } = this;
     if (name === 'writeHead' && queue.length > 0) {
       // Layers above ask Node for an implicit head as long as they see none. A second explicit one is a mistake.
       if (given.length > 1) throw headersSent('writeHead');
       return response;
     }
-    if (name === 'write') heldBytes += byteLength(given);
+    if (name === 'write' && this.isNative) this.heldBytes += byteLength(given);
     queue.push([name, given]);
     if (name !== 'write') return response;
     // Not false at once: a compressing layer below would never drain for a chunk that does not fill it.
-    writerWaits = heldBytes >= response.writableHighWaterMark;
-    return !writerWaits;
+    this.writerWaits = this.heldBytes >= response.writableHighWaterMark;
+    return !this.writerWaits;
   }
 
-  function release(): void {
-    lift?.();
+  private release(): void {
+    const { response } = this;
+    this.disguised = false;
     try {
-      hooks.setHeaders(statusCode);
+      this.setHeaders();
     } catch (error) {
-      fail(error);
+      this.fail(error);
       return;
     }
-    phase = 'released';
+    this.phase = 'released';
     let flowing: unknown;
     try {
-      for (const [name, given] of queue) {
-        const result = original[name].apply(response, given);
+      for (const [name, given] of this.queue) {
+        const result = this.original[name].apply(response, given);
         if (name === 'write') flowing = result;
       }
     } catch (error) {
@@ -108,27 +178,38 @@ export function installResponseGate(response: ServerResponse, hooks: GateHooks):
       return;
     }
     // The writer was told to wait for a drain, which Node only emits if it was told so by the real write as well.
-    if (writerWaits && flowing === true && !response.writableEnded) response.emit('drain');
+    if (this.writerWaits && flowing === true && !response.writableEnded) response.emit('drain');
   }
 
-  function fail(error: unknown): void {
-    lift?.();
-    phase = 'released';
+  private fail(error: unknown): void {
+    const { response } = this;
+    this.disguised = false;
+    this.phase = 'released';
     try {
-      hooks.onFailure(error, (body) => original.end.call(response, body));
+      this.hooks.onFailure(error, (body) => this.original.end.call(response, body));
     } catch (cause) {
-      response.destroy(cause as Error);
+      destroy(response, cause);
     }
     // A stream goes on writing for a while. After the answer that was given instead, that would be an error of its own.
-    phase = 'failed';
-    for (const [name, given] of queue) discard(name, given, error);
+    this.phase = 'failed';
+    for (const [name, given] of this.queue) this.discard(name, given, error);
   }
 
-  function discard(name: Starter, given: unknown[], error: unknown): unknown {
+  private discard(name: Starter, given: unknown[], error: unknown): unknown {
     const callback = given.findLast((argument) => typeof argument === 'function');
     if (callback) process.nextTick(callback, error ?? headersSent(name));
-    return name === 'write' ? false : response;
+    return name === 'write' ? false : this.response;
   }
+}
+
+/** What the head says, or the response; a stand-in may do neither. */
+function statusOf(response: ServerResponse, given: unknown): number {
+  const statusCode: unknown = given ?? response.statusCode;
+  return typeof statusCode === 'number' ? statusCode : 200;
+}
+
+function destroy(response: Partial<ServerResponse>, cause: unknown): void {
+  if (typeof response.destroy === 'function') response.destroy(cause as Error);
 }
 
 /**
@@ -182,28 +263,39 @@ function headerPairs(headers: unknown[]): [string, string][] {
   ]);
 }
 
-/** Makes a held response look like a sent one. Returns the way back. */
-function disguiseAsSent(response: ServerResponse, ended: () => boolean): () => void {
-  const disguise: Record<string, PropertyDescriptor> = {
-    headersSent: { configurable: true, get: () => true },
-    writableEnded: { configurable: true, get: ended },
+/**
+ * Makes a held response look like a sent one. Shared by all responses, and never taken off again: a property that is
+ * deleted makes a slow object of the response.
+ */
+const DISGUISE: PropertyDescriptorMap & ThisType<GatedResponse> = {
+  headersSent: {
+    configurable: true,
+    get() {
+      return this[GATE].disguised || belowGate(this, 'headersSent');
+    },
+  },
+  writableEnded: {
+    configurable: true,
+    get() {
+      return this[GATE].disguised ? this[GATE].ended : belowGate(this, 'writableEnded');
+    },
+  },
+};
+
+for (const name of HEADER_SETTERS) {
+  DISGUISE[name] = {
+    configurable: true,
+    writable: true,
+    value(this: GatedResponse, ...given: unknown[]): unknown {
+      const { disguised, setters } = this[GATE];
+      if (disguised) throw headersSent(name);
+      return (setters as Setters)[name].apply(this, given);
+    },
   };
-  for (const name of HEADER_SETTERS) {
-    const value = (): never => {
-      throw headersSent(name);
-    };
-    disguise[name] = { configurable: true, writable: true, value };
-  }
-  const before = Object.keys(disguise).map(
-    (name) => [name, Object.getOwnPropertyDescriptor(response, name)] as const,
-  );
-  Object.defineProperties(response, disguise);
-  return () => {
-    for (const [name, descriptor] of before) {
-      if (descriptor) Object.defineProperty(response, name, descriptor);
-      else Reflect.deleteProperty(response, name);
-    }
-  };
+}
+
+function belowGate(response: GatedResponse, name: 'headersSent' | 'writableEnded'): boolean {
+  return Reflect.get(Object.getPrototypeOf(response) as object, name, response) as boolean;
 }
 
 /** The error that Node throws when headers are touched too late. */

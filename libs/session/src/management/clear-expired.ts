@@ -3,6 +3,7 @@ import { SessionConfigError } from '../session.errors.js';
 import { type SessionEventListener } from '../session/session-events.js';
 import { type SessionStore } from '../stores/session-store.js';
 
+/** How `Sessions.clearExpired` works: in which steps, how far, and when it stops. Every member may be left out. */
 export interface ClearingOptions {
   /** Records per statement. Larger batches clear faster and hold their locks longer. Default 1000. */
   batchSize?: number;

@@ -35,7 +35,7 @@ export class Sessions {
   readonly #environment: SessionEnvironment;
   readonly #guard: StoreGuard | null;
 
-  /** @param guard null on the cookie engine: clients carry the sessions */
+  /** @internal `guard` is null on the cookie engine: clients carry the sessions. */
   constructor(
     backend: Pick<SessionStore, 'clearExpired'>,
     environment: SessionEnvironment,
@@ -83,8 +83,8 @@ export class Sessions {
 
   /**
    * Ends the session with this session id, wherever it is used.
-   * @param userId ends it only if it is this user's; null is nobody. Code that takes the id from a client has to pass the user
-   * who is logged in, and answers 404 for false.
+   * @param options.userId ends it only if it is this user's; null is nobody. Where the id comes from a client, always pass
+   * the user who is logged in, and answer 404 for false.
    * @returns was there such a session?
    * @throws SessionUnsupportedError when the engine cannot end sessions of others
    * @throws SessionStoreUnavailableError
@@ -110,7 +110,8 @@ export class Sessions {
 
   /**
    * Ends all sessions of a user, or all but some: after a change of the password, when somebody is locked out.
-   * @param except sessions that stay, such as the one of this request
+   * @param userId the user, as `login` was given it
+   * @param options `except`: sessions that stay, such as the one of this request
    * @returns how many have ended
    * @throws SessionUnsupportedError when the engine cannot end sessions of others
    * @throws SessionStoreUnavailableError
@@ -224,7 +225,9 @@ function nullIfUnreadable(error: unknown): null {
 export interface UserSession {
   /** The session id: `session.id` of the session itself, and what `Sessions.revoke` takes. */
   id: string;
+  /** The user, as `login` was given it, as text. */
   userId: string;
+  /** When the session began. */
   createdAt: Date;
   /** The last save or touch: when it was last used, give or take a tenth of the idle timeout. */
   lastSeenAt: Date;

@@ -1,3 +1,12 @@
+/**
+ * Types `request.session` of Fastify, by one import in the application.
+ *
+ * @example
+ * ```ts
+ * import 'nest-sessions/fastify';
+ * ```
+ * @module nest-sessions/fastify
+ */
 // Without it the module that is added to below would not be looked for.
 /// <reference types="fastify" preserve="true" />
 import type { Session } from '../session/session.js';

@@ -1,7 +1,9 @@
-import { type ServerResponse } from 'node:http';
-import { type ArgumentsHost, Catch, ConflictException, Injectable } from '@nestjs/common';
+import { type ServerResponse, STATUS_CODES } from 'node:http';
+import { type ArgumentsHost, Catch, ConflictException, Injectable, Logger } from '@nestjs/common';
 import { BaseExceptionFilter, HttpAdapterHost } from '@nestjs/core';
-import { toHttpException } from '../http/failure-response.js';
+import { type Observable, throwError } from 'rxjs';
+import { statusOf, toHttpException } from '../http/failure-response.js';
+import { safeMessage } from '../session/safe-message.js';
 import {
   SessionGoneError,
   SessionLimitError,
@@ -13,8 +15,9 @@ import { SessionRedirect } from './session.guard.js';
 /**
  * Answers for handlers that reach the store themselves (`session.save()`, `sessions.open()`) and let its errors pass:
  * 503 when the store is not to be had, 413 when the session would be too large, 409 when the session ended while the
- * handler worked on it or the user has too many. It also sends the redirect of SessionGuard. An application's own filter
- * for these errors, or for all errors, comes first.
+ * handler worked on it or the user has too many. It also sends the redirect of SessionGuard. A caller of a message
+ * handler gets the same as an error of Nest's form, and GraphQL the error itself. An application's own filter for these
+ * errors, or for all errors, comes first.
  */
 @Injectable()
 @Catch(
@@ -29,7 +32,8 @@ export class SessionErrorFilter extends BaseExceptionFilter {
     super(adapterHost.httpAdapter);
   }
 
-  override catch(error: Caught, host: ArgumentsHost): void {
+  override catch(error: Caught, host: ArgumentsHost): void | Observable<never> {
+    if (host.getType() === 'rpc') return toCaller(error);
     if (host.getType() !== 'http') throw error;
     const response = host.switchToHttp().getResponse<ServerResponse & { raw?: ServerResponse }>();
     if (error instanceof SessionRedirect) {
@@ -49,4 +53,11 @@ function conflict(error: Failure): ConflictException | undefined {
     return new ConflictException('The session has ended.', { cause: error });
   }
   return undefined;
+}
+
+/** What is thrown here reaches no caller, and what Nest sends of an unknown error would not tell an outage. */
+function toCaller(error: Caught): Observable<never> {
+  const status = error instanceof SessionGoneError ? 409 : statusOf(error);
+  new Logger('Sessions').error(`A message handler failed: ${safeMessage(error)}`);
+  return throwError(() => ({ status: 'error', message: STATUS_CODES[status] }));
 }

@@ -1,56 +1,60 @@
-import { type IncomingMessage } from 'node:http';
-import { type CanActivate, type ExecutionContext, Injectable } from '@nestjs/common';
-import { requestSessionOf } from '../http/session-middleware.js';
-import { injectSession } from './session.decorator.js';
+import { type CanActivate, type ExecutionContext, type Type } from '@nestjs/common';
+import { MetadataScanner, type ModulesContainer } from '@nestjs/core';
+import { findRequestSession, injectSession } from './session.decorator.js';
 
 /** Nest's own metadata, by the names it has had since its beginnings; it exports them from no package root. */
 const ROUTE_ARGUMENTS = '__routeArguments__';
 const RENDER_TEMPLATE = '__renderTemplate__';
-const SERVER_SENT_EVENTS = '__sse__';
+const GUARDS = '__guards__';
 /** The kind of parameter that Nest's own `@Session()` makes. */
 const NEST_SESSION = /^7:/;
 
 /**
- * Loads the session ahead of handlers that cannot wait for it: those that take Nest's own `@Session()`, those whose
- * `@Render()` template may show it, and `@Sse()` handlers, whose headers leave while their parameters are still being
- * made as soon as an interceptor is in play. It lets everybody pass.
+ * Loads the session, and lets everybody pass.
  *
  * A guard and not an interceptor, because Nest treats routes with interceptors in another way: an `@Sse()` handler that
- * fails or waits before its first event would have answered 200 by then.
+ * fails or waits before its first event would have answered 200 by then. And what an interceptor holds while the handler
+ * works, such as a connection for its transaction, is not held while the session is loaded.
  */
-@Injectable()
-export class SessionLoaderGuard implements CanActivate {
-  readonly #needed = new WeakMap<object, boolean>();
-
+const sessionLoader: CanActivate = {
   canActivate(context: ExecutionContext): boolean | Promise<boolean> {
-    if (context.getType() !== 'http' || !this.#needsSession(context)) return true;
-    const request = context.switchToHttp().getRequest<IncomingMessage & { raw?: IncomingMessage }>();
-    const loading = requestSessionOf(request.raw ?? request)?.load();
-    return loading ? loading.then(() => true) : true;
-  }
+    return findRequestSession(context)?.load() ?? true;
+  },
+};
 
-  #needsSession(context: ExecutionContext): boolean {
-    const handler = context.getHandler();
-    let needed = this.#needed.get(handler);
-    if (needed === undefined) {
-      needed = needsSession(context);
-      this.#needed.set(handler, needed);
+/**
+ * Has the session loaded ahead of every handler that takes it, by our `@Session()` or by Nest's own, and of those whose
+ * `@Render()` template may show it. Other handlers get no guard, which would cost all of their requests. To be called
+ * before the routes are made.
+ */
+export function loadAheadOfHandlers(modules: ModulesContainer): void {
+  const scanner = new MetadataScanner();
+  for (const { controllers, providers } of modules.values()) {
+    // Resolvers of GraphQL are providers.
+    for (const { metatype } of [...controllers.values(), ...providers.values()]) {
+      const prototype = (metatype as Partial<Type> | null)?.prototype as Record<string, unknown> | undefined;
+      if (!prototype) continue;
+      for (const name of scanner.getAllMethodNames(prototype)) {
+        const handler = prototype[name] as object;
+        if (takesSession(metatype as Type, name, handler)) guard(handler);
+      }
     }
-    return needed;
   }
 }
 
-function needsSession(context: ExecutionContext): boolean {
-  const handler = context.getHandler();
+function takesSession(owner: Type, name: string, handler: object): boolean {
   if (Reflect.hasMetadata(RENDER_TEMPLATE, handler)) return true;
-  const parameters = Object.entries(
-    (Reflect.getMetadata(ROUTE_ARGUMENTS, context.getClass(), handler.name) ?? {}) as Record<
-      string,
-      { factory?: unknown }
-    >,
+  const parameters = (Reflect.getMetadata(ROUTE_ARGUMENTS, owner, name) ?? {}) as Record<
+    string,
+    { factory?: unknown }
+  >;
+  return Object.entries(parameters).some(
+    ([kind, { factory }]) => NEST_SESSION.test(kind) || factory === injectSession,
   );
-  const events = Reflect.hasMetadata(SERVER_SENT_EVENTS, handler);
-  return parameters.some(
-    ([kind, { factory }]) => NEST_SESSION.test(kind) || (events && factory === injectSession),
-  );
+}
+
+/** Once, however many applications have this handler. */
+function guard(handler: object): void {
+  const guards = (Reflect.getMetadata(GUARDS, handler) ?? []) as unknown[];
+  if (!guards.includes(sessionLoader)) Reflect.defineMetadata(GUARDS, [sessionLoader, ...guards], handler);
 }

@@ -5,12 +5,17 @@ import { type RequestSession } from '../http/request-session.js';
 import { requestSessionOf } from '../http/session-middleware.js';
 import { SessionNotLoadedError } from '../session.errors.js';
 
-/** What `@Session()` does; exported so that handlers which take it can be told from others. */
-export async function injectSession(key: string | undefined, context: ExecutionContext): Promise<unknown> {
+/**
+ * What `@Session()` does; exported so that handlers which take it can be told from others. In HTTP, the session has been
+ * loaded ahead of them, and a promise would cost every request.
+ */
+export function injectSession(key: string | undefined, context: ExecutionContext): unknown {
   const requestSession = requestSessionIn(context);
-  await requestSession.load();
-  const { session } = requestSession;
-  return key === undefined ? session : (session as Record<string, unknown> | undefined)?.[key];
+  const inject = (): unknown => {
+    const { session } = requestSession;
+    return key === undefined ? session : (session as Record<string, unknown> | undefined)?.[key];
+  };
+  return requestSession.load()?.then(inject) ?? inject();
 }
 
 /**
@@ -24,25 +29,43 @@ export async function injectSession(key: string | undefined, context: ExecutionC
  */
 export const Session = createParamDecorator(injectSession);
 
+/**
+ * The session that handlers take: the data as properties, and the methods of {@link SessionMethods}. Where a method and a
+ * value share a name, the property is the method, and the value is reached by `get` and `set`.
+ *
+ * @example
+ * ```ts
+ * add(@Session() session: Session<{ cart: string[] }>) {
+ *   session.push('cart', 'apple');
+ * }
+ * ```
+ */
 export type Session<Data extends StorableData<Data> = SessionData> = SessionType<Data>;
 
 type PlatformRequest = IncomingMessage & { raw?: IncomingMessage };
 
 /**
- * The request session behind an execution context: of HTTP on either platform, and of GraphQL, whose context carries
- * the request as `req`.
- * @throws SessionNotLoadedError in other contexts, and where the middleware did not run
+ * The request session behind an execution context.
+ * @throws SessionNotLoadedError where there is none
  */
 export function requestSessionIn(context: ExecutionContext): RequestSession {
-  const request = platformRequest(context);
-  const requestSession = request && requestSessionOf(request.raw ?? request);
+  const requestSession = findRequestSession(context);
   if (requestSession) return requestSession;
   throw new SessionNotLoadedError(
-    request
+    platformRequest(context)
       ? 'There is no session on this request: the path is excluded, or the session middleware did not run. Check the ' +
           'option "exclude", and that SessionModule.forRoot() is imported by the application.'
       : `There is no session in a context of type "${context.getType()}". Take it in HTTP or GraphQL handlers only.`,
   );
+}
+
+/**
+ * The request session of HTTP on either platform, and of GraphQL, whose context carries the request as `req`. Undefined in
+ * other contexts, and where the middleware did not run.
+ */
+export function findRequestSession(context: ExecutionContext): RequestSession | undefined {
+  const request = platformRequest(context);
+  return request && requestSessionOf(request.raw ?? request);
 }
 
 function platformRequest(context: ExecutionContext): PlatformRequest | undefined {

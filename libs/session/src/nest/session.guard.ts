@@ -33,10 +33,17 @@ export class SessionRedirect extends HttpException {
 @Injectable()
 export class SessionGuard implements CanActivate {
   constructor(
+    /** Reads what `@RequireSession` says. For subclasses. */
     protected readonly reflector: Reflector,
+    /** Sets the header of a redirect. For subclasses. */
     protected readonly adapterHost: HttpAdapterHost,
   ) {}
 
+  /**
+   * Loads the session and decides. Nest calls it; override `satisfies` instead.
+   * @throws UnauthorizedException when the requirement is not met and no redirect is declared
+   * @throws SessionNotLoadedError where there is no session at all
+   */
   async canActivate(context: ExecutionContext): Promise<boolean> {
     const requestSession = requestSessionIn(context);
     await requestSession.load();
@@ -45,7 +52,9 @@ export class SessionGuard implements CanActivate {
       SESSION_REQUIREMENT,
       [context.getHandler(), context.getClass()],
     );
-    if (session && isFresh(session, requirement) && this.satisfies(session, requirement)) return true;
+    const passes = (): boolean =>
+      session !== undefined && isFresh(session, requirement) && this.satisfies(session, requirement);
+    if (requirement?.countsAsUse === false ? session?.peek(passes) : passes()) return true;
     if (requirement?.redirectTo === undefined || context.getType() !== 'http')
       throw new UnauthorizedException();
     this.adapterHost.httpAdapter.setHeader(
@@ -77,6 +86,7 @@ function isFresh(session: Session, requirement: SessionRequirement | undefined):
 
 export const SESSION_REQUIREMENT = 'nest-sessions:requirement';
 
+/** What `@RequireSession` demands. Every member may be left out. */
 export interface SessionRequirement {
   /** Values that the session must hold (not null, not false). Default: none, but a user bound by `login`. */
   keys?: string[];
@@ -87,6 +97,11 @@ export interface SessionRequirement {
   authenticatedWithin?: number | string;
   /** Where a visitor without such a session is sent, instead of the 401. */
   redirectTo?: string;
+  /**
+   * Does passing the guard restart the idle clock? `false` is for routes that a page polls: they keep no session alive,
+   * as long as the handler only asks by `session.peek()`. Default: true.
+   */
+  countsAsUse?: boolean;
 }
 
 /**
@@ -97,6 +112,7 @@ export interface SessionRequirement {
  * @RequireSession('cartId')
  * @RequireSession({ redirectTo: '/login' })
  * @RequireSession({ authenticatedWithin: '10m', redirectTo: '/confirm-password' })
+ * @RequireSession({ countsAsUse: false })
  * ```
  * @throws SessionConfigError when `authenticatedWithin` is no duration
  */

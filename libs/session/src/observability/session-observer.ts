@@ -2,6 +2,8 @@ import { type Logger, type OnApplicationShutdown, type OnModuleInit } from '@nes
 import { type ModuleRef } from '@nestjs/core';
 import { type SessionEventListener, type SessionEvent } from '../session/session-events.js';
 import { type StoreObserver } from '../session/store-guard.js';
+import { SessionStoreUnavailableError } from '../session.errors.js';
+import { Outage } from '../stores/outage.js';
 import { openMetrics, type SessionMetrics } from './session-metrics.js';
 // `import type` as a whole: `import { type … }` leaves an import of the package behind, and this one is optional.
 import type { EventEmitter2 } from '@nestjs/event-emitter';
@@ -13,6 +15,7 @@ import type { EventEmitter2 } from '@nestjs/event-emitter';
  */
 export class SessionObserver implements OnModuleInit, OnApplicationShutdown {
   private readonly listeners: SessionEventListener[];
+  private readonly outage = new Outage();
 
   constructor(
     private readonly moduleRef: ModuleRef,
@@ -27,10 +30,19 @@ export class SessionObserver implements OnModuleInit, OnApplicationShutdown {
     return new SessionObserver(moduleRef, logger, await openMetrics(sweeping));
   }
 
-  /** What watches the calls of the store; undefined when nobody would read it, so that watching costs nothing. */
-  get observeStore(): StoreObserver | undefined {
-    return this.metrics?.observeStore;
-  }
+  /** Watches the calls of the store. Of an outage the log tells when it begins and when it is over. */
+  readonly observeStore: StoreObserver = (operation, outcome, duration, error) => {
+    this.metrics?.observeStore(operation, outcome, duration);
+    if (outcome === 'ok') {
+      const over = this.outage.worked(operation);
+      if (over !== undefined) this.logger.log(`The session store serves again: ${over}.`);
+    } else if (error instanceof SessionStoreUnavailableError && this.outage.failed(operation)) {
+      this.logger.error(
+        `The session store does not serve, and requests that need it get a 503: ${error.message} ` +
+          'What fails from now on is counted, until it serves again.',
+      );
+    }
+  };
 
   readonly emit: SessionEventListener = (event) => {
     for (const listener of this.listeners) {

@@ -1,3 +1,12 @@
+/**
+ * The health indicator for `@nestjs/terminus`.
+ *
+ * @example
+ * ```ts
+ * import { SessionHealthIndicator } from 'nest-sessions/terminus';
+ * ```
+ * @module nest-sessions/terminus
+ */
 import { Inject, Injectable } from '@nestjs/common';
 import { type HealthIndicatorResult, HealthIndicatorService } from '@nestjs/terminus';
 import { type HttpEnvironment } from '../http/request-session.js';

@@ -7,8 +7,11 @@ import { type LiveSession } from './live-session.js';
 /** Reaches the state behind a session object; a symbol, so that no data can stand in its way. */
 export const LIVE = Symbol('nest-sessions:live-session');
 
+/** A message left by `addFlash` for the next page. */
 export interface FlashMessage {
+  /** What kind of message it is, in words of the application: `success`, `error`. */
   type: string;
+  /** What `addFlash` was given. */
   message: string;
 }
 
@@ -34,6 +37,7 @@ const FLASH = '_flash:';
 
 /** What a session can do as a dictionary: Django's methods, and those that stay exact under concurrency. */
 export abstract class DictionaryMethods<Data extends object> {
+  /** @internal */
   declare readonly [LIVE]: LiveSession;
 
   // --- The dictionary ---
@@ -64,6 +68,7 @@ export abstract class DictionaryMethods<Data extends object> {
     write(this).set(key, value);
   }
 
+  /** Is the key there? A key whose value is null is. */
   has(key: KeyOf<Data>): boolean {
     return read(this).has(key);
   }
@@ -123,14 +128,17 @@ export abstract class DictionaryMethods<Data extends object> {
     this[LIVE].expiry = null;
   }
 
+  /** The keys of the data, as an array. */
   keys(): KeyOf<Data>[] {
     return read(this).keys() as KeyOf<Data>[];
   }
 
+  /** The values of the data, as an array. Arrays and objects are handed out by reference; a change in them is saved. */
   values(): Present<Data[KeyOf<Data>]>[] {
     return read(this).values() as Present<Data[KeyOf<Data>]>[];
   }
 
+  /** The keys with their values, as an array of pairs. */
   entries(): [KeyOf<Data>, Present<Data[KeyOf<Data>]>][] {
     return read(this).entries() as [KeyOf<Data>, Present<Data[KeyOf<Data>]>][];
   }
@@ -165,6 +173,7 @@ export abstract class DictionaryMethods<Data extends object> {
     return this[LIVE].data.accessed;
   }
 
+  /** May be set, as in Django. */
   set accessed(accessed: boolean) {
     this[LIVE].data.accessed = accessed;
   }
@@ -174,6 +183,7 @@ export abstract class DictionaryMethods<Data extends object> {
     return this[LIVE].data.modified || this[LIVE].metadataChanged;
   }
 
+  /** True asks for a save, or at least a new deadline. False drops what was not saved so far, until the next write. */
   set modified(modified: boolean) {
     this[LIVE].assertWritable();
     this[LIVE].data.modified = modified;
@@ -186,10 +196,12 @@ export abstract class DictionaryMethods<Data extends object> {
     write(this).set(TEST_COOKIE.key, TEST_COOKIE.value);
   }
 
+  /** Did the browser bring back what `setTestCookie` wrote in an earlier request? */
   testCookieWorked(): boolean {
     return read(this).get(TEST_COOKIE.key) === TEST_COOKIE.value;
   }
 
+  /** Removes the value of `setTestCookie`. */
   deleteTestCookie(): void {
     write(this).delete(TEST_COOKIE.key);
   }

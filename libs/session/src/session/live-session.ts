@@ -24,6 +24,7 @@ import {
   touchDue,
 } from './expiry.js';
 import {
+  type CurrentStamp,
   dropAtLogin,
   hashStamp,
   isStampOf,
@@ -37,7 +38,7 @@ import { type Delta, TrackedData } from './tracked-data.js';
 import { type SessionEnvironment } from './session-environment.js';
 import { type EndReason } from './session-events.js';
 import { createSessionId } from './session-key.js';
-import { type Held } from './token-store.js';
+import { type Found, type Held } from './token-store.js';
 
 /** Where a session stands for its surroundings (a request), which learn here that another one has taken its place. */
 export interface SessionSlot {
@@ -67,6 +68,15 @@ interface Predecessor {
   reason: EndReason;
   /** What is taken over from it; null: nothing. */
   keeps: Keeps | null;
+}
+
+/** What a token leads to today; null: to nothing. */
+type LookedUp = ({ standing: 'live' } & Held) | Replaced | null;
+
+interface Replaced {
+  standing: 'replaced';
+  /** Null: the token opened nothing even before. */
+  sessionId: string | null;
 }
 
 /** What one look at the session has found, for the write that follows from it. */
@@ -152,15 +162,12 @@ export class LiveSession {
       this.loaded = true;
       return;
     }
-    this.#loading ??= this.#read().finally(() => {
-      this.#loading = null;
-    });
-    return this.#loading;
+    return (this.#loading ??= this.#read(0));
   }
 
   /** Forgets every unsaved change and reads the record again. False: it is gone. */
   async reload(): Promise<boolean> {
-    const found = this.#held && (await this.#lookUp(this.#held.token));
+    const found = this.#held && (await this.#lookUp(this.#held.token, (lookedUp) => lookedUp));
     if (found?.standing !== 'live') return false;
     this.#hold(found);
     this.#adopt(found.record);
@@ -168,62 +175,79 @@ export class LiveSession {
     return true;
   }
 
-  async #read(): Promise<void> {
-    let replaced: { sessionId: string | null } | null = null;
-    for (const token of this.#presented) {
-      const found = await this.#lookUp(token);
+  /** Tries the presented tokens one after the other, from this place on, until one leads to a live session. */
+  #read(place: number, former: Replaced | null = null): Promise<void> {
+    const token = this.#presented[place] as string;
+    return this.#lookUp(token, (found) => {
       if (found?.standing === 'live') {
         this.#hold(found);
         this.#admitted = token;
         this.#adopt(found.record);
         this.#known = { expiresAt: found.record.expiresAt, browserLength: this.#browserLength };
         this.#environment.emit({ type: 'loaded', ...idsOf(found.record) });
-        break;
+      } else {
+        const replaced = former ?? found;
+        if (place + 1 < this.#presented.length) return this.#read(place + 1, replaced);
+        // The response that has replaced the token brings the cookie that counts, whatever this request does.
+        this.#gone = replaced !== null;
+        this.#unreportedLoss = replaced && replaced.sessionId;
       }
-      replaced ??= found;
-    }
-    this.loaded = true;
-    if (this.#held || replaced === null) return;
-    // The response that has replaced the token brings the cookie that counts, whatever this request does.
-    this.#gone = true;
-    this.#unreportedLoss = replaced.sessionId;
+      this.loaded = true;
+      return undefined;
+    });
   }
 
   /**
    * What a token leads to, when everything agrees that the session goes on: the store, the options of today, the user's
    * credential. What ends or is refused here is told as an event.
+   * @param use is told of it. Not by a promise of its own, because every load would pay for that
    */
-  async #lookUp(
-    token: string,
-  ): Promise<({ standing: 'live' } & Held) | { standing: 'replaced'; sessionId: string | null } | null> {
-    const { tokens, replacedTokens, emit, now } = this.#environment;
+  #lookUp<Result>(token: string, use: (found: LookedUp) => Result | Promise<Result>): Promise<Result> {
+    const { tokens, replacedTokens } = this.#environment;
     const replaced = replacedTokens.find(token);
-    if (replaced?.pending === false) return { standing: 'replaced', sessionId: replaced.sessionId };
-    const found = await nullIfCorrupt(tokens.load(token), this.#environment);
+    if (replaced?.pending === false) {
+      return Promise.resolve(use({ standing: 'replaced', sessionId: replaced.sessionId }));
+    }
+    const absent = (error: unknown): Result | Promise<Result> => use(this.#nullIfCorrupt(error));
+    return tokens.load(token).then((found) => {
+      const judged = this.#judge(found);
+      return judged instanceof Promise ? judged.then(use, absent) : use(judged);
+    }, absent);
+  }
+
+  #judge(found: Found | null): LookedUp | Promise<LookedUp> {
+    const { emit, now, currentStamp } = this.#environment;
     if (found === null || found.standing === 'replaced') return found;
     const { record } = found;
     if (found.standing === 'reused') {
       emit({ type: 'reuse', ...idsOf(record) });
-      if (this.#environment.onReuse === 'revoke') await this.#endForeign(found, 'reuse');
-      return null;
+      return this.#environment.onReuse === 'revoke' ? this.#endForeign(found, 'reuse') : null;
     }
     if (isExpired(record, now(), policyOf(record, this.#environment))) {
       emit({ type: 'expired', ...idsOf(record) });
       return null;
     }
-    const { currentStamp } = this.#environment;
-    if (currentStamp && record.userId !== null) {
-      if (!isStampOf(record.meta.stamp, await currentStamp(record.userId))) {
-        await this.#endForeign(found, 'stamp');
-        return null;
-      }
-    }
-    return { standing: 'live', token: found.token, record };
+    return currentStamp && record.userId !== null ? this.#checkStamp(found, currentStamp) : found;
   }
 
-  async #endForeign(held: Held, reason: EndReason): Promise<void> {
+  async #checkStamp(found: LookedUp & Held, currentStamp: CurrentStamp): Promise<LookedUp> {
+    const { userId, meta } = found.record;
+    const stamp = await currentStamp(userId as string);
+    return isStampOf(meta.stamp, stamp) ? found : this.#endForeign(found, 'stamp');
+  }
+
+  async #endForeign(held: Held, reason: EndReason): Promise<null> {
     const { tokens, emit } = this.#environment;
     if (await tokens.end(held)) emit({ type: 'ended', reason, ...idsOf(held.record) });
+    return null;
+  }
+
+  /** What cannot be read is absent for the visitor, and told as an event. Other errors are thrown again. */
+  #nullIfCorrupt(error: unknown): null {
+    this.#loading = null;
+    if (!(error instanceof SessionRecordCorruptError)) throw error;
+    this.#environment.emit({ type: 'corrupt', error });
+    return null;
   }
 
   #adopt(record: SessionRecord): void {
@@ -398,8 +422,8 @@ export class LiveSession {
   commit(failed: boolean): void | Promise<void> {
     if (this.#work !== null || this.#toEnd.length > 0 || this.#expiresAtOnce()) return this.persist(failed);
     const plan = this.#plan(failed);
-    if (plan.step === 'nothing' && !(this.#unreportedLoss !== null && plan.facts.changed)) return undefined;
-    return this.#enqueue(() => this.#perform(failed, plan));
+    if (this.#isNothing(plan)) return undefined;
+    return this.#enqueue(() => this.#carryOut(plan));
   }
 
   /**
@@ -467,16 +491,24 @@ export class LiveSession {
     return { step: planStore(facts), facts, delta };
   }
 
-  async #perform(failed: boolean, planned?: Plan): Promise<void> {
-    if (!planned && !failed && this.#expiresAtOnce()) this.end('expiry');
+  async #perform(failed: boolean): Promise<void> {
+    if (!failed && this.#expiresAtOnce()) this.end('expiry');
     if (this.#toEnd.length > 0) await this.#endLeftRecords();
-    const { step, facts, delta } = planned ?? this.#plan(failed);
-    if (step === 'nothing') {
-      if (facts.changed) this.#reportLoss();
-      return;
-    }
-    if (step === 'touch') await this.#touch(delta, facts.renewed);
-    else await this.#write(step, delta ?? this.data.delta());
+    const plan = this.#plan(failed);
+    if (!this.#isNothing(plan)) await this.#carryOut(plan);
+  }
+
+  /** Changes that nothing comes of are reported as lost, if they are. */
+  #isNothing({ step, facts }: Plan): boolean {
+    if (step !== 'nothing') return false;
+    if (facts.changed) this.#reportLoss();
+    return true;
+  }
+
+  #carryOut({ step, facts, delta }: Plan): Promise<void> {
+    return step === 'touch'
+      ? this.#touch(delta, facts.renewed)
+      : this.#write(step, delta ?? this.data.delta());
   }
 
   async #endLeftRecords(): Promise<void> {
@@ -489,7 +521,7 @@ export class LiveSession {
     }
   }
 
-  async #write(step: Exclude<StoreStep, 'nothing' | 'touch'>, delta: Delta): Promise<void> {
+  async #write(step: StoreStep, delta: Delta): Promise<void> {
     const { tokens, emit, advise } = this.#environment;
     this.#assertDeliverable(step);
     const [before, generation, served] = [this.#held, this.#generation, this.#requests];
@@ -566,7 +598,7 @@ export class LiveSession {
   /** Ends the session from before a login, and carries over what others have written to it since it was loaded. */
   async #takeOver({ held, reason, keeps }: Predecessor, created: Held, delta: Delta): Promise<Held> {
     const { tokens, emit } = this.#environment;
-    const taken = await nullIfCorrupt(tokens.take(held), this.#environment);
+    const taken = await tokens.take(held).catch((error: unknown) => this.#nullIfCorrupt(error));
     if (taken) emit({ type: 'ended', reason, ...idsOf(taken) });
     if (!keeps || taken?.version === held.record.version) return created;
     // What was carried over from a session that somebody else has ended has ended with it.
@@ -761,18 +793,4 @@ const RESPONSE_LEFT =
 
 function idsOf({ id, userId }: SessionRecord) {
   return { sessionId: id, userId };
-}
-
-/** What cannot be read is absent for the visitor, and told as an event. */
-async function nullIfCorrupt<Result>(
-  answer: Promise<Result>,
-  { emit }: Pick<SessionEnvironment, 'emit'>,
-): Promise<Result | null> {
-  try {
-    return await answer;
-  } catch (error) {
-    if (!(error instanceof SessionRecordCorruptError)) throw error;
-    emit({ type: 'corrupt', error });
-    return null;
-  }
 }

@@ -57,6 +57,7 @@ export class SessionCookie {
         : policy.cookieAge;
   }
 
+  /** The same as `maxAge`. */
   set originalMaxAge(milliseconds: number | null) {
     this.#setAge('cookie.originalMaxAge', milliseconds);
   }
@@ -86,39 +87,48 @@ export class SessionCookie {
     if (other[time] !== this[time]) this[time] = other[time] as never;
   }
 
+  /** The option `cookie.path`. */
   get path(): string {
     return this.#live.cookie.path;
   }
 
+  /** The option `cookie.domain`. */
   get domain(): string | undefined {
     return this.#live.cookie.domain;
   }
 
+  /** The option `cookie.httpOnly`. */
   get httpOnly(): boolean {
     return this.#live.cookie.httpOnly;
   }
 
+  /** The option `cookie.secure`. */
   get secure(): boolean | 'auto' {
     return this.#live.cookie.secure;
   }
 
+  /** The option `cookie.sameSite`. */
   get sameSite(): 'lax' | 'strict' | 'none' | false {
     return this.#live.cookie.sameSite;
   }
 
+  /** The option `cookie.partitioned`. */
   get partitioned(): boolean {
     return this.#live.cookie.partitioned;
   }
 
+  /** The option `cookie.priority`. */
   get priority(): 'low' | 'medium' | 'high' | undefined {
     return this.#live.cookie.priority;
   }
 
+  /** All attributes as a plain object, as express-session has them. */
   get data(): object {
     const { originalMaxAge, partitioned, priority, expires, secure, httpOnly, domain, path, sameSite } = this;
     return { originalMaxAge, partitioned, priority, expires, secure, httpOnly, domain, path, sameSite };
   }
 
+  /** A `Set-Cookie` header with these attributes. */
   serialize(name: string, value: string): string {
     const { domain, secure, priority, ...rest } = this.#live.cookie;
     const { expires } = this;
@@ -131,6 +141,7 @@ export class SessionCookie {
     });
   }
 
+  /** The same as `data`. */
   toJSON(): object {
     return this.data;
   }

@@ -26,7 +26,16 @@ interface OfSession {
   userId: string | null;
 }
 
-/** Something worth knowing happened to a session. */
+/**
+ * Something worth knowing happened to a session. `type` says what; `sessionId` is the public id, and `userId` the user that
+ * `login` bound, or null. The emitter of the application gets it under the name `session.<type>`.
+ *
+ * @example
+ * ```ts
+ * @OnEvent('session.ended')
+ * onEnded({ sessionId, userId, reason }: SessionEventOf<'ended'>) { … }
+ * ```
+ */
 export type SessionEvent =
   /** The first record of a session was saved. */
   | ({ type: 'created' } & OfSession)
@@ -34,7 +43,9 @@ export type SessionEvent =
   | ({ type: 'loaded' } & OfSession)
   /** A user logged in: this session is theirs. */
   | ({ type: 'login' } & OfSession)
+  /** It got a new key, by `cycleKey` or by a renewal. */
   | ({ type: 'rotated'; reason: RotationReason } & OfSession)
+  /** It was ended before its time. */
   | ({ type: 'ended'; reason: EndReason } & OfSession)
   /** A request came with a session that today's options consider expired, though the store still had it. */
   | ({ type: 'expired' } & OfSession)

@@ -50,6 +50,7 @@ export function formatSessionKey({ id, secret }: SessionKey): string {
   return `${id}.${secret}`;
 }
 
+/** The option `pepper`: a secret that key hashes are made with. */
 export interface PepperOptions {
   /**
    * The newest first: hashes are made with it, and all of them are accepted. A session that was made with an older one

@@ -6,7 +6,13 @@ import { SessionCookie } from './session-cookie.js';
 import { type LoginOptions, userIdOf } from './login.js';
 import { type LiveSession } from './live-session.js';
 
+/** What `logout` does besides ending the session. */
 export interface LogoutOptions {
+  /**
+   * Asks the browser to forget what it keeps of this site: everything (true), or the types named. Browsers obey it over
+   * TLS only.
+   * @default false
+   */
   clearSiteData?: boolean | readonly ('cache' | 'cookies' | 'storage' | 'executionContexts')[];
 }
 
@@ -152,6 +158,28 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
     return moment(this, 'expiresAt');
   }
 
+  /**
+   * Asks the session something without using it: what `look` reads does not restart the idle clock. For pages that poll,
+   * which would keep a session alive for as long as they are open. The answer still varies by cookie.
+   * @param look what it reads after an `await` counts as use
+   *
+   * @example
+   * ```ts
+   * return { expiresAt: session.peek(() => session.expiresAt) };
+   * ```
+   */
+  peek<Answer>(look: () => Answer): Answer {
+    const live = this[LIVE];
+    live.assertLoaded();
+    live.observed = true;
+    const { accessed } = live.data;
+    try {
+      return look();
+    } finally {
+      live.data.accessed = accessed;
+    }
+  }
+
   // --- Reaching the store at once; express-session's methods ---
 
   /** Has the session been loaded? Handlers that take `@Session()` need not ask. */
@@ -242,10 +270,12 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
     return new SessionCookie(this[LIVE]);
   }
 
+  /** Takes over the lifetime of another cookie, and nothing else of it. */
   set cookie(given: SessionCookie) {
     new SessionCookie(this[LIVE]).assign(given);
   }
 
+  /** @internal */
   [inspect.custom](): unknown {
     const live = this[LIVE] as LiveSession | undefined;
     // An inspection that sees through proxies asks what stands behind a session's one, which holds nothing.

@@ -122,6 +122,15 @@ describe('the flags, as Django sets them', () => {
     ['sessionKey', (session) => session.sessionKey(), false, false],
     ['id', (session) => session.id, true, false],
     ['createdAt', (session) => session.createdAt, true, false],
+    [
+      'peek',
+      (session) =>
+        session.peek(() => [session.userId, session['name'], { ...session }, session.cookie.maxAge]),
+      false,
+      false,
+    ],
+    ['peek after a look', (session) => [session.id, session.peek(() => session.id)], true, false],
+    ['peek that writes', (session) => session.peek(() => session.set('a', 1)), false, true],
     ['cookie', (session) => session.cookie.maxAge, true, false],
     ['inspection', (session) => inspect(session), false, false],
     ['awaiting it', (session) => Promise.resolve(session), false, false],

@@ -3,8 +3,16 @@ import { type SessionChanges, type SessionRecord, type SessionStore } from '../s
 
 export type StoreOutcome = 'ok' | 'error' | 'timeout';
 
-/** Is told of every call of the store how it went, and how long it took, in milliseconds. */
-export type StoreObserver = (operation: string, outcome: StoreOutcome, duration: number) => void;
+/** Is told of every call of the store how it went, how long it took, in milliseconds, and why it failed. */
+export type StoreObserver = (
+  operation: string,
+  outcome: StoreOutcome,
+  duration: number,
+  error?: unknown,
+) => void;
+
+/** What is made of an answer. */
+export type Use<Answer, Result> = (answer: Answer) => Result | Promise<Result>;
 
 /** A call that has not been answered yet. */
 interface Pending {
@@ -30,43 +38,52 @@ export class TimeLimit {
 
   /**
    * The store's answer, or an error when the limit has passed; a late answer is ignored.
+   * @param use makes something else of the answer. By another promise it would cost every request more
    * @throws SessionStoreUnavailableError
    */
-  run<Result>(operation: string, answer: Promise<Result>): Promise<Result> {
+  run<Answer, Result = Answer>(
+    operation: string,
+    answer: Promise<Answer>,
+    use?: Use<Answer, Result>,
+  ): Promise<Result> {
     return new Promise((resolve, reject) => {
       const call: Pending = { operation, startedAt: performance.now(), refuse: reject };
       this.pending.add(call);
       this.sweep ??= setInterval(() => this.refuseLate(), this.limit / 10).unref();
       answer.then(
-        (result) => {
+        (given) => {
           this.settle(call, 'ok');
-          resolve(result);
+          try {
+            resolve(use ? use(given) : (given as unknown as Result));
+          } catch (error) {
+            // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- it is handed on as it came
+            reject(error);
+          }
         },
         (error: unknown) => {
-          this.settle(call, tookTooLong(error) ? 'timeout' : 'error');
-          // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- it is handed on as it came
+          this.settle(call, tookTooLong(error) ? 'timeout' : 'error', error);
+          // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- as above
           reject(error);
         },
       );
     });
   }
 
-  private settle(call: Pending, outcome: StoreOutcome): void {
+  private settle(call: Pending, outcome: StoreOutcome, error?: unknown): void {
     if (!this.pending.delete(call)) return;
-    this.observe?.(call.operation, outcome, performance.now() - call.startedAt);
+    this.observe?.(call.operation, outcome, performance.now() - call.startedAt, error);
   }
 
   private refuseLate(): void {
     const before = performance.now() - this.limit;
     for (const call of this.pending) {
       if (call.startedAt > before) return;
-      this.settle(call, 'timeout');
-      call.refuse(
-        new SessionStoreUnavailableError(
-          call.operation,
-          `it did not answer within ${this.limit} ms. Check the store, or raise the option "storeTimeout".`,
-        ),
+      const error = new SessionStoreUnavailableError(
+        call.operation,
+        `it did not answer within ${this.limit} ms. Check the store, or raise the option "storeTimeout".`,
       );
+      this.settle(call, 'timeout', error);
+      call.refuse(error);
     }
     if (this.pending.size > 0) return;
     clearInterval(this.sweep);
@@ -93,16 +110,22 @@ export class StoreGuard {
     this.#timeLimit = new TimeLimit(timeLimit, observe);
   }
 
-  load(id: string): Promise<SessionRecord | null> {
-    return this.#timeLimit.run('load', this.#store.load(id));
+  load<Result = SessionRecord | null>(id: string, use?: Use<SessionRecord | null, Result>): Promise<Result> {
+    return this.#timeLimit.run('load', this.#store.load(id), use);
   }
 
   create(id: string, record: SessionRecord): Promise<boolean> {
     return this.#timeLimit.run('create', this.#store.create(id, record));
   }
 
-  save(id: string, keyHash: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
-    return this.#timeLimit.run('save', this.#store.save(id, keyHash, changes, record));
+  save<Result = boolean>(
+    id: string,
+    keyHash: string,
+    changes: SessionChanges,
+    record: SessionRecord,
+    use?: Use<boolean, Result>,
+  ): Promise<Result> {
+    return this.#timeLimit.run('save', this.#store.save(id, keyHash, changes, record), use);
   }
 
   touch(id: string, record: SessionRecord): Promise<boolean> {

@@ -1,4 +1,4 @@
-import { type SessionChanges, type SessionRecord } from '../stores/session-store.js';
+import { type SessionChanges, type SessionRecord, type SessionRotation } from '../stores/session-store.js';
 import {
   createSecret,
   createSessionId,
@@ -72,6 +72,11 @@ export interface TokenStore {
   ping(): Promise<void>;
 }
 
+/** What a key opens, and how the key hash fits it. */
+type Admitted = Exclude<Found, Held> | Live | ({ standing: 'reused' } & Fitting);
+type Live = { standing: 'live' } & Fitting;
+type Fitting = Held & { match: 'current' | 'outdated' };
+
 /** For so long after a renewal the former secret still opens the session. Milliseconds. */
 const OVERLAP = 60_000;
 /** Once the client has shown the new secret, requests with the former one can only be some that were on their way. */
@@ -97,11 +102,12 @@ export class StoredTokens implements TokenStore {
     this.#hasher = hasher;
   }
 
-  async load(token: string): Promise<Found | null> {
+  load(token: string): Promise<Found | null> {
     const key = parseSessionKey(token);
-    const record = await this.#store.load(key.id);
-    const found = record && this.admit(key, record);
-    return found?.standing === 'live' ? this.settle(token, found) : found;
+    return this.#store.load(key.id, (record) => {
+      const found = record && this.admit(key, record);
+      return found?.standing === 'live' ? this.settle(token, found) : found;
+    });
   }
 
   async create(record: SessionRecord): Promise<Held> {
@@ -115,20 +121,27 @@ export class StoredTokens implements TokenStore {
     throw new Error('The session could not be created: the store says of every new id that it is taken.');
   }
 
-  async save(held: Held, changes: SessionChanges, record: SessionRecord): Promise<Held | null> {
+  save(held: Held, changes: SessionChanges, record: SessionRecord): Promise<Held | null> {
     const { id, keyHash, version } = held.record;
-    if (await this.#store.save(id, keyHash, changes, record)) {
-      return { token: held.token, record: { ...record, version: version + 1 } };
-    }
-    const present = await this.admitAgain(held.token);
+    return this.#store.save(id, keyHash, changes, record, (saved) =>
+      saved
+        ? { token: held.token, record: { ...record, version: version + 1 } }
+        : this.saveAgain(held.token, changes, record),
+    );
+  }
+
+  /** Perhaps a renewal has replaced the secret, and the token still opens the record. */
+  private async saveAgain(
+    token: string,
+    changes: SessionChanges,
+    record: SessionRecord,
+  ): Promise<Held | null> {
+    const present = await this.admitAgain(token);
     if (present === null) return null;
-    const { keyHash: presentHash, meta } = present.record;
-    const saved = await this.#store.save(id, presentHash, changes, { ...record, keyHash: presentHash, meta });
-    if (!saved) return null;
-    return {
-      token: present.token,
-      record: { ...record, keyHash: presentHash, meta, version: present.record.version + 1 },
-    };
+    const { id, keyHash, meta, version } = present.record;
+    const next = { ...record, keyHash, meta };
+    if (!(await this.#store.save(id, keyHash, changes, next))) return null;
+    return { token: present.token, record: { ...next, version: version + 1 } };
   }
 
   async rotate(
@@ -179,11 +192,10 @@ export class StoredTokens implements TokenStore {
   }
 
   /** What a key opens, without asking the store anything more. */
-  private admit(key: SessionKey, record: SessionRecord): Found | null {
+  private admit(key: SessionKey, record: SessionRecord): Admitted | null {
     const { id, userId, meta, createdAt, keyHash } = record;
-    if (this.#hasher.match(keyHash, { ...key, userId }) !== null) {
-      return { standing: 'live', token: formatSessionKey(key), record };
-    }
+    const match = this.#hasher.match(keyHash, { ...key, userId });
+    if (match !== null) return { standing: 'live', token: formatSessionKey(key), record, match };
     const { rotation } = meta;
     if (rotation === undefined || !this.isOwn(record)) return null;
     const sinceRotation = this.now() - createdAt - rotation.after;
@@ -191,8 +203,10 @@ export class StoredTokens implements TokenStore {
     const overlaps = sinceRotation < OVERLAP && sinceUse < OVERLAP_AFTER_USE;
     const secret = rotation.successor === undefined ? null : openSuccessor(rotation.successor, key);
     // Only a seal over the secret that the record has now: anybody who can write to the store can seal another one.
-    if (secret !== null && this.#hasher.match(keyHash, { id, secret, userId }) !== null) {
-      return { standing: overlaps ? 'live' : 'reused', token: formatSessionKey({ id, secret }), record };
+    const successorMatch = secret === null ? null : this.#hasher.match(keyHash, { id, secret, userId });
+    if (secret !== null && successorMatch !== null) {
+      const standing = overlaps ? 'live' : 'reused';
+      return { standing, token: formatSessionKey({ id, secret }), record, match: successorMatch };
     }
     return sinceRotation < OVERLAP ? { standing: 'replaced', sessionId: id } : null;
   }
@@ -209,18 +223,22 @@ export class StoredTokens implements TokenStore {
    * Notes what the store does not know yet: that the client has the renewed secret, so that the former one need not be
    * accepted much longer, and the hash under the newest pepper. Neither is worth an error to somebody who only reads.
    */
-  private async settle(asked: string, found: { standing: 'live' } & Held): Promise<Found | null> {
-    const { token, record } = found;
-    const { rotation } = record.meta;
+  private settle(asked: string, found: Live): Found | Promise<Found | null> {
+    const { rotation } = found.record.meta;
+    const isUsedFirst =
+      rotation?.successor !== undefined && rotation.usedAfter === undefined && found.token === asked;
+    if (!isUsedFirst && found.match === 'current') return found;
+    return this.note(asked, found, isUsedFirst ? rotation : undefined);
+  }
+
+  private async note(asked: string, found: Live, used: SessionRotation | undefined): Promise<Found | null> {
+    const { token, record, match } = found;
     const key = { ...parseSessionKey(token), userId: record.userId };
-    const firstUse = rotation?.successor !== undefined && rotation.usedAfter === undefined && token === asked;
-    const outdated = this.#hasher.match(record.keyHash, key) === 'outdated';
-    if (!firstUse && !outdated) return found;
     const changes: SessionChanges = {
-      ...(firstUse && {
-        meta: { ...record.meta, rotation: { ...rotation, usedAfter: this.now() - record.createdAt } },
+      ...(used && {
+        meta: { ...record.meta, rotation: { ...used, usedAfter: this.now() - record.createdAt } },
       }),
-      ...(outdated && { keyHash: this.#hasher.hash(key) }),
+      ...(match === 'outdated' && { keyHash: this.#hasher.hash(key) }),
     };
     const noted = { ...record, ...changes };
     try {

@@ -35,14 +35,14 @@ export class TrackedData {
   /** Has the application touched the data, were it only to look? A plain flag: it may be set and reset, as in Django. */
   accessed = false;
 
-  readonly #values: Map<string, JsonValue>;
+  readonly #values = new Map<string, JsonValue>();
   readonly #limits: Limits;
   /** For every key that was written or handed out by reference: its text in the base, or null when it was not there. */
   readonly #before = new Map<string, string | null>();
-  /** For keys that were only incremented since the base: by how much. */
-  readonly #increments = new Map<string, number>();
+  /** For keys that were only incremented since the base: by how much. Most requests increment nothing. */
+  #increments: Map<string, number> | undefined;
   /** For keys that were only pushed to since the base: the texts of the items. */
-  readonly #pushes = new Map<string, string[]>();
+  #pushes: Map<string, string[]> | undefined;
   /** All data were cleared since the base; until the next save the base counts as empty. */
   #cleared = false;
   /** How often. */
@@ -55,7 +55,7 @@ export class TrackedData {
 
   /** @param data as loaded. The values belong to this object from now on. */
   constructor(data: JsonObject, limits: Limits) {
-    this.#values = new Map(Object.entries(data));
+    for (const key of Object.keys(data)) this.#values.set(key, data[key] as JsonValue);
     this.#limits = limits;
     this.#atMost = longestText(data);
   }
@@ -164,8 +164,7 @@ export class TrackedData {
     this.accessed = true;
     this.#values.clear();
     this.#before.clear();
-    this.#increments.clear();
-    this.#pushes.clear();
+    this.#increments = this.#pushes = undefined;
     this.#atMost = '{}'.length;
     this.#cleared = true;
     this.#clearings += 1;
@@ -190,7 +189,7 @@ export class TrackedData {
       );
     }
     const before = this.#remember(key);
-    const soFar = this.#increments.get(key) ?? (this.#isAsInBase(key) ? 0 : undefined);
+    const soFar = this.#increments?.get(key) ?? (this.#isAsInBase(key) ? 0 : undefined);
     // Added up in the order in which the store will do it, so that both agree on the last digit of a fraction.
     const sum = soFar === undefined ? (current ?? 0) + by : Number(before) + (soFar + by);
     if (!Number.isFinite(sum)) {
@@ -199,7 +198,7 @@ export class TrackedData {
     const { length } = String(sum);
     this.#makeRoom(key, entryLength(key, length), () => length);
     this.#write(key, sum);
-    if (soFar !== undefined) this.#increments.set(key, soFar + by);
+    if (soFar !== undefined) (this.#increments ??= new Map()).set(key, soFar + by);
     return sum;
   }
 
@@ -222,7 +221,7 @@ export class TrackedData {
       encodeValue(`${key}[${current.length + index}]`, item, this.#limits, [current]),
     );
     this.#remember(key);
-    const soFar = this.#pushes.get(key) ?? (this.#isAsInBase(key) ? [] : undefined);
+    const soFar = this.#pushes?.get(key) ?? (this.#isAsInBase(key) ? [] : undefined);
     const added = texts.join().length + 1;
     this.#makeRoom(
       key,
@@ -233,7 +232,7 @@ export class TrackedData {
     const list = Object.isExtensible(current) ? current : [...current];
     this.#write(key, list);
     list.push(...(items as JsonValue[]));
-    if (soFar !== undefined) this.#pushes.set(key, [...soFar, ...texts]);
+    if (soFar !== undefined) (this.#pushes ??= new Map()).set(key, [...soFar, ...texts]);
     return list.length;
   }
 
@@ -244,6 +243,12 @@ export class TrackedData {
    * @throws SessionValueError or SessionLimitError when something was put inside of a value that could not be assigned
    */
   delta(): Delta {
+    if (this.#before.size === 0 && !this.#cleared) {
+      return new DataDelta(NO_CHANGES, false, this.#values, NONE, {
+        texts: NONE,
+        clearings: this.#clearings,
+      });
+    }
     const texts = new Map<string, string | null>();
     let changedInside = false;
     for (const [key, before] of this.#before) {
@@ -261,8 +266,8 @@ export class TrackedData {
     const changes = this.#changes(texts, copies);
     return new DataDelta(changes, changedInside, this.#values, copies, {
       texts,
-      increments: new Map(this.#increments),
-      pushes: new Map([...this.#pushes].map(([key, items]) => [key, items.length])),
+      increments: this.#increments && new Map(this.#increments),
+      pushes: this.#pushes && new Map([...this.#pushes].map(([key, items]) => [key, items.length])),
       clearings: this.#clearings,
     });
   }
@@ -282,45 +287,36 @@ export class TrackedData {
     for (const [key, text] of told.texts) {
       if (text !== null && text !== this.#before.get(key)) this.#atMost += entryLength(key, text.length);
       this.#before.set(key, text);
-      this.#pushes.get(key)?.splice(0, told.pushes.get(key) ?? 0);
-      const by = this.#increments.get(key);
+      this.#pushes?.get(key)?.splice(0, told.pushes?.get(key) ?? 0);
+      const by = this.#increments?.get(key);
       if (by === undefined) continue;
-      const rest = by - (told.increments.get(key) ?? 0);
+      const rest = by - (told.increments?.get(key) ?? 0);
       // Where the rest would not lead to the very value that the application saw, the key counts as set.
-      if (Number(text) + rest === this.#values.get(key)) this.#increments.set(key, rest);
-      else this.#increments.delete(key);
+      if (Number(text) + rest === this.#values.get(key)) this.#increments?.set(key, rest);
+      else this.#increments?.delete(key);
     }
     this.#forced = false;
   }
 
   #changes(texts: Texts, copies: Map<string, JsonValue>): SessionChanges {
-    const set = bare<JsonValue>();
-    const increment = bare<number>();
-    const push = bare<JsonValue[]>();
-    const unset: string[] = [];
+    const changes: SessionChanges = this.#cleared ? { clear: true } : {};
     for (const [key, now] of texts) {
       const before = this.#before.get(key) ?? null;
       if (now === before) continue;
       if (now === null) {
-        unset.push(key);
+        (changes.unset ??= []).push(key);
         continue;
       }
       const value = JSON.parse(now) as JsonValue;
       copies.set(key, value);
-      const by = this.#increments.get(key);
-      const items = this.#pushes.get(key);
-      if (by !== undefined) increment[key] = by;
+      const by = this.#increments?.get(key);
+      const items = this.#pushes?.get(key);
+      if (by !== undefined) (changes.increment ??= bare())[key] = by;
       else if (items && appended(before, items) === now)
-        push[key] = (value as JsonValue[]).slice(-items.length);
-      else set[key] = value;
+        (changes.push ??= bare())[key] = (value as JsonValue[]).slice(-items.length);
+      else (changes.set ??= bare())[key] = value;
     }
-    return {
-      ...(this.#cleared && { clear: true }),
-      ...(hasKeys(set) && { set }),
-      ...(unset.length > 0 && { unset }),
-      ...(hasKeys(increment) && { increment }),
-      ...(hasKeys(push) && { push }),
-    };
+    return changes;
   }
 
   /** To be called before a key is written or handed out for the first time. Returns its text in the base. */
@@ -334,8 +330,8 @@ export class TrackedData {
   }
 
   #forgetSteps(key: string): void {
-    this.#increments.delete(key);
-    this.#pushes.delete(key);
+    this.#increments?.delete(key);
+    this.#pushes?.delete(key);
   }
 
   /** Does the application see for this key what is in the store? After a clear it never does. */
@@ -413,10 +409,13 @@ export class TrackedData {
 /** What a delta has told, for when it is saved. */
 interface Told {
   texts: Texts;
-  increments: ReadonlyMap<string, number>;
-  pushes: ReadonlyMap<string, number>;
+  increments?: ReadonlyMap<string, number> | undefined;
+  pushes?: ReadonlyMap<string, number> | undefined;
   clearings: number;
 }
+
+const NO_CHANGES: SessionChanges = Object.freeze({});
+const NONE: ReadonlyMap<string, never> = new Map<string, never>();
 
 class DataDelta implements Delta {
   readonly changesAnything: boolean;

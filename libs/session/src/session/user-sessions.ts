@@ -37,7 +37,9 @@ export async function liveSessionsOf(
   return records.filter(await acceptanceOf(userId, environment));
 }
 
+/** The option `sessionsPerUser`: how many sessions a user may have at once. */
 export interface SessionLimit {
+  /** From 1 on. */
   max: number;
   /**
    * Which session ends when a login makes one too many: `'evict-oldest'`, the one whose login is the longest ago,

@@ -24,6 +24,7 @@ export class RecordCodec {
     this.cipher = encryption ? new RecordCipher(encryption) : null;
   }
 
+  /** The data as one text. */
   encodeSnapshot(data: JsonObject, id: string): string {
     const text = encodeSnapshot(data);
     return this.cipher ? this.cipher.encrypt(text, id, 'snapshot') : text;
@@ -68,6 +69,7 @@ export class RecordCodec {
     );
   }
 
+  /** A whole record, with data and metadata as texts. */
   encode(record: SessionRecord): EncodedRecord {
     const { id, data, meta } = record;
     return { ...record, data: this.encodeSnapshot(data, id), meta: this.encodeMeta(meta, id) };

@@ -124,19 +124,23 @@ export function changedRecord(
   record: SessionRecord,
   now: number,
 ): SessionRecord {
-  const { expiry = current.expiry, meta = current.meta, keyHash = current.keyHash } = changes;
+  applyChanges(current.data, changes);
+  const { meta = current.meta } = changes;
+  return { ...current, meta, ...changedMetadata(current, changes, record, now) };
+}
+
+/** What a save changes beside data and meta. */
+export function changedMetadata(
+  current: Pick<SessionRecord, 'version' | 'keyHash' | 'expiry' | 'expiresAt'>,
+  changes: SessionChanges,
+  record: SessionRecord,
+  now: number,
+) {
+  const { expiry = current.expiry, keyHash = current.keyHash } = changes;
   // A save since the load has set the deadline; only a `setExpiry` of this request goes above that.
   const decides = current.version === record.version || changes.expiry !== undefined;
-  applyChanges(current.data, changes);
-  return {
-    ...current,
-    keyHash,
-    expiry,
-    meta,
-    expiresAt: decides ? record.expiresAt : current.expiresAt,
-    lastSeenAt: now,
-    version: current.version + 1,
-  };
+  const expiresAt = decides ? record.expiresAt : current.expiresAt;
+  return { keyHash, expiry, expiresAt, lastSeenAt: now, version: current.version + 1 };
 }
 
 /**

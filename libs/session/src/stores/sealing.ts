@@ -16,17 +16,22 @@ const NONCE_LENGTH = 12;
 const TAG_LENGTH = 16;
 const MAC_LENGTH = 32;
 
+/** So many contents are closed under one derived key. That two of them have the same nonce has a chance of 2^-57. */
+export const CONTENTS_PER_KEY = 2 ** 20;
+/** So many derived keys are remembered of each key, for opening. */
+const REMEMBERED = 1000;
+
 /**
- * AES-256-GCM: salt, nonce, ciphertext, tag. Every content has a key of its own, made from the salt. That makes a nonce
- * of 192 bits out of the 96 that GCM has, and with so many no number of cookies makes a repetition likely.
+ * AES-256-GCM: salt, nonce, ciphertext, tag. Contents are closed under a key that is derived from the salt. Each process
+ * makes its own, and another one after a number of contents, so with random nonces of 96 bits none is used twice.
  */
 const encryption: Seal = {
   close(key, context, content) {
-    const random = randomBytes(SALT_LENGTH + NONCE_LENGTH);
-    const [salt, nonce] = split(random, SALT_LENGTH);
-    const cipher = createCipheriv('aes-256-gcm', contentKey(key, salt), nonce, { authTagLength: TAG_LENGTH });
+    const { salt, bytes } = closingKey(key);
+    const nonce = randomBytes(NONCE_LENGTH);
+    const cipher = createCipheriv('aes-256-gcm', bytes, nonce, { authTagLength: TAG_LENGTH });
     cipher.setAAD(Buffer.from(context));
-    return Buffer.concat([random, cipher.update(content), cipher.final(), cipher.getAuthTag()]);
+    return Buffer.concat([salt, nonce, cipher.update(content), cipher.final(), cipher.getAuthTag()]);
   },
 
   open(key, context, sealed) {
@@ -34,9 +39,10 @@ const encryption: Seal = {
     const [salt, afterSalt] = split(sealed, SALT_LENGTH);
     const [nonce, afterNonce] = split(afterSalt, NONCE_LENGTH);
     const [ciphertext, tag] = split(afterNonce, afterNonce.length - TAG_LENGTH);
-    const decipher = createDecipheriv('aes-256-gcm', contentKey(key, salt), nonce, {
-      authTagLength: TAG_LENGTH,
-    });
+    const known = openingKeys.get(key) ?? new Map<string, Buffer>();
+    const name = salt.toString('latin1');
+    const bytes = known.get(name) ?? derivedKey(key, salt);
+    const decipher = createDecipheriv('aes-256-gcm', bytes, nonce, { authTagLength: TAG_LENGTH });
     decipher.setAAD(Buffer.from(context));
     decipher.setAuthTag(tag);
     const content = decipher.update(ciphertext);
@@ -45,9 +51,34 @@ const encryption: Seal = {
     } catch {
       return null;
     }
+    // Only now: made-up salts must not push out those that are in use.
+    if (!known.has(name)) {
+      if (known.size >= REMEMBERED) known.clear();
+      openingKeys.set(key, known.set(name, bytes));
+    }
     return content;
   },
 };
+
+interface ClosingKey {
+  salt: Buffer;
+  bytes: Buffer;
+  contents: number;
+}
+
+const closingKeys = new WeakMap<Buffer, ClosingKey>();
+const openingKeys = new WeakMap<Buffer, Map<string, Buffer>>();
+
+function closingKey(key: Buffer): ClosingKey {
+  let present = closingKeys.get(key);
+  if (present === undefined || present.contents >= CONTENTS_PER_KEY) {
+    const salt = randomBytes(SALT_LENGTH);
+    present = { salt, bytes: derivedKey(key, salt), contents: 0 };
+    closingKeys.set(key, present);
+  }
+  present.contents += 1;
+  return present;
+}
 
 /** HMAC-SHA256: the content, which anybody can read, and its code. */
 const signature: Seal = {
@@ -64,7 +95,7 @@ const signature: Seal = {
 
 export const seals: Readonly<Record<Protection, Seal>> = { encrypt: encryption, sign: signature };
 
-function contentKey(key: Buffer, salt: Buffer): Buffer {
+function derivedKey(key: Buffer, salt: Buffer): Buffer {
   return createHmac('sha256', key).update(salt).digest();
 }
 

@@ -16,7 +16,10 @@ import { type SessionStore } from './session-store.js';
  * ```
  */
 export interface SessionEngine {
+  /** Modules that export what the factory injects. */
   imports?: NonNullable<ModuleMetadata['imports']>;
+  /** Tokens of what the factory gets, in this order. */
   inject?: NonNullable<FactoryProvider['inject']>;
+  /** Makes the store (or, for the cookie engine, the sealer). May return a promise. Called once, at the start. */
   useFactory: FactoryProvider<SessionStore | SessionSealer>['useFactory'];
 }

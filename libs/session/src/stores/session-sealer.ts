@@ -21,8 +21,8 @@ export abstract class SessionSealer {
   abstract open(token: string, purpose: string): SessionRecord | null;
 
   /** Was this session ended, although its tokens still open? Without a place to note ends: never. */
-  isRevoked(_record: SessionRecord): Promise<boolean> {
-    return Promise.resolve(false);
+  isRevoked(_record: SessionRecord): boolean | Promise<boolean> {
+    return false;
   }
 
   /**

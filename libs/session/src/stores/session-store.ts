@@ -24,8 +24,11 @@ export interface SessionRecord {
   keyHash: string;
   /** The user that `session.login` started this session for, or null. It never changes. */
   userId: string | null;
+  /** The dictionary of the session. */
   data: JsonObject;
+  /** What `setExpiry` was called with. */
   expiry: SessionExpiry;
+  /** When the session was first saved. */
   createdAt: number;
   /** The last save or touch. */
   lastSeenAt: number;
@@ -56,11 +59,13 @@ export interface SessionMeta {
 export interface SessionDevice {
   /** Shortened to the network: `192.0.2.0`, `2001:db8:1::`. */
   ip?: string;
+  /** The first 256 characters of the header. */
   userAgent?: string;
 }
 
 /** The last change of the secret. */
 export interface SessionRotation {
+  /** When it was, in milliseconds after `createdAt`. */
   after: number;
   /** A renewal only: the key hash of the replaced secret. Within the overlap its saves still count. */
   formerHash?: string;
@@ -75,13 +80,17 @@ export interface SessionRotation {
  * members. A member that is absent changes nothing.
  */
 export interface SessionChanges {
+  /** All keys are removed first. */
   clear?: true;
+  /** Keys to set, with their new values. */
   set?: JsonObject;
+  /** Keys to remove. */
   unset?: string[];
   /** Added to the stored number (a key that is missing counts from 0). */
   increment?: { [key: string]: number };
   /** Appended to the stored array (a key that is missing starts as an empty one). */
   push?: { [key: string]: JsonValue[] };
+  /** What `setExpiry` was called with. */
   expiry?: SessionExpiry;
   /** Takes the place of the whole `meta`. */
   meta?: SessionMeta;
@@ -204,6 +213,7 @@ export abstract class SessionStore {
     return Promise.resolve();
   }
 
+  /** Rejects with `SessionUnsupportedError`. For methods that a store does not have. */
   protected unsupported(operation: string): Promise<never> {
     return Promise.reject(
       new SessionUnsupportedError(`${this.constructor.name} cannot ${operation}. Use a store that can.`),

@@ -11,12 +11,15 @@ import { everyCapability, type StoreCapabilities, type StoreUnderTest } from './
 
 /** The functions of a test framework. Default: the globals of Jest, Vitest, Mocha and their like. */
 export interface TestFramework {
+  /** `describe` of the framework. */
   describe: (name: string, suite: () => void) => unknown;
+  /** `it` of the framework. */
   it: DefineTest;
   /** Runs its function after all tests of the suite: `afterAll` of Jest, `after` of `node:test`. */
   after: (hook: () => Promise<void>) => unknown;
 }
 
+/** What `describeSessionStore` takes besides the store. Every member may be left out. */
 export interface DescribeSessionStoreOptions extends Partial<TestFramework> {
   /** What the store lacks is declared false; everything else is demanded. */
   capabilities?: Partial<StoreCapabilities>;

@@ -1,3 +1,12 @@
+/**
+ * Helpers for the tests of your application, and the conformance kit for a store of your own.
+ *
+ * @example
+ * ```ts
+ * import { describeSessionStore, loggedInCookie, testingEngine } from 'nest-sessions/testing';
+ * ```
+ * @module nest-sessions/testing
+ */
 export {
   describeSessionStore,
   type DescribeSessionStoreOptions,

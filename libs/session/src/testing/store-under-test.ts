@@ -2,6 +2,7 @@ import { type SessionStore } from '../stores/session-store.js';
 
 /** What `describeSessionStore` gets for one suite: a store of its own, and what a test may do to it from outside. */
 export interface StoreUnderTest {
+  /** The store. */
   store: SessionStore;
 
   /** Another store over the same data, as another process has it. Needed unless `severalProcesses` is declared false. */

@@ -28,6 +28,7 @@ export class TestClock {
   }
 }
 
+/** An engine for tests, with its clock and its store. */
 export interface TestingEngine extends SessionEngine {
   /** What sessions live by: store, timeouts and cookies. */
   clock: TestClock;

@@ -8,6 +8,7 @@ import { type SessionEngine } from '../session-engine.js';
 import { WholeRecordStore } from '../whole-record-store.js';
 import { CacheEntries } from './cache-entries.js';
 
+/** The options of `CacheStore`. Every member may be left out. */
 export interface CacheStoreOptions {
   /**
    * Set before every key, so that sessions and other entries of the cache never meet.
@@ -21,6 +22,7 @@ export interface CacheStoreOptions {
   encryption?: EncryptionOptions;
 }
 
+/** What `cacheEngine` takes. Every member may be left out. */
 export interface CacheEngineOptions extends CacheStoreOptions {
   /**
    * Token of a cache of `@nestjs/cache-manager`: `CACHE_MANAGER`, or one of your own.
@@ -102,6 +104,7 @@ export class CacheStore extends WholeRecordStore {
     return this.entries.get(operation, name);
   }
 
+  /** Sets a small text beside the sessions, for this long. */
   protected putMark(operation: string, name: string, text: string, lifetime: number): Promise<void> {
     return this.entries.set(operation, name, text, lifetime);
   }

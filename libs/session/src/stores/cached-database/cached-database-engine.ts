@@ -10,6 +10,7 @@ import { type SessionStore } from '../session-store.js';
 import { CachedDatabaseStore } from './cached-database-store.js';
 import { ManagerCache, ProcessCache, type RecordCache, RedisCache } from './record-cache.js';
 
+/** What `cachedDatabaseEngine` takes. Every member may be left out. */
 export interface CachedDatabaseEngineOptions {
   /** As of `databaseEngine`, but for the encryption, which is that of the cache as well. */
   database?: Omit<DatabaseEngineOptions, 'encryption'>;
@@ -37,14 +38,20 @@ export interface CachedDatabaseEngineOptions {
   cacheTimeout?: number | string;
 }
 
-/** One of them. */
+/**
+ * One of them: `redis`, as `redisEngine` takes it, or `manager`, a cache of `@nestjs/cache-manager`, each with a `prefix`
+ * for its keys (`'session-cache:'`); `custom`, a cache of your own; or the memory of this process with `maxEntries`
+ * (10,000).
+ */
 export type CacheChoice =
   | { redis: ClientGiven | ClientWanted; prefix?: string }
   | { manager: Cache; prefix?: string }
   | { custom: RecordCache }
   | { maxEntries?: number };
 
+/** A cache from a factory, for what has to be injected. */
 export interface CacheChoiceFactory extends Pick<SessionEngine, 'imports' | 'inject'> {
+  /** Says which cache. May return a promise. */
   useFactory: FactoryProvider<CacheChoice>['useFactory'];
 }
 

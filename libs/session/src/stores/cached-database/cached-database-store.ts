@@ -6,6 +6,7 @@ import { type SessionChanges, type SessionRecord, SessionStore } from '../sessio
 import { type CacheLog, GuardedCache, type GuardedCacheOptions } from './guarded-cache.js';
 import { type RecordCache } from './record-cache.js';
 
+/** The options of `CachedDatabaseStore`. */
 export interface CachedDatabaseStoreOptions extends GuardedCacheOptions {
   /**
    * Encrypts what comes into the cache, as the database has it.

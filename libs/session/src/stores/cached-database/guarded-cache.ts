@@ -1,3 +1,4 @@
+import { Outage } from '../outage.js';
 import { type RecordCache } from './record-cache.js';
 
 export interface CacheLog {
@@ -25,7 +26,10 @@ const messages: Readonly<Record<Work, [fails: string, works: string]>> = {
 
 class NoAnswer extends Error {}
 
-/** A cache that may fail: no operation rejects or takes long, and the log gets one line when it fails and one when it is back. */
+/**
+ * A cache that may fail: no operation rejects or takes long. The log gets one line when it begins to fail, and one when it
+ * has not failed for a while.
+ */
 export class GuardedCache {
   /** What fails now, and when it is tried again on the clock of `performance`. */
   private readonly failing = new Map<Work, number>();
@@ -33,6 +37,7 @@ export class GuardedCache {
   private turns = 0;
   /** What began the outage. */
   private cause: Work = 'answer';
+  private readonly outage = new Outage();
   /** Until then the cache may hold what this process could not take out of it. */
   private distrustedUntil = 0;
 
@@ -83,13 +88,13 @@ export class GuardedCache {
     try {
       const answer = await this.inTime(operation);
       // What began before the last turn tells nothing about the time after it.
-      if (turns === this.turns && this.failing.has(work)) this.recovered(work);
+      if (turns === this.turns) this.worked(work);
       return answer;
     } catch (error) {
       const failed = error instanceof NoAnswer ? 'answer' : work;
       // A cache that refuses to be filled may still do the rest, or not answer at all.
       if (failed === 'fill') await this.attempt('answer', key, () => this.cache.get(key));
-      if (turns === this.turns && !this.failing.has(failed)) this.failed(failed, error);
+      if (turns === this.turns) this.failed(failed, error);
       return undefined;
     }
   }
@@ -99,10 +104,9 @@ export class GuardedCache {
   }
 
   private failed(work: Work, error: unknown): void {
-    this.turns += 1;
-    const begins = this.failing.size === 0;
+    if (!this.failing.has(work)) this.turns += 1;
     this.failing.set(work, performance.now() + TRIED_EVERY);
-    if (!begins) return;
+    if (!this.outage.failed(work)) return;
     this.cause = work;
     const { message } = (error ?? {}) as { message?: unknown };
     this.logger.warn(
@@ -111,10 +115,10 @@ export class GuardedCache {
     );
   }
 
-  private recovered(work: Work): void {
-    this.turns += 1;
-    this.failing.delete(work);
-    if (this.failing.size === 0) this.logger.log(`The cache of the sessions ${messages[this.cause][1]}.`);
+  private worked(work: Work): void {
+    if (this.failing.delete(work)) this.turns += 1;
+    const over = this.failing.size === 0 ? this.outage.worked(work) : undefined;
+    if (over !== undefined) this.logger.log(`The cache of the sessions ${messages[this.cause][1]}: ${over}.`);
   }
 
   private async inTime<Answer>(operation: () => Promise<Answer>): Promise<Answer> {

@@ -12,6 +12,7 @@ import { type ClientGiven, type ClientWanted } from '../redis/redis-options.js';
  * Times to live are milliseconds. An operation that could not be carried out rejects.
  */
 export interface RecordCache {
+  /** The value under this key, or null. */
   get(key: string): Promise<string | null>;
 
   /** Sets the value if nothing is held under the key. True: it is set. */
@@ -23,8 +24,10 @@ export interface RecordCache {
    */
   replace(key: string, beginning: string, value: string, ttl: number): Promise<boolean>;
 
+  /** Sets the value, whatever is held under the key. */
   set(key: string, value: string, ttl: number): Promise<void>;
 
+  /** Removes what is held under the key, if there is something. */
   delete(key: string): Promise<void>;
 
   /** Called when the application shuts down. Releases what the cache opened itself. */

@@ -6,6 +6,7 @@ import { CookieSealer, type CookieSealerOptions } from './cookie-sealer.js';
 import { RevocationRecords } from './revocation-records.js';
 import { type RevocationStore } from './revocation-store.js';
 
+/** What `cookieEngine` takes. Only `secrets` is required. */
 export interface CookieEngineOptions extends Omit<CookieSealerOptions, 'revocations'> {
   /**
    * Where ended sessions are noted, so that a logout holds against copies of the cookie: another engine, such as
@@ -17,7 +18,12 @@ export interface CookieEngineOptions extends Omit<CookieSealerOptions, 'revocati
 
 /** Options that something of Nest has to provide. */
 export interface CookieEngineFactory extends Pick<SessionEngine, 'imports' | 'inject'> {
+  /** Returns the options, or a promise of them. */
   useFactory: (...dependencies: never[]) => CookieSealerOptions | Promise<CookieSealerOptions>;
+  /**
+   * Where ended sessions are noted: an engine that keeps sessions on the server.
+   * @default nowhere: a copy of a cookie lives until it expires
+   */
   revocations?: SessionEngine;
 }
 

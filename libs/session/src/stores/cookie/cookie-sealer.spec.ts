@@ -50,6 +50,20 @@ const deflated = (text: string): Buffer => Buffer.concat([Buffer.of(1), deflateR
 const sealedLength = (data: JsonObject, compress: boolean): number =>
   storeWith({ compress }).seal(record(data), NAME).length;
 
+it('seals under one key, derived once per process, each time with another nonce', () => {
+  const store = new CookieSealer({ secrets: SECRET });
+  const bodies = Array.from({ length: 1000 }, () => {
+    const [, , body = ''] = store.seal(record(), NAME).split('.');
+    return Buffer.from(body, 'base64url');
+  });
+  const parts = (from: number, to: number) => new Set(bodies.map((body) => body.toString('hex', from, to)));
+  expect(parts(0, 12).size).toBe(1);
+  expect(parts(12, 24).size).toBe(1000);
+  const [body = Buffer.alloc(0)] = bodies;
+  const other = new CookieSealer({ secrets: SECRET }).seal(record(), NAME).split('.')[2] ?? '';
+  expect(Buffer.from(other, 'base64url').toString('hex', 0, 12)).not.toBe(body.toString('hex', 0, 12));
+});
+
 describe.each([
   ['encrypted', {}],
   ['encrypted and compressed', { compress: true }],

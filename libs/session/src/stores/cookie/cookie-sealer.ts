@@ -6,6 +6,7 @@ import { type SessionRecord } from '../session-store.js';
 import { type ContentForm, decodeContent, encodeContent } from './content.js';
 import { type RevocationStore } from './revocation-store.js';
 
+/** The options of `CookieSealer`. Only `secrets` is required. */
 export interface CookieSealerOptions {
   /**
    * What the cookies are sealed with: 32 random bytes or more, as text. Of a list the first one seals and all of them
@@ -86,13 +87,8 @@ export class CookieSealer extends SessionSealer {
     await this.revocations.revokeBefore(userSubject(userId), before, this.keepUntil());
   }
 
-  override async isRevoked({ id, userId, createdAt }: SessionRecord): Promise<boolean> {
-    if (!this.revocations) return false;
-    const [ended, revokedBefore] = await Promise.all([
-      this.revocations.revokedBefore(sessionSubject(id)),
-      userId === null ? null : this.revocations.revokedBefore(userSubject(userId)),
-    ]);
-    return ended !== null || (revokedBefore !== null && createdAt < revokedBefore);
+  override isRevoked(record: SessionRecord): boolean | Promise<boolean> {
+    return this.revocations ? this.isNoted(record, this.revocations) : false;
   }
 
   override async revoke({ id }: SessionRecord, until: number): Promise<void> {
@@ -107,6 +103,17 @@ export class CookieSealer extends SessionSealer {
 
   override async close(): Promise<void> {
     await this.revocations?.close?.();
+  }
+
+  private async isNoted(
+    { id, userId, createdAt }: SessionRecord,
+    revocations: RevocationStore,
+  ): Promise<boolean> {
+    const [ended, revokedBefore] = await Promise.all([
+      revocations.revokedBefore(sessionSubject(id)),
+      userId === null ? null : revocations.revokedBefore(userSubject(userId)),
+    ]);
+    return ended !== null || (revokedBefore !== null && createdAt < revokedBefore);
   }
 
   /** As long as a token sealed before can live, and a day for requests that seal one while the note is taken. */

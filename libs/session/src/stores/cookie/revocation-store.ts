@@ -18,6 +18,7 @@ export interface RevocationStore {
   /** Deletes one batch of notes that may be forgotten, and returns how many. */
   clearExpired?(batchSize: number): Promise<number>;
 
+  /** Called when the application shuts down. Releases what the store opened itself. */
   close?(): Promise<void>;
 }
 

@@ -12,12 +12,15 @@ import { SessionEntity } from './session.entity.js';
  * ```
  */
 export class CreateNestSession1767225600000 implements MigrationInterface {
+  /** The name that TypeORM notes in its table of migrations. */
   readonly name = 'CreateNestSession1767225600000';
 
+  /** Creates the table. TypeORM calls it. */
   up(queryRunner: QueryRunner): Promise<void> {
     return createSessionTable(queryRunner);
   }
 
+  /** Drops the table, and all sessions with it. TypeORM calls it. */
   down(queryRunner: QueryRunner): Promise<void> {
     return dropSessionTable(queryRunner);
   }
@@ -33,6 +36,10 @@ export async function createSessionTable(queryRunner: QueryRunner, entity = Sess
   if (dataSourceOf(queryRunner).options.type === 'postgres') await tunePostgres(queryRunner, entity);
 }
 
+/**
+ * Undoes `createSessionTable`, for the `down` of a migration of your own.
+ * @throws SessionConfigError when the data source of the migration does not know the entity
+ */
 export async function dropSessionTable(queryRunner: QueryRunner, entity = SessionEntity): Promise<void> {
   await queryRunner.dropTable(tableOf(queryRunner, entity));
 }

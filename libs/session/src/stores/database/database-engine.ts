@@ -5,6 +5,7 @@ import { type SessionEngine } from '../session-engine.js';
 import { DatabaseStore, type DatabaseStoreOptions } from './database-store.js';
 import { SessionEntity } from './session.entity.js';
 
+/** What `databaseEngine` takes. Every member may be left out. */
 export interface DatabaseEngineOptions extends DatabaseStoreOptions {
   /**
    * Name of the data source, as given to `TypeOrmModule.forRoot({ name })`. SQLite wants one for the sessions alone.

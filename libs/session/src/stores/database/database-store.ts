@@ -8,6 +8,7 @@ import { type ExtraValue, SqlStore } from '../sql/sql-store.js';
 import { connectionQuery } from './connection.js';
 import { SessionEntity } from './session.entity.js';
 
+/** The options of `DatabaseStore`. Every member may be left out. */
 export interface DatabaseStoreOptions {
   /**
    * On PostgreSQL: send named prepared statements. Turn off behind a pooler that does not know them, such as

@@ -63,6 +63,7 @@ export class SessionEntity extends BaseEntity {
   @Column({ name: 'key_hash', type: 'varchar', length: 64 })
   keyHash!: string;
 
+  /** The user that `session.login` bound, or null. */
   @Index()
   @Column({ name: 'user_id', type: 'varchar', length: 255, nullable: true })
   userId!: string | null;

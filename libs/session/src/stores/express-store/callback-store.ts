@@ -8,9 +8,11 @@ type Callback = (error?: unknown, answer?: unknown) => void;
 
 /** What is used of a store that was written for express-session. */
 export interface CallbackStore {
+  /** Hands the session under this id to the callback, or null or undefined when there is none. */
   get(sid: string, callback: (error?: unknown, session?: unknown) => void): unknown;
   /** Inserts or replaces. */
   set(sid: string, session: unknown, callback: (error?: unknown) => void): unknown;
+  /** Deletes the session under this id. That there is none is no error. */
   destroy(sid: string, callback: (error?: unknown) => void): unknown;
 }
 
@@ -146,9 +148,11 @@ export interface ExpressSession {
   (options?: unknown): never;
   /** What stores inherit from. */
   readonly Store: Omit<typeof EventEmitter, 'prototype'> & (new (options?: unknown) => never);
-  // No store that we know of uses these.
+  /** No store that we know of uses it, and it is not there. */
   readonly Session: never;
+  /** No store that we know of uses it, and it is not there. */
   readonly Cookie: never;
+  /** No store that we know of uses it, and it is not there. */
   readonly MemoryStore: never;
 }
 

@@ -8,6 +8,7 @@ import { type SessionEngine } from '../session-engine.js';
 import { endOf, WholeRecordStore } from '../whole-record-store.js';
 import { type CallbackStore, checkCallbackStore, StoreCalls } from './callback-store.js';
 
+/** The options of `ExpressStore`. Every member may be left out. */
 export interface ExpressStoreOptions {
   /**
    * Encrypts data and metadata. Session id, key hash, user id and times stay readable.
@@ -18,6 +19,7 @@ export interface ExpressStoreOptions {
 
 /** A store from a factory, for what has to be injected: a pool, a client, a configuration. */
 export interface ExpressStoreEngineFactory extends Pick<SessionEngine, 'imports' | 'inject'> {
+  /** Returns the store, or a promise of it. */
   useFactory: FactoryProvider<CallbackStore>['useFactory'];
 }
 
@@ -185,6 +187,7 @@ export class ExpressStore extends WholeRecordStore {
     return typeof mark === 'string' && expiresAt > Date.now() ? mark : null;
   }
 
+  /** Sets a small text beside the sessions, for this long. */
   protected async putMark(operation: string, name: string, text: string, lifetime: number): Promise<void> {
     const sid = sidOf(name);
     await this.keep(operation, sid, { mark: text, expiresAt: Date.now() + lifetime });

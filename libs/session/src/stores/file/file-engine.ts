@@ -3,9 +3,13 @@ import { SessionConfigError } from '../../session.errors.js';
 import { type SessionEngine } from '../session-engine.js';
 import { FileStore, type FileStoreOptions } from './file-store.js';
 
+/** Options of `fileEngine` from a factory, for what has to be injected. */
 export interface FileEngineAsyncOptions {
+  /** Modules that export what the factory injects. */
   imports?: NonNullable<ModuleMetadata['imports']>;
+  /** Tokens of what the factory gets, in this order. */
   inject?: NonNullable<FactoryProvider['inject']>;
+  /** Returns the options, or a promise of them. */
   useFactory: FactoryProvider<FileStoreOptions>['useFactory'];
 }
 

@@ -19,6 +19,7 @@ import { noteDeadline, SessionDirectory } from './session-directory.js';
 import { APPEND, newTag, READ, SessionFile } from './session-file.js';
 import { inTurns, LEFTOVER_KEPT, Sweep } from './sweep.js';
 
+/** What `fileEngine` and `FileStore` take. Only `directory` is required. */
 export interface FileStoreOptions {
   /** Where the files go. It has to exist, on a local disk, closed to other users: `mkdir -m 700`. */
   directory: string;

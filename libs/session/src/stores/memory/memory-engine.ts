@@ -2,6 +2,7 @@ import { Logger } from '@nestjs/common';
 import { type SessionEngine } from '../session-engine.js';
 import { checkMaxSessions, MemoryStore, type MemoryStoreOptions } from './memory-store.js';
 
+/** What `memoryEngine` takes. Every member may be left out. */
 export type MemoryEngineOptions = MemoryStoreOptions;
 
 /**

@@ -1,8 +1,9 @@
 import { SessionConfigError } from '../../session.errors.js';
 import { plainCodec } from '../record-codec.js';
-import { changedRecord, checkRecordSize } from '../record-log.js';
+import { applyChanges, changedMetadata, changesData, checkRecordSize } from '../record-log.js';
 import { type SessionChanges, type SessionRecord, SessionStore } from '../session-store.js';
 
+/** The options of `MemoryStore`. Every member may be left out. */
 export interface MemoryStoreOptions {
   /**
    * How many sessions are kept. When one more comes, the expired ones go; if there are none, the session without a user
@@ -70,9 +71,17 @@ export class MemoryStore extends SessionStore {
   async save(id: string, keyHash: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
     const kept = this.#live(id);
     if (kept?.keyHash !== keyHash) return false;
-    const changed = changedRecord(toRecord(kept), changes, record, this.now());
-    const next = toKept(changed);
-    if (next.data.length > kept.data.length) checkRecordSize(changed.data, this.limits, next.data.length);
+    const next: Kept = { ...kept, ...changedMetadata(kept, changes, record, this.now()) };
+    if (changes.meta) next.meta = plainCodec.encodeMeta(changes.meta, id);
+    if (changesData(changes)) {
+      // When nobody else has saved, the data are as this request sees them.
+      const data =
+        kept.version === record.version
+          ? record.data
+          : applyChanges(plainCodec.decodeData(kept.data, '', id), changes);
+      next.data = plainCodec.encodeSnapshot(data, id);
+      if (next.data.length > kept.data.length) checkRecordSize(data, this.limits, next.data.length);
+    }
     this.#put(next);
     return true;
   }

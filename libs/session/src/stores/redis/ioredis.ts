@@ -1,6 +1,7 @@
 import { type ClusterNode, ignoreErrorEvents, type IoRedisClient } from './redis-clients.js';
 import {
   ANSWERS_WITHIN,
+  ASKED_EVERY,
   type Command,
   CONNECTS_WITHIN,
   fateOf,
@@ -95,7 +96,7 @@ export class IoRedisConnection implements RedisConnection {
     // In a cluster the store has to know the whole key, to find the server that it lives on.
     if (client.options.keyPrefix) throw prefixedKeys('ioredis');
     // So that silence is noticed before a visitor comes.
-    if (ownership.owned) this.pings = setInterval(() => this.ping(), ANSWERS_WITHIN / 2).unref();
+    if (ownership.owned) this.pings = setInterval(() => this.ping(), ASKED_EVERY).unref();
   }
 
   get cluster(): boolean {

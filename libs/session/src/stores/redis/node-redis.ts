@@ -1,7 +1,9 @@
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import { SessionConfigError } from '../../session.errors.js';
 import { ignoreErrorEvents, type NodeRedisClient } from './redis-clients.js';
 import {
   ANSWERS_WITHIN,
+  ASKED_EVERY,
   type Command,
   CONNECTS_WITHIN,
   fateOf,
@@ -26,7 +28,7 @@ interface Clustered {
 
 interface ClusterNode {
   readonly address: string;
-  readonly client?: Pick<NodeRedisClient, 'isReady'>;
+  readonly client?: NodeRedisClient | undefined;
 }
 
 interface Duplicable {
@@ -79,9 +81,9 @@ export async function openNodeRedis({
 function nodeDefaults(given: { socket?: object } = {}): object {
   return {
     disableOfflineQueue: true,
-    pingInterval: ANSWERS_WITHIN / 2,
     ...given,
     socket: {
+      // For the first answers on a new connection. Later every command that is sent begins this time anew.
       socketTimeout: ANSWERS_WITHIN,
       connectTimeout: CONNECTS_WITHIN,
       // The client's own gives up for good after the first connection that went silent.
@@ -94,7 +96,9 @@ function nodeDefaults(given: { socket?: object } = {}): object {
 export class NodeRedisConnection implements RedisConnection {
   private readonly kind: Kind;
   private readonly wait = new SharedWait((server, commands) => this.together(server, commands));
-  /** When the connection was given up, on the clock of `performance`. */
+  private readonly asked = new WeakSet<NodeRedisClient>();
+  private readonly pings: NodeJS.Timeout | undefined;
+  /** When a replica was last left, on the clock of `performance`. */
   private leftAt = -Infinity;
 
   /**
@@ -102,12 +106,13 @@ export class NodeRedisConnection implements RedisConnection {
    * how another one like it is made, for clients of Sentinel have no method for that
    */
   constructor(
-    private readonly client: NodeRedisClient,
+    private client: NodeRedisClient,
     private readonly ownership: { owned: boolean; another?: () => NodeRedisClient },
   ) {
     // It would come before the keys of scripts, and not before those of other commands.
     if (client._keyPrefix) throw prefixedKeys('node-redis');
     this.kind = 'nodeClient' in client ? 'cluster' : 'getMasterNode' in client ? 'sentinel' : 'single';
+    if (ownership.owned) this.pings = setInterval(() => this.ping(), ASKED_EVERY).unref();
   }
 
   get cluster(): boolean {
@@ -170,6 +175,7 @@ export class NodeRedisConnection implements RedisConnection {
   }
 
   close(): Promise<void> {
+    clearInterval(this.pings);
     // Destroying twice throws.
     if (this.ownership.owned && this.client.isOpen) this.client.destroy();
     return Promise.resolve();
@@ -214,4 +220,43 @@ export class NodeRedisConnection implements RedisConnection {
       throw error;
     }
   }
+
+  /** So that silence is noticed, also while there is so much to send that the client never takes it for idle. */
+  private ping(): void {
+    if (this.kind !== 'cluster') {
+      void this.leaveIfSilent(this.client);
+      return;
+    }
+    for (const { client } of (this.client as NodeRedisClient & Clustered).masters) {
+      if (client) void this.leaveIfSilent(client);
+    }
+  }
+
+  /** Leaves a connection that does not answer, which the operating system would keep for a quarter of an hour. */
+  private async leaveIfSilent(client: NodeRedisClient): Promise<void> {
+    if (!client.isReady || this.asked.has(client)) return;
+    this.asked.add(client);
+    const ping = this.kind === 'sentinel' ? [false, ['ping']] : [['ping']];
+    const answered = (client as NodeRedisClient & { sendCommand: SendCommand }).sendCommand(...ping).then(
+      () => true,
+      () => true, // it broke, and makes another by itself
+    );
+    const isSilent = !(await Promise.race([answered, tooLate()]));
+    this.asked.delete(client);
+    if (!isSilent || !client.isReady) return;
+    client.destroy();
+    if (client === this.client && this.kind === 'sentinel' && this.ownership.another) {
+      // One that was destroyed does not connect again.
+      client = this.client = this.ownership.another();
+      ignoreErrorEvents(client);
+    }
+    client.connect().catch(() => {}); // it goes on trying by itself
+  }
+}
+
+/** Resolves with false. In between, an answer that has come to a busy process has its turn. */
+async function tooLate(): Promise<boolean> {
+  await setTimeout(ANSWERS_WITHIN, undefined, { ref: false });
+  await setImmediate();
+  return false;
 }

@@ -1,4 +1,4 @@
-/** What is used of a client of `ioredis`: `Redis` (single node or Sentinel) or `Cluster`. */
+/** @internal What is used of a client of `ioredis`: `Redis` (single node or Sentinel) or `Cluster`. */
 export interface IoRedisClient {
   readonly status: string;
   readonly isCluster: boolean;
@@ -27,12 +27,14 @@ export interface ClusterNode extends Pick<IoRedisClient, 'status' | 'pipeline' |
   readonly options: { readonly host?: string | undefined; readonly port?: number | undefined };
 }
 
-/** What is used of a client of `redis` (node-redis): of `createClient`, `createCluster` or `createSentinel`. */
+/** @internal What is used of a client of `redis` (node-redis): of `createClient`, `createCluster` or `createSentinel`. */
 export interface NodeRedisClient {
   readonly isOpen: boolean;
   readonly isReady?: boolean;
   /** Since version 6. */
   readonly _keyPrefix?: unknown;
+  /** Of `createClient`. */
+  readonly options?: { readonly socket?: { readonly socketTimeout?: unknown } | undefined } | undefined;
   connect(): Promise<unknown>;
   evalSha(hash: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>;
   eval(text: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>;
@@ -49,6 +51,16 @@ export function isIoRedis(client: unknown): client is IoRedisClient {
 
 export function isNodeRedis(client: unknown): client is NodeRedisClient {
   return typeof (client as Partial<NodeRedisClient> | null | undefined)?.evalSha === 'function';
+}
+
+/** What the application has to set on its client so that a connection which has gone silent is noticed. */
+export function missingTimeout(client: IoRedisClient | NodeRedisClient): string | undefined {
+  if (isIoRedis(client)) {
+    const { commandTimeout, redisOptions } = client.options;
+    return (commandTimeout ?? redisOptions?.commandTimeout) === undefined ? 'commandTimeout' : undefined;
+  }
+  const isSingle = client.options !== undefined;
+  return isSingle && client.options.socket?.socketTimeout === undefined ? 'socket.socketTimeout' : undefined;
 }
 
 /** Every operation that fails says so itself; an `error` event without a listener is printed, or ends the process. */

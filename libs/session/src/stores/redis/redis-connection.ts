@@ -15,7 +15,9 @@ export interface ReplicaWait {
  * A connection on which nothing comes for so long, though an answer is due, is given up. Milliseconds. Together with the
  * time for another connection less than five seconds, in which sessions are to be served again when the network is back.
  */
-export const ANSWERS_WITHIN = 4000;
+export const ANSWERS_WITHIN = 3500;
+/** How often a connection is asked whether it still answers. Milliseconds. */
+export const ASKED_EVERY = 1000;
 /** A connection that was not made within this is tried anew. Milliseconds. */
 export const CONNECTS_WITHIN = 2000;
 /** The longest pause between two tries to connect. Milliseconds. */
@@ -29,6 +31,7 @@ export interface RedisConnection {
   ready(key?: string): boolean;
   /** Resolves when `ready`. */
   connect(): Promise<void>;
+  /** Sends one command and resolves with its reply. */
   send(command: Command): Promise<unknown>;
   /** Commands about any keys, sent together where the client can. Each has its own outcome. */
   sendAll(commands: readonly Command[]): Promise<PromiseSettledResult<unknown>[]>;

@@ -1,9 +1,9 @@
-import { type FactoryProvider } from '@nestjs/common';
+import { type FactoryProvider, Logger } from '@nestjs/common';
 import { SessionConfigError, SessionStoreUnavailableError } from '../../session.errors.js';
 import { type SessionEngine } from '../session-engine.js';
 import { IoRedisConnection, openIoRedis } from './ioredis.js';
 import { NodeRedisConnection, openNodeRedis } from './node-redis.js';
-import { isIoRedis } from './redis-clients.js';
+import { isIoRedis, missingTimeout } from './redis-clients.js';
 import { toStoreError } from './redis-commands.js';
 import { type RedisConnection } from './redis-connection.js';
 import {
@@ -17,6 +17,7 @@ import { RedisStore } from './redis-store.js';
 
 /** Options from a factory, for what has to be injected: a configuration, or a client of the application's own. */
 export interface RedisEngineFactory extends Pick<SessionEngine, 'imports' | 'inject'> {
+  /** Returns the options, or a promise of them. */
   useFactory: FactoryProvider<RedisEngineOptions>['useFactory'];
 }
 
@@ -75,6 +76,14 @@ export async function openConnection(options: ClientGiven | ClientWanted): Promi
 
 function connectionOf({ client }: ClientGiven): RedisConnection {
   const ownership = { owned: false };
+  const missing = missingTimeout(client);
+  if (missing !== undefined) {
+    new Logger('Sessions').warn(
+      `The Redis client of the sessions has no "${missing}": when the network swallows what it sends, sessions fail until ` +
+        'the operating system gives up the connection, which takes a quarter of an hour. Set it to 3500, or say where ' +
+        'Redis is (url, cluster, sentinel), so that sessions have a connection of their own, which is watched.',
+    );
+  }
   return isIoRedis(client)
     ? new IoRedisConnection(client, ownership)
     : new NodeRedisConnection(client, ownership);

@@ -4,6 +4,7 @@ import { checkSecrets } from '../secrets.js';
 import { type IoRedisClient, isIoRedis, isNodeRedis, type NodeRedisClient } from './redis-clients.js';
 import { type ReplicaWait } from './redis-connection.js';
 
+/** The options of `RedisStore`. Every member may be left out. */
 export interface RedisStoreOptions {
   /**
    * What all keys begin with, so that other things can live in the same Redis. No braces.
@@ -27,6 +28,9 @@ export interface RedisStoreOptions {
 
 /** A client of the application's own, which the store uses and never closes. */
 export interface ClientGiven {
+  /**
+   * Of `ioredis` (`new Redis()`, `new Cluster()`) or `redis` (`createClient()`, `createCluster()`, `createSentinel()`).
+   */
   client: IoRedisClient | NodeRedisClient;
 }
 
@@ -37,7 +41,12 @@ export interface ClientWanted {
   /** URLs of some nodes of a Redis Cluster, the more the better. User, password and TLS are those of the first. */
   cluster?: readonly string[];
   /** Sentinels as `host:port`, and the name by which they know the primary. */
-  sentinel?: { name: string; nodes: readonly string[] };
+  sentinel?: {
+    /** The name by which the sentinels know the primary, such as `mymaster`. */
+    name: string;
+    /** `host:port` of some sentinels. */
+    nodes: readonly string[];
+  };
   /** Handed to the client's constructor, above what the store sets. Alone it means a single node: `{ host, port }`. */
   options?: object;
   /**
@@ -47,8 +56,10 @@ export interface ClientWanted {
   library?: RedisLibrary;
 }
 
+/** The two packages that reach Redis. */
 export type RedisLibrary = 'ioredis' | 'redis';
 
+/** What `redisEngine` takes: where Redis is, or a client, and the options of the store. */
 export type RedisEngineOptions = RedisStoreOptions & (ClientGiven | ClientWanted);
 
 /** @throws SessionConfigError */

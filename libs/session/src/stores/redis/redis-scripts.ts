@@ -2,7 +2,9 @@ import { createHash } from 'node:crypto';
 
 /** A Lua script and the SHA-1 by which Redis knows it. */
 export interface RedisScript {
+  /** Its source. */
   text: string;
+  /** The SHA-1 of its source, as hex. */
   hash: string;
 }
 

@@ -102,13 +102,16 @@ describe('toStoreError', () => {
   });
 });
 
-it.each(['25006', 'ER_OPTION_PREVENTS_STATEMENT', 'ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION'])(
-  'isReadOnly: %p',
-  (code) => {
-    expect(isReadOnly(failed('…', { code }))).toBe(true);
-    expect(isReadOnly(failed('…', { code: '57P01' }))).toBe(false);
-  },
-);
+it.each([
+  '25006',
+  'ER_OPTION_PREVENTS_STATEMENT',
+  'ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION',
+  'ER_UNKNOWN_COM_ERROR',
+  'ER_RUN_HOOK_ERROR',
+])('isReadOnly: %p', (code) => {
+  expect(isReadOnly(failed('…', { code }))).toBe(true);
+  expect(isReadOnly(failed('…', { code: '57P01' }))).toBe(false);
+});
 
 it.each([
   ['…', { code: 'ER_PARSE_ERROR' }, true],

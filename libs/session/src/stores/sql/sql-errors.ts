@@ -42,6 +42,11 @@ const READ_ONLY_CODES = new Set<unknown>([
   'ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION',
   'ER_OPEN_AS_READONLY',
   'ER_INNODB_READ_ONLY',
+  'ER_SERVER_OFFLINE_MODE',
+  // A node of Galera that has lost the others.
+  'ER_UNKNOWN_COM_ERROR',
+  // A member that has left its replication group.
+  'ER_RUN_HOOK_ERROR',
 ]);
 
 const MISSING_TABLE_CODES = new Set<unknown>([

@@ -86,7 +86,7 @@ export const concurrencyCases: Cases = (it, bench) => {
     for (let n = 0; n < 200; n++) {
       const changes = { set: { [`key${n}`]: n }, increment: { n: 1 } };
       // All of them have loaded the first version, so each adds to what is there.
-      assert.equal(await store.save(loaded.id, loaded.keyHash, changes, loaded), true);
+      assert.equal(await save(store, loaded, changes), true);
     }
     const written = names.slice(0, 200).map((name, n) => [name, n] as const);
     const expected = { ...data, ...Object.fromEntries(written), n: 200 };
