@@ -20,7 +20,7 @@ const plan = {
   starts: numberFrom('BENCH_STARTS', 2),
   /** Measured ones, of each start. */
   rounds: numberFrom('BENCH_ROUNDS', 5),
-  warmUp: numberFrom('BENCH_WARM_UP', 3),
+  warmUp: numberFrom('BENCH_WARM_UP', 10),
   /** Of a block, and sessions per application. */
   requests: numberFrom('BENCH_REQUESTS', 500),
 };

@@ -1,3 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isBroken } from '../sql/sql-errors.js';
+
 /** The pool of a driver. */
 export interface Pool<Connection> {
   /** @param limit milliseconds after which nobody waits any more for a connection that is being made */
@@ -7,6 +10,13 @@ export interface Pool<Connection> {
   /** Does the error say that the connection is of no more use? */
   isUseless(error: unknown): boolean;
 }
+
+/**
+ * For so long a connection is tried for again after one that could not be made: a database that is restarted, or a
+ * proxy, is back in a moment, and nothing was sent. Milliseconds.
+ */
+const TRIED_FOR = 1000;
+const PAUSE = 25;
 
 /** Nothing came in time. Drivers have no common error for it. */
 class SilenceError extends Error {
@@ -23,6 +33,7 @@ export class LimitedPool<Connection extends object> {
   private readonly heard = new WeakMap<Connection, number>();
   /** When the latest statement was sent that nothing came back for. */
   private silentSince = 0;
+  private readonly deadlines = new Deadlines();
 
   constructor(private readonly pool: Pool<Connection>) {}
 
@@ -33,7 +44,7 @@ export class LimitedPool<Connection extends object> {
     const sentAt = performance.now();
     let drop = false;
     try {
-      return await before(deadline, send(connection), `no answer within ${limit} ms`);
+      return await this.deadlines.before(deadline, send(connection), `no answer within ${limit} ms`);
     } catch (error) {
       if (error instanceof SilenceError) {
         this.silentSince = Math.max(this.silentSince, sentAt);
@@ -50,32 +61,72 @@ export class LimitedPool<Connection extends object> {
 
   /** One that works, as far as is known: what fell silent may have been the network, and not one connection alone. */
   private async acquire(limit: number, deadline: number): Promise<Connection> {
+    const triedUntil = performance.now() + TRIED_FOR;
     for (;;) {
       const acquiring = this.pool.acquire(limit);
-      const connection = await before(deadline, acquiring, `no connection within ${limit} ms`).catch(
-        (error: unknown) => {
+      const connection = await this.deadlines
+        .before(deadline, acquiring, `no connection within ${limit} ms`)
+        .catch((error: unknown) => {
           // It may still come.
           acquiring.then(
             (late) => this.pool.release(late, false),
             () => {},
           );
+          if (isBroken(error) && performance.now() < Math.min(triedUntil, deadline)) return undefined;
           throw error;
-        },
-      );
+        });
+      if (connection === undefined) {
+        await sleep(PAUSE);
+        continue;
+      }
       if ((this.heard.get(connection) ?? Infinity) >= this.silentSince) return connection;
       this.pool.release(connection, true);
     }
   }
 }
 
-async function before<Result>(deadline: number, work: Promise<Result>, problem: string): Promise<Result> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new SilenceError(problem)), deadline - performance.now());
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
+/** How often it is looked for work that is late. Milliseconds. */
+const LOOK_EVERY = 50;
+
+interface Pending {
+  deadline: number;
+  refuse: () => void;
+}
+
+/** Work that has a deadline. One timer looks after all of it, so that a statement costs none of its own. */
+class Deadlines {
+  private readonly pending = new Set<Pending>();
+  private timer: NodeJS.Timeout | undefined;
+
+  /** What the work comes to, or an error soon after the deadline. */
+  before<Result>(deadline: number, work: Promise<Result>, problem: string): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      const one: Pending = { deadline, refuse: () => reject(new SilenceError(problem)) };
+      this.pending.add(one);
+      this.timer ??= setInterval(() => this.refuseLate(), LOOK_EVERY);
+      work.then(
+        (result) => {
+          this.pending.delete(one);
+          resolve(result);
+        },
+        (error: unknown) => {
+          this.pending.delete(one);
+          // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- it is handed on as it came
+          reject(error);
+        },
+      );
+    });
+  }
+
+  private refuseLate(): void {
+    const now = performance.now();
+    for (const one of this.pending) {
+      if (one.deadline > now) continue;
+      this.pending.delete(one);
+      one.refuse();
+    }
+    if (this.pending.size > 0) return;
+    clearInterval(this.timer);
+    this.timer = undefined;
   }
 }
