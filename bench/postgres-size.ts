@@ -6,7 +6,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import connectPgSimple from 'connect-pg-simple';
-import session, { type SessionData as ExpressSession } from 'express-session';
+import session from 'express-session';
 import { type JsonObject, type SessionRecord } from 'nest-sessions';
 import { CreateNestSession1767225600000, DatabaseStore, SessionEntity } from 'nest-sessions/database';
 import { Pool } from 'pg';
@@ -39,7 +39,7 @@ const cleanUps: CleanUp[] = [];
 try {
   await measure(await createDatabase(cleanUps));
 } finally {
-  for (const cleanUp of cleanUps.reverse()) await cleanUp();
+  for (const cleanUp of cleanUps.toReversed()) await cleanUp();
 }
 
 async function measure(url: string): Promise<void> {
@@ -130,9 +130,7 @@ function peerSizes(pool: Pool, contentsOf: (n: number) => Contents): Promise<Siz
     };
     const stored = { cookie, ...(userId !== null && { userId }), ...data, ...changes };
     return new Promise((resolve, reject) => {
-      store.set(ids[n] ?? '', stored as unknown as ExpressSession, (error: unknown) =>
-        error ? reject(error as Error) : resolve(),
-      );
+      store.set(ids[n] ?? '', stored, (error: unknown) => (error ? reject(error) : resolve()));
     });
   };
   return bothSizes(

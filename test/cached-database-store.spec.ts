@@ -425,6 +425,78 @@ function describeCaching(front: Front, kind: DatabaseKind): void {
     }
   });
 
+  it('S85: shows all that was acknowledged when the bound has passed, however the process is held up and the cache fails', async () => {
+    const revocationBound = 300;
+    const make = sharedCache(front);
+    const caches = [0, 1].map(() => new TestCache(opening(make())));
+    const all = caches.map((cache) =>
+      cached(new DatabaseStore(bench.dataSource), cache, { revocationBound, cacheTimeout: 50 }),
+    );
+    const { id } = await created(bench.store);
+    const acknowledged: { key: string; at: number }[] = [];
+    const missed: string[] = [];
+    const seen = { writing: true, looks: 0 };
+
+    const reader = async (sessions: SessionStore): Promise<void> => {
+      while (seen.writing) {
+        const began = performance.now();
+        const due = acknowledged.filter(({ at }) => began - at > revocationBound).map(({ key }) => key);
+        const { data } = await load(sessions, id);
+        missed.push(...due.filter((key) => !(key in data)));
+        seen.looks += due.length;
+        await setTimeout(1);
+      }
+    };
+    const writer = async (): Promise<void> => {
+      for (let n = 0; n < 24; n += 1) {
+        const sessions = all[n % 2] as CachedDatabaseStore;
+        const record = await load(sessions, id);
+        // A third of the writes each find the cache in order, full, and away.
+        for (const cache of caches) Object.assign(cache, { full: n % 3 === 1, failing: n % 3 === 2 });
+        await save(sessions, record, { set: { [`k${n}`]: n } });
+        acknowledged.push({ key: `k${n}`, at: performance.now() });
+      }
+      for (const cache of caches) Object.assign(cache, { full: false, failing: false });
+      // So that the last ones are due as well.
+      await setTimeout(2 * revocationBound);
+      seen.writing = false;
+    };
+    // As a process has it that gets no time on a busy machine. It burns none.
+    const clock = new Int32Array(new SharedArrayBuffer(4));
+    const holdUp = async (): Promise<void> => {
+      for (let n = 0; seen.writing; n += 1) {
+        Atomics.wait(clock, 0, 0, [5, 120, 20, 60][n % 4]);
+        await setTimeout(3);
+      }
+    };
+    await Promise.all([writer(), holdUp(), ...all.map(reader), ...all.map(reader)]);
+    expect(missed).toEqual([]);
+    expect(seen.looks).toBeGreaterThan(0);
+    expect(Object.keys((await load(all[0] as CachedDatabaseStore, id)).data)).toHaveLength(24);
+  });
+
+  it('S85: shows what a full cache could not be told of when the bound has passed', async () => {
+    const revocationBound = 300;
+    const make = sharedCache(front);
+    const [full, cache] = [new TestCache(opening(make())), new TestCache(opening(make()))];
+    const [one, other] = [cache, full].map((each) =>
+      cached(new DatabaseStore(bench.dataSource), each, { revocationBound }),
+    ) as [CachedDatabaseStore, CachedDatabaseStore];
+    const record = await created(bench.store);
+    const held = holdLoads(one);
+    const began = performance.now();
+    const reading = one.load(record.id);
+    await held.read;
+    full.full = true;
+    await save(other, record, { set: { b: 2 } });
+    full.full = false;
+    held.release();
+    // There was no room for the mark of the save, so what this has read before it gets into the cache.
+    await reading;
+    while (performance.now() - began <= revocationBound) await setTimeout(20);
+    for (const sessions of [one, other]) expect((await load(sessions, record.id)).data).toEqual({ b: 2 });
+  });
+
   it('does not let saves put the bound off', async () => {
     const revocationBound = 300;
     const sessions = store({ revocationBound });

@@ -285,11 +285,11 @@ describe('clear-expired on an SQLite file', () => {
     expect((await stat(file)).mtimeMs).toBe(before.mtimeMs);
   });
 
-  it('fails rather than overwrite what the application wrote meanwhile', async () => {
+  it('fails rather than overwrite what the application has written since', async () => {
     const { store, close } = await openDatabase(`sqlite:${file}`);
     await store.clearExpired(1000);
     await utimes(file, new Date(), new Date(Date.now() + 5000));
-    await expect(close()).rejects.toThrow(/another process has written/);
+    await expect(close()).rejects.toThrow(/another process has changed/);
     expect(await left()).toBe(30);
   });
 });

@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import {
   type CallHandler,
   Controller,
@@ -244,6 +245,42 @@ for (const [index, kind] of servers.entries()) {
         for (let n = 0; n < MANY; n += 1) expect(await store.delete(id)).toBe(false);
       } finally {
         await remote.dispose(() => dataSource.destroy());
+      }
+    });
+  });
+}
+
+async function statuses(answers: Promise<Answer>[]): Promise<number[]> {
+  return [...new Set((await Promise.all(answers)).map(({ status }) => status))];
+}
+
+for (const [index, kind] of servers.entries()) {
+  const platform = platforms[index] as (typeof platforms)[number];
+  describeWithService(kind, `when all connections break for a moment (${kind}, ${platform})`, () => {
+    it('visitors who read are served, and those who write before anything was sent', async () => {
+      const database = await remoteDatabase(kind);
+      const { wire } = database;
+      const app = await appOnDatabase(platform, database.options, { storeTimeout: '1m' });
+      try {
+        const send = (method: 'GET' | 'POST', path: string, cookie = ''): Promise<Answer> =>
+          exchange(`${app.url}${path}`, { method, headers: { Cookie: cookie } }).answer;
+        const arrived = await Promise.all(Array.from({ length: 8 }, () => send('POST', '/visit')));
+        const cookies = arrived.map((answer) => sessionCookie(answer) as string);
+        // Under way when it breaks.
+        wire.stall();
+        const reads = cookies.map((cookie) => send('GET', '/seen', cookie));
+        await setTimeout(100);
+        wire.mend();
+        expect(await statuses(reads)).toEqual([200]);
+
+        // Nothing can be sent.
+        wire.cut();
+        const writes = cookies.map((cookie) => send('POST', '/visit', cookie));
+        await setTimeout(100);
+        wire.mend();
+        expect(await statuses(writes)).toEqual([201]);
+      } finally {
+        await database.dispose(() => app.close());
       }
     });
   });

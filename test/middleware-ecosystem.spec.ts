@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { IncomingMessage, type ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import {
@@ -7,10 +8,13 @@ import {
   type MiddlewareConsumer,
   Module,
   type NestModule,
+  Post,
   Req,
   Res,
 } from '@nestjs/common';
 import flash from 'connect-flash';
+import cookieParser from 'cookie-parser';
+import { doubleCsrf } from 'csrf-csrf';
 import type * as express from 'express';
 import grant from 'grant';
 import {
@@ -264,6 +268,55 @@ describe('grant', () => {
     const [record] = store.records.values();
     expect(record?.data).toMatchObject({ grant: { provider: 'demo', state: searchParams.get('state') } });
     expect(store.writes).toEqual(['create']);
+  });
+});
+
+describe('csrf-csrf', () => {
+  type SessionRequest = express.Request & { session: Session<{ csrfSecret?: string }> };
+  const { doubleCsrfProtection, generateCsrfToken } = doubleCsrf({
+    getSecret: () => 'of this test alone',
+    getSessionIdentifier: (request) => ((request as SessionRequest).session.csrfSecret ??= randomUUID()),
+    cookieName: 'csrf',
+    cookieOptions: { secure: false },
+  });
+
+  @Controller()
+  class PaymentController {
+    @Get('token')
+    token(@Req() request: SessionRequest, @Res({ passthrough: true }) response: express.Response) {
+      return generateCsrfToken(request, response, { overwrite: true });
+    }
+
+    @Post('login')
+    login(@Session() session: Session) {
+      session.login('ada');
+    }
+
+    @Post('pay')
+    pay() {
+      return 'paid';
+    }
+  }
+
+  it('takes a token in the session that it was made in, and not after a login', async () => {
+    const app = await start('express', {
+      options: { loading: 'eager' },
+      controllers: [PaymentController],
+      prepare(application) {
+        mountSessions(application);
+        application.use(cookieParser());
+        application.use(doubleCsrfProtection);
+      },
+    });
+    const browser = app.browser();
+    const post = (path: string, token: string) => browser.post(path).set('x-csrf-token', token);
+    const { text: planted } = await browser.get('/token');
+    expect((await post('/pay', 'made up')).status).toBe(403);
+    await post('/pay', planted).expect(201);
+    await post('/login', planted).expect(201);
+    expect((await post('/pay', planted)).status).toBe(403);
+    const { text: token } = await browser.get('/token');
+    await post('/pay', token).expect(201);
   });
 });
 

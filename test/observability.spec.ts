@@ -463,13 +463,18 @@ describe('the metrics of sessions', () => {
     await visitor.get('/read').expect(503);
     store.hang('load');
     await visitor.get('/read').expect(503);
+    // By a limit of the store's own.
+    const cause = Object.assign(new Error('no answer'), { name: 'TimeoutError' });
+    store.heal();
+    store.fail('load', new SessionStoreUnavailableError('load', 'it is silent.', { cause }));
+    await visitor.get('/read').expect(503);
     store.heal();
     store.fail('save', new Error(SECRET));
     await visitor.get('/write').expect(500);
     await expect(series('store.operation.duration')).resolves.toEqual({
       'create ok': 1,
       'load error': 1,
-      'load timeout': 1,
+      'load timeout': 2,
       'load ok': 1,
       'save error': 1,
     });

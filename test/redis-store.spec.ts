@@ -23,7 +23,11 @@ import {
 } from '../libs/session/src/testing/store-bench.js';
 import { openConnection } from '../libs/session/src/stores/redis/redis-engine.js';
 import { RedisBench } from './support/redis-bench.js';
-import { DelegatingConnection, StutteringConnection } from './support/redis-connections.js';
+import {
+  BreakingConnection,
+  DelegatingConnection,
+  StutteringConnection,
+} from './support/redis-connections.js';
 import { ask, redisInstalled } from './support/redis-process.js';
 import { startWatchedRedis, type WatchedRedis } from './support/redis-sentinel.js';
 import {
@@ -271,6 +275,38 @@ describeWithService('redis', 'RedisStore', () => {
         expect(await save(twice, await bench.load(id), changes)).toBe(true);
       }
       expect((await bench.load(id)).data['n']).toBe(8);
+    });
+
+    it.each([
+      ['an ordinary one', {}],
+      ['one that rotates', { keyHash: newKeyHash() }],
+      ['one with an expiry', { expiry: 60 }],
+    ])('counts a save once whose connection broke before the answer: %s', async (_what, changes) => {
+      const connection = new BreakingConnection(bench.connection);
+      const store = new RedisStore(connection, { prefix });
+      for (const sent of [true, false]) {
+        const loaded = await bench.load((await bench.create({ n: 0 })).id, store);
+        connection.next = { sent };
+        expect(await save(store, loaded, { ...changes, increment: { n: 1 } })).toBe(true);
+        expect((await bench.load(loaded.id)).data['n']).toBe(1);
+      }
+    });
+
+    it('refuses a save whose connection broke when the log was folded since, and does not count it twice', async () => {
+      const connection = new BreakingConnection(bench.connection);
+      const store = new RedisStore(connection, { prefix });
+      const loaded = await bench.load((await bench.create({ n: 0 })).id, store);
+      const fold = async (): Promise<void> => {
+        const { length } = await bench.elements(loaded.id);
+        for (let n = 0; n < 70; n++) {
+          await save(bench.store, await bench.load(loaded.id), { set: { other: n } });
+        }
+        expect(length).toBe(4);
+      };
+      connection.next = { sent: true, then: fold };
+      const saving = save(store, loaded, { increment: { n: 1 } });
+      await expect(saving).rejects.toMatchObject({ code: 'SESSION_STORE_UNAVAILABLE' });
+      expect((await bench.load(loaded.id)).data).toMatchObject({ n: 1, other: 69 });
     });
 
     const HEAD = 'abcdefabcdef 1 kkkkkkkk 1 kkkkkkkk zzzzzzzz zzzzzzzz';

@@ -939,7 +939,14 @@ describe('ids from a client', () => {
     const site = await start('express');
     const [one, other] = [await site.logIn('ann'), await site.logIn('ann')];
     const except = [one.id, 'a\0b', '', `${other.id}x`, {} as never];
+    const spared: unknown[] = [];
+    const deleteByUser = site.store.deleteByUser.bind(site.store);
+    site.store.deleteByUser = (userId, exceptIds) => {
+      spared.push(exceptIds);
+      return deleteByUser(userId, exceptIds);
+    };
     expect(await site.sessions.revokeAll('ann', { except })).toBe(1);
+    expect(spared).toEqual([[one.id]]);
     expect([await alive(site, one), await alive(site, other)]).toEqual([true, false]);
   });
 });

@@ -96,6 +96,7 @@ export default defineConfig({
   description: "Django's session framework for NestJS, on Express and Fastify.",
   lang: 'en',
   cleanUrls: true,
+  head: [['link', { rel: 'icon', href: '/icon.svg' }]],
   // On GitHub the page of a folder is its README.
   rewrites: {
     'engines/README.md': 'engines/index.md',

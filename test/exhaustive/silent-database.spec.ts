@@ -9,25 +9,22 @@ import { type DatabaseServer, describeWithService } from '../support/services.js
 const LENGTH = 8000;
 const servers: readonly DatabaseServer[] = ['postgres', 'mysql'];
 
-async function expectRecovery(app: RunningApp, outage: Outage): Promise<void> {
+async function through(app: RunningApp, outage: Outage) {
   const { statuses, servedAfter, visits } = await visitThrough(app, outage);
-  expect(statuses).toEqual([503]);
-  expect(servedAfter).toBeLessThan(5000);
-  expect(new Set(visits)).toEqual(new Set(['1']));
+  return { statuses, inTime: servedAfter < 5000, visits: [...new Set(visits)] };
 }
 
-for (const [index, kind] of servers.entries()) {
+const recovered = { statuses: [503], inTime: true, visits: ['1'] };
+
+for (const kind of servers) {
   describe.each(platforms)(`a database (${kind}) behind an application on %s`, (platform) => {
     describeWithService(kind, 'to which the network falls silent', () => {
       it('serves visitors within five seconds after it is back', async () => {
         const { options, wire, dispose } = await remoteDatabase(kind);
         const app = await appOnDatabase(platform, options, { storeTimeout: '5s' });
         try {
-          await expectRecovery(app, {
-            strike: () => wire.silence(),
-            mend: () => wire.mend(),
-            length: LENGTH,
-          });
+          const outage = { strike: () => wire.silence(), mend: () => wire.mend(), length: LENGTH };
+          expect(await through(app, outage)).toEqual(recovered);
         } finally {
           await dispose(() => app.close());
         }
@@ -39,7 +36,7 @@ for (const [index, kind] of servers.entries()) {
         const app = await appOnDatabase(platform, database.options, { storeTimeout: '5s' });
         const { freeze, thaw } = database;
         try {
-          await expectRecovery(app, { strike: freeze, mend: thaw, length: LENGTH });
+          expect(await through(app, { strike: freeze, mend: thaw, length: LENGTH })).toEqual(recovered);
         } finally {
           thaw();
           await app.close();

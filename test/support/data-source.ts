@@ -80,7 +80,7 @@ export interface RemoteDatabase {
   options: DataSourceOptions;
   wire: TcpProxy;
   /** Of what is connected, which `close` closes, and of the database. */
-  dispose(close: () => Promise<void>): Promise<void>;
+  dispose: (close: () => Promise<void>) => Promise<void>;
 }
 
 /** A `testDatabase` that is reached through a wire, which can be cut and fall silent. */

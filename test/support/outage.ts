@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
 import { Controller, Get, Post, type Type } from '@nestjs/common';
-import { TypeOrmModule, type TypeOrmModuleOptions } from '@nestjs/typeorm';
+import { TypeOrmModule } from '@nestjs/typeorm';
 import { Session, type SessionOptions } from 'nest-sessions';
 import { databaseEngine } from 'nest-sessions/database';
 import { type DataSourceOptions } from 'typeorm';
@@ -33,7 +33,7 @@ export function appOnDatabase(
         ...database,
         autoLoadEntities: true,
         synchronize: true,
-      } as TypeOrmModuleOptions),
+      }),
     ],
     engine: databaseEngine(),
     options,

@@ -5,8 +5,8 @@ import { type DatabaseServer } from './services.js';
 /** A database server of this spec's own, which can be stopped with all its connections and go on. */
 export interface OwnDatabase {
   options: DataSourceOptions;
-  freeze(): void;
-  thaw(): void;
+  freeze: () => void;
+  thaw: () => void;
 }
 
 interface LocalServer {

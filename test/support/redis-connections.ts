@@ -72,3 +72,25 @@ export class StutteringConnection extends DelegatingConnection {
     return super.run(script, keys, values);
   }
 }
+
+/** Breaks once: at the next command or script of a save, before it is sent or before its answer is there. */
+export class BreakingConnection extends DelegatingConnection {
+  next: { sent: boolean; then?: () => Promise<unknown> } | undefined;
+
+  override send(command: Command): Promise<unknown> {
+    return command[0] === 'linsert' ? this.breaking(() => super.send(command)) : super.send(command);
+  }
+
+  override run(script: RedisScript, keys: [string], values: string[]): Promise<unknown> {
+    return this.breaking(() => super.run(script, keys, values));
+  }
+
+  private async breaking(work: () => Promise<unknown>): Promise<unknown> {
+    const { next } = this;
+    if (!next) return work();
+    this.next = undefined;
+    if (next.sent) await work();
+    await next.then?.();
+    throw new Error('Socket closed unexpectedly');
+  }
+}

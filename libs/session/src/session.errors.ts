@@ -4,6 +4,16 @@ import { inspect } from 'node:util';
  * Every error of this library: one class per thing that can go wrong, one stable `code` per class.
  * A message names the option or key, says what was wrong, and ends with what to do about it.
  * No message ever holds a session key, a key hash or a value of the session.
+ *
+ * @example
+ * ```ts
+ * @Catch(SessionError)
+ * class SessionErrors implements ExceptionFilter {
+ *   catch(error: SessionError, host: ArgumentsHost) {
+ *     // error.code is 'SESSION_LIMIT', 'SESSION_GONE', …
+ *   }
+ * }
+ * ```
  */
 export abstract class SessionError extends Error {
   /** Stable across releases: branch on this, not on the message. */
@@ -18,6 +28,11 @@ export abstract class SessionError extends Error {
 /**
  * An option is missing, malformed or at odds with another one. Thrown while the application starts, where Nest prints
  * all of an error. The message is what helps, so the stack is cut down to the line of the application that led here.
+ *
+ * @example
+ * ```ts
+ * SessionModule.forRoot(memoryEngine(), { idleTimeout: '30' }); // throws: "idleTimeout" has no unit
+ * ```
  */
 export class SessionConfigError extends SessionError {
   readonly code = 'SESSION_CONFIG';
@@ -38,12 +53,30 @@ export class SessionConfigError extends SessionError {
   }
 }
 
-/** The session was touched before it was loaded, or where no session can be. */
+/**
+ * The session was touched before it was loaded, or where no session can be.
+ *
+ * @example
+ * ```ts
+ * canActivate(context: ExecutionContext) {
+ *   const { session } = context.switchToHttp().getRequest();
+ *   session.userId; // throws; `await session.load()` comes first
+ * }
+ * ```
+ */
 export class SessionNotLoadedError extends SessionError {
   readonly code = 'SESSION_NOT_LOADED';
 }
 
-/** A key is missing where one is demanded, or is not allowed as a key. */
+/**
+ * A key is missing where one is demanded, or is not allowed as a key.
+ *
+ * @example
+ * ```ts
+ * session.getOrThrow('cart'); // throws when there is no cart
+ * session.set('__proto__', 1); // throws
+ * ```
+ */
 export class SessionKeyError extends SessionError {
   readonly code = 'SESSION_KEY';
 
@@ -56,7 +89,14 @@ export class SessionKeyError extends SessionError {
   }
 }
 
-/** A value that JSON cannot carry was put into the session, or an operation met a value of the wrong type. */
+/**
+ * A value that JSON cannot carry was put into the session, or an operation met a value of the wrong type.
+ *
+ * @example
+ * ```ts
+ * session.set('at', new Date()); // throws: use `date.toISOString()` or `date.getTime()`
+ * ```
+ */
 export class SessionValueError extends SessionError {
   readonly code = 'SESSION_VALUE';
 
@@ -72,6 +112,16 @@ export class SessionValueError extends SessionError {
 /**
  * The session would grow past one of the configured limits, or its record past twice of one because of what other
  * requests have written at the same time. Nothing was written. The client gets a 413.
+ *
+ * @example
+ * ```ts
+ * try {
+ *   session.set('draft', text);
+ * } catch (error) {
+ *   if (error instanceof SessionLimitError) return `${error.actual} characters; ${error.allowed} are allowed.`;
+ *   throw error;
+ * }
+ * ```
  */
 export class SessionLimitError extends SessionError {
   readonly code = 'SESSION_LIMIT';
@@ -93,7 +143,14 @@ export class SessionLimitError extends SessionError {
   }
 }
 
-/** The session no longer fits into a cookie, which is where the cookie engine keeps it. Nothing was sent. */
+/**
+ * The session no longer fits into a cookie, which is where the cookie engine keeps it. Nothing was sent.
+ *
+ * @example
+ * ```ts
+ * await session.save(); // with the cookie engine: throws when the session is larger than a cookie
+ * ```
+ */
 export class SessionCookieTooLargeError extends SessionError {
   readonly code = 'SESSION_COOKIE_TOO_LARGE';
 
@@ -110,12 +167,28 @@ export class SessionCookieTooLargeError extends SessionError {
   }
 }
 
-/** The session was changed when the response had already left, so the change cannot be kept. */
+/**
+ * The session was changed when the response had already left, so the change cannot be kept.
+ *
+ * @example
+ * ```ts
+ * response.write('first bytes');
+ * session.set('visits', 1); // throws: the change could not be sent any more
+ * ```
+ */
 export class SessionCommittedError extends SessionError {
   readonly code = 'SESSION_COMMITTED';
 }
 
-/** The store could not be reached or did not answer in time. Never to be taken for "no session". */
+/**
+ * The store could not be reached or did not answer in time. Never to be taken for "no session".
+ *
+ * @example
+ * ```ts
+ * // In a store of your own:
+ * throw new SessionStoreUnavailableError('load', 'the service did not answer.', { cause });
+ * ```
+ */
 export class SessionStoreUnavailableError extends SessionError {
   readonly code = 'SESSION_STORE_UNAVAILABLE';
 
@@ -129,17 +202,45 @@ export class SessionStoreUnavailableError extends SessionError {
   }
 }
 
-/** A record is there but cannot be read. The session is treated as absent and the record is left alone. */
+/**
+ * A record is there but cannot be read. The session is treated as absent and the record is left alone.
+ *
+ * @example
+ * ```ts
+ * // In a store of your own:
+ * throw new SessionRecordCorruptError(`The record of session ${id} is not JSON.`);
+ * ```
+ */
 export class SessionRecordCorruptError extends SessionError {
   readonly code = 'SESSION_RECORD_CORRUPT';
 }
 
-/** The session ended, expired or got another key elsewhere while it was being worked on; nothing was written. */
+/**
+ * The session ended, expired or got another key elsewhere while it was being worked on; nothing was written.
+ *
+ * @example
+ * ```ts
+ * try {
+ *   await session.save();
+ * } catch (error) {
+ *   if (error instanceof SessionGoneError) return 'You have been logged out.';
+ *   throw error;
+ * }
+ * ```
+ */
 export class SessionGoneError extends SessionError {
   readonly code = 'SESSION_GONE';
 }
 
-/** A login was refused because the user has as many sessions as the option `sessionsPerUser` allows. */
+/**
+ * A login was refused because the user has as many sessions as the option `sessionsPerUser` allows.
+ *
+ * @example
+ * ```ts
+ * session.login(user.id);
+ * await session.save(); // throws when the user has too many sessions and the policy is 'reject'
+ * ```
+ */
 export class SessionsPerUserError extends SessionError {
   readonly code = 'SESSION_TOO_MANY';
 
@@ -154,7 +255,14 @@ export class SessionsPerUserError extends SessionError {
   }
 }
 
-/** The store cannot do what was asked of it. */
+/**
+ * The store cannot do what was asked of it.
+ *
+ * @example
+ * ```ts
+ * await sessions.listByUser('42'); // throws with the cookie engine
+ * ```
+ */
 export class SessionUnsupportedError extends SessionError {
   readonly code = 'SESSION_UNSUPPORTED';
 }

@@ -22,17 +22,17 @@ export interface SessionOptions {
   expireAtBrowserClose?: boolean;
   /**
    * Renew the deadline and the cookie of a live session with every request, whether the request uses it or not. It costs
-   * a load and a touch per request; `sliding` is mostly what is wanted instead. Default: false.
+   * a load and a touch per request. Most applications want `sliding` instead. Default: false.
    */
   saveEveryRequest?: boolean;
-  /** The session ends when it was not used for so long. Judged on the server. Default: `cookie.maxAge`. */
+  /** The session ends when nobody has used it for this long. Judged on the server. Default: `cookie.maxAge`. */
   idleTimeout?: Duration;
   /**
    * Does reading count as use? True: the idle clock restarts with every use, by touches of the store throttled to a
    * tenth of `idleTimeout`. False: it runs from the last save, as in Django. Default: true.
    */
   sliding?: boolean;
-  /** The session ends so long after it was created, however busy it is. Default: `false`, no such limit. */
+  /** The session ends this long after it was created, however busy it is. Default: `false`, no such limit. */
   absoluteTimeout?: Duration | false;
   /**
    * The timeouts of an assurance level of NIST SP 800-63B take the place of the defaults above: `'aal1'` ends sessions
@@ -45,7 +45,7 @@ export interface SessionOptions {
   /** What a login does to the data of the session. */
   login?: LoginPolicyOptions;
   /**
-   * Replaces the session key when it is so old, without ending the session. Requests that still carry the old key are
+   * Replaces the session key when it is this old, without ending the session. Requests that still carry the old key are
    * served for up to a minute, so parallel ones lose nothing. For engines that keep sessions on the server. Default: never.
    */
   renewAfter?: Duration | false;
@@ -171,7 +171,7 @@ export interface DeviceTraits {
 export interface ClearExpiredOptions {
   /** A cron expression (`'0 4 * * *'`, needs `ScheduleModule.forRoot()`) or an interval. Default: `'1d'`. */
   schedule?: Duration;
-  /** A random delay of up to so long before each run, so that replicas take turns. Default: `'10m'`. */
+  /** A random delay of at most this long before each run, so that replicas take turns. Default: `'10m'`. */
   jitter?: Duration;
   /** Records deleted by one statement. Default: 1000. */
   batchSize?: number;

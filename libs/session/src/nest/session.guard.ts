@@ -29,6 +29,16 @@ export class SessionRedirect extends HttpException {
  * Lets a request pass when its session is live and a user is logged in, or when it holds the values named by
  * `@RequireSession`. Everybody else gets 401, or is redirected when the route says so. Where there is no session at
  * all, because the middleware did not run, nobody passes.
+ *
+ * @example
+ * ```ts
+ * @Controller('account')
+ * @UseGuards(SessionGuard)
+ * export class AccountController {
+ *   @Get()
+ *   show(@Session('userId') userId: string) { … }
+ * }
+ * ```
  */
 @Injectable()
 export class SessionGuard implements CanActivate {

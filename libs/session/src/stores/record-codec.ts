@@ -15,6 +15,12 @@ export type EncodedRecord = Omit<SessionRecord, 'data' | 'meta'> & { data: strin
 /**
  * The texts that a store keeps of a record, encrypted where the engine is told to. The session id is needed because
  * that is what an encrypted text is bound to.
+ *
+ * @example
+ * ```ts
+ * const { sessionData } = row;
+ * new RecordCodec({ secrets }).decodeData(sessionData, row.sessionLog, row.sessionId);
+ * ```
  */
 export class RecordCodec {
   private readonly cipher: RecordCipher | null;

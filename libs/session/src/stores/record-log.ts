@@ -81,6 +81,11 @@ export function decodeData(snapshot: string, log: string): JsonObject {
  * for every store.
  * @param data an object without prototype that nobody else holds
  * @returns the same object
+ *
+ * @example
+ * ```ts
+ * const data = applyChanges(current.data, changes);
+ * ```
  */
 export function applyChanges(data: JsonObject, changes: SessionChanges): JsonObject {
   if (changes.clear) for (const key of Object.keys(data)) delete data[key];
@@ -117,6 +122,12 @@ export function shouldFold(snapshotLength: number, logLength: number, logLines =
  * @param current as it is there now; its data are changed in place
  * @param record as the request sees it that made these changes
  * @param now epoch milliseconds
+ *
+ * @example
+ * ```ts
+ * // In `save` of a store that reads, changes and writes in one step:
+ * const next = changedRecord(current, changes, record, Date.now());
+ * ```
  */
 export function changedRecord(
   current: SessionRecord,
@@ -147,6 +158,11 @@ export function changedMetadata(
  * Refuses data that are larger than a record may be.
  * @param size characters of `data` as JSON, where they are known
  * @throws SessionLimitError
+ *
+ * @example
+ * ```ts
+ * checkRecordSize(next.data, this.limits); // in `save` of a store, before it writes
+ * ```
  */
 export function checkRecordSize(data: JsonObject, limits: Readonly<RecordLimits>, size?: number): void {
   if (limits.keys !== Infinity) {

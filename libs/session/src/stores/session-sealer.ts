@@ -3,6 +3,11 @@ import { type SessionRecord } from './session-store.js';
 /**
  * Keeps no records: the cookie holds the record itself, sealed so that nobody can make or change one. An engine returns
  * either a store or a sealer.
+ *
+ * @example
+ * ```ts
+ * constructor(@Inject(SessionSealer) private readonly sealer: CookieSealer) {}
+ * ```
  */
 export abstract class SessionSealer {
   /** Could this text be a token of this sealer? Cheap, and no proof. */

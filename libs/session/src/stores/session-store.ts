@@ -117,6 +117,35 @@ export interface RecordLimits {
  * that cannot be reached throws `SessionStoreUnavailableError`.
  *
  * Records and changes belong to the caller: encode or copy what is kept before the first `await`.
+ *
+ * @example
+ * ```ts
+ * class MapStore extends SessionStore {
+ *   readonly #records = new Map<string, SessionRecord>();
+ *
+ *   async load(id: string) {
+ *     const record = this.#records.get(id);
+ *     return record && record.expiresAt > Date.now() ? structuredClone(record) : null;
+ *   }
+ *
+ *   async create(id: string, record: SessionRecord) {
+ *     if (await this.load(id)) return false;
+ *     this.#records.set(id, structuredClone(record));
+ *     return true;
+ *   }
+ *
+ *   async save(id: string, keyHash: string, changes: SessionChanges, record: SessionRecord) {
+ *     const current = await this.load(id);
+ *     if (current?.keyHash !== keyHash) return false;
+ *     this.#records.set(id, structuredClone({ ...record, version: current.version + 1 }));
+ *     return true;
+ *   }
+ *
+ *   async delete(id: string) {
+ *     return this.#records.delete(id);
+ *   }
+ * }
+ * ```
  */
 export abstract class SessionStore {
   /**

@@ -3,7 +3,15 @@ import { parseDuration } from '../session/expiry.js';
 import { MemoryStore } from '../stores/memory/memory-store.js';
 import { type SessionEngine } from '../stores/session-engine.js';
 
-/** A clock for tests: it runs like the process's own, and it can be moved. */
+/**
+ * A clock for tests: it runs like the process's own, and it can be moved.
+ *
+ * @example
+ * ```ts
+ * const { clock } = testingEngine();
+ * clock.advance('31m');
+ * ```
+ */
 export class TestClock {
   #ahead = 0;
 

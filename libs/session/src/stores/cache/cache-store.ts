@@ -67,6 +67,11 @@ export function cacheEngine(options: CacheEngineOptions = {}): SessionEngine {
  * A cache can neither compare nor merge in one step. Within this process the work on one session runs one at a time, so
  * nothing is lost; of two processes that save one session at once, the later one wins. A session that was ended stays
  * ended, and a key that was replaced stays replaced, across processes as well.
+ *
+ * @example
+ * ```ts
+ * const store = new CacheStore(app.get(CACHE_MANAGER));
+ * ```
  */
 export class CacheStore extends WholeRecordStore {
   private readonly entries: CacheEntries;

@@ -32,6 +32,12 @@ const MOST_ORIGINS = 10_000;
  *   off. So whatever changes without us, by SQL or while the cache is away, shows after that time at the latest.
  * - A load that took longer than half of that keeps its record to itself. So nothing that was put into the cache while it
  *   read the database, record or mark, has expired when it comes to put its own there.
+ *
+ * @example
+ * ```ts
+ * // `cachedDatabaseEngine()` makes one. In a test, to look at what is kept:
+ * const store = app.get<CachedDatabaseStore>(SessionStore);
+ * ```
  */
 export class CachedDatabaseStore extends SessionStore {
   private readonly cache: GuardedCache;

@@ -38,6 +38,12 @@ const CLOCKS_DIFFER = DAY / 24;
  * Keeps sessions in their cookies, and nothing on the server but, if wanted, a note of those that have ended.
  *
  * @throws SessionConfigError when a secret is short, or well known
+ *
+ * @example
+ * ```ts
+ * // `cookieEngine()` makes one. Ends all logins of a user from before this moment:
+ * await sealer.revokeBefore(userId, new Date());
+ * ```
  */
 export class CookieSealer extends SessionSealer {
   private readonly tokens: TokenFormat;

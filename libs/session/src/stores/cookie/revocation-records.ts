@@ -10,6 +10,11 @@ const BATCH_SIZE = 1000;
 /**
  * Revocations as records of a store of sessions, which has all it takes: it expires them, clears them, and adds moments
  * to one record without losing any. No session key opens these records.
+ *
+ * @example
+ * ```ts
+ * const sealer = new CookieSealer({ secrets, revocations: new RevocationRecords(store) });
+ * ```
  */
 export class RevocationRecords implements RevocationStore {
   constructor(private readonly store: SessionStore) {}

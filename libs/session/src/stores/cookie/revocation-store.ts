@@ -29,7 +29,14 @@ interface Note {
   keepUntil: number;
 }
 
-/** For tests, and for applications of a single process that may forget with a restart. */
+/**
+ * For tests, and for applications of a single process that may forget with a restart.
+ *
+ * @example
+ * ```ts
+ * cookieEngine({ secrets, revocations: new MemoryRevocationStore() })
+ * ```
+ */
 export class MemoryRevocationStore implements RevocationStore {
   private readonly notes = new Map<string, Note>();
   /** So many notes are looked through for those that may be forgotten. */

@@ -204,6 +204,7 @@ function queryMysql(dataSource: DataSource): SqlQuery {
   const pool = new LimitedPool<MysqlConnection>({
     async acquire(limit) {
       const connection = await driver.obtainMasterConnection();
+      // oxlint-disable-next-line eslint/no-underscore-dangle -- with replication there is no other way to the pool
       const config = connection._pool?.config.connectionConfig;
       // From the second connection on. The driver's own limit is ten seconds.
       if (config && !limitsConnecting)

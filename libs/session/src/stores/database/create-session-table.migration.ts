@@ -30,6 +30,13 @@ export class CreateNestSession1767225600000 implements MigrationInterface {
  * For a migration of your own: the table of a subclass of `SessionEntity`, with its name, its columns and what the
  * database can do for them.
  * @throws SessionConfigError when the data source of the migration does not know the entity
+ *
+ * @example
+ * ```ts
+ * up(queryRunner: QueryRunner) {
+ *   return createSessionTable(queryRunner, AppSession);
+ * }
+ * ```
  */
 export async function createSessionTable(queryRunner: QueryRunner, entity = SessionEntity): Promise<void> {
   await queryRunner.createTable(tableOf(queryRunner, entity));
@@ -39,6 +46,13 @@ export async function createSessionTable(queryRunner: QueryRunner, entity = Sess
 /**
  * Undoes `createSessionTable`, for the `down` of a migration of your own.
  * @throws SessionConfigError when the data source of the migration does not know the entity
+ *
+ * @example
+ * ```ts
+ * down(queryRunner: QueryRunner) {
+ *   return dropSessionTable(queryRunner, AppSession);
+ * }
+ * ```
  */
 export async function dropSessionTable(queryRunner: QueryRunner, entity = SessionEntity): Promise<void> {
   await queryRunner.dropTable(tableOf(queryRunner, entity));

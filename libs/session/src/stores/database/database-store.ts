@@ -28,6 +28,11 @@ export interface DatabaseStoreOptions {
  *
  * @throws SessionConfigError when the data source does not know the entity or is of a kind the store does not know, or
  * when a secret is weak
+ *
+ * @example
+ * ```ts
+ * const store = new DatabaseStore(dataSource, SessionEntity);
+ * ```
  */
 export class DatabaseStore extends SqlStore {
   constructor(

@@ -1,3 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isBroken } from '../sql/sql-errors.js';
+
 /** The pool of a driver. */
 export interface Pool<Connection> {
   /** @param limit milliseconds after which nobody waits any more for a connection that is being made */
@@ -7,6 +10,13 @@ export interface Pool<Connection> {
   /** Does the error say that the connection is of no more use? */
   isUseless(error: unknown): boolean;
 }
+
+/**
+ * For so long a connection is tried for again after one that could not be made: a database that is restarted, or a
+ * proxy, is back in a moment, and nothing was sent. Milliseconds.
+ */
+const TRIED_FOR = 1000;
+const PAUSE = 25;
 
 /** Nothing came in time. Drivers have no common error for it. */
 class SilenceError extends Error {
@@ -51,6 +61,7 @@ export class LimitedPool<Connection extends object> {
 
   /** One that works, as far as is known: what fell silent may have been the network, and not one connection alone. */
   private async acquire(limit: number, deadline: number): Promise<Connection> {
+    const triedUntil = performance.now() + TRIED_FOR;
     for (;;) {
       const acquiring = this.pool.acquire(limit);
       const connection = await this.deadlines
@@ -61,8 +72,13 @@ export class LimitedPool<Connection extends object> {
             (late) => this.pool.release(late, false),
             () => {},
           );
+          if (isBroken(error) && performance.now() < Math.min(triedUntil, deadline)) return undefined;
           throw error;
         });
+      if (connection === undefined) {
+        await sleep(PAUSE);
+        continue;
+      }
       if ((this.heard.get(connection) ?? Infinity) >= this.silentSince) return connection;
       this.pool.release(connection, true);
     }

@@ -85,6 +85,11 @@ const PAUSES = [0, 50, 500] as const;
  * A touch goes by way of `set`: a store's own `touch` moves its deadline, and with many of them not the one in the record.
  *
  * @throws SessionConfigError when it is no such store, or a secret is weak
+ *
+ * @example
+ * ```ts
+ * const store = new ExpressStore(new FileStore({ path: '/var/lib/shop/sessions' }));
+ * ```
  */
 export class ExpressStore extends WholeRecordStore {
   private readonly calls: StoreCalls;

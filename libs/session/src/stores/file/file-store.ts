@@ -43,6 +43,11 @@ export interface FileStoreOptions {
  * becomes of it follows from what precedes it. So there are no locks, and nobody waits but for a file that is being folded.
  *
  * @throws SessionConfigError when the directory is missing, or not fit for sessions, or a secret is weak
+ *
+ * @example
+ * ```ts
+ * const store = new FileStore({ directory: '/var/lib/shop/sessions' });
+ * ```
  */
 export class FileStore extends SessionStore {
   private readonly codec: RecordCodec;

@@ -28,6 +28,11 @@ const SWEEP_EVERY = 60_000;
  * them.
  *
  * @throws SessionConfigError when an option is wrong
+ *
+ * @example
+ * ```ts
+ * const store = new MemoryStore({ maxSessions: 100 });
+ * ```
  */
 export class MemoryStore extends SessionStore {
   /** By session id; those that were used last come last. */

@@ -1,4 +1,4 @@
-import { type ClusterNode, ignoreErrorEvents, type IoRedisClient } from './redis-clients.js';
+import { type ClusterNode, ignoreErrorEvents, type IoRedisClient, prefixesKeys } from './redis-clients.js';
 import {
   ANSWERS_WITHIN,
   ASKED_EVERY,
@@ -94,7 +94,7 @@ export class IoRedisConnection implements RedisConnection {
     private readonly ownership: { owned: boolean },
   ) {
     // In a cluster the store has to know the whole key, to find the server that it lives on.
-    if (client.options.keyPrefix) throw prefixedKeys('ioredis');
+    if (prefixesKeys(client)) throw prefixedKeys('ioredis');
     // So that silence is noticed before a visitor comes.
     if (ownership.owned) this.pings = setInterval(() => this.ping(), ASKED_EVERY).unref();
   }

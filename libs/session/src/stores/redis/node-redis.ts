@@ -1,6 +1,6 @@
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { SessionConfigError } from '../../session.errors.js';
-import { ignoreErrorEvents, type NodeRedisClient } from './redis-clients.js';
+import { ignoreErrorEvents, type NodeRedisClient, prefixesKeys } from './redis-clients.js';
 import {
   ANSWERS_WITHIN,
   ASKED_EVERY,
@@ -110,7 +110,7 @@ export class NodeRedisConnection implements RedisConnection {
     private readonly ownership: { owned: boolean; another?: () => NodeRedisClient },
   ) {
     // It would come before the keys of scripts, and not before those of other commands.
-    if (client._keyPrefix) throw prefixedKeys('node-redis');
+    if (prefixesKeys(client)) throw prefixedKeys('node-redis');
     this.kind = 'nodeClient' in client ? 'cluster' : 'getMasterNode' in client ? 'sentinel' : 'single';
     if (ownership.owned) this.pings = setInterval(() => this.ping(), ASKED_EVERY).unref();
   }

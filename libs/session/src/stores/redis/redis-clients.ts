@@ -31,8 +31,6 @@ export interface ClusterNode extends Pick<IoRedisClient, 'status' | 'pipeline' |
 export interface NodeRedisClient {
   readonly isOpen: boolean;
   readonly isReady?: boolean;
-  /** Since version 6. */
-  readonly _keyPrefix?: unknown;
   /** Of `createClient`. */
   readonly options?: { readonly socket?: { readonly socketTimeout?: unknown } | undefined } | undefined;
   connect(): Promise<unknown>;
@@ -51,6 +49,13 @@ export function isIoRedis(client: unknown): client is IoRedisClient {
 
 export function isNodeRedis(client: unknown): client is NodeRedisClient {
   return typeof (client as Partial<NodeRedisClient> | null | undefined)?.evalSha === 'function';
+}
+
+/** Does the client put something before keys by itself? That of node-redis does so since version 6, if it is told to. */
+export function prefixesKeys(client: IoRedisClient | NodeRedisClient): boolean {
+  return Boolean(
+    isIoRedis(client) ? client.options.keyPrefix : (client as { ['_keyPrefix']?: unknown })['_keyPrefix'],
+  );
 }
 
 /** What the application has to set on its client so that a connection which has gone silent is noticed. */

@@ -76,10 +76,10 @@ export async function openConnection(options: ClientGiven | ClientWanted): Promi
 
 function connectionOf({ client }: ClientGiven): RedisConnection {
   const ownership = { owned: false };
-  const missing = missingTimeout(client);
-  if (missing !== undefined) {
+  const setting = missingTimeout(client);
+  if (setting !== undefined) {
     new Logger('Sessions').warn(
-      `The Redis client of the sessions has no "${missing}": when the network swallows what it sends, sessions fail until ` +
+      `The Redis client of the sessions has no "${setting}": when the network swallows what it sends, sessions fail until ` +
         'the operating system gives up the connection, which takes a quarter of an hour. Set it to 3500, or say where ' +
         'Redis is (url, cluster, sentinel), so that sessions have a connection of their own, which is watched.',
     );

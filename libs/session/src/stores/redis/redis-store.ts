@@ -51,6 +51,12 @@ interface Save {
 /**
  * Keeps sessions in Redis, each in one list: see redis-record.ts. A load is one command, an ordinary save is another. Both
  * go to the primary, because a replica may still have a session that was ended.
+ *
+ * @example
+ * ```ts
+ * // `redisEngine()` makes one. In a test, to look at what is kept:
+ * const store = app.get<RedisStore>(SessionStore);
+ * ```
  */
 export class RedisStore extends SessionStore {
   private readonly prefix: string;

@@ -49,6 +49,18 @@ const READ_ONLY_CODES = new Set<unknown>([
   'ER_RUN_HOOK_ERROR',
 ]);
 
+/** The connection broke, or there was none. */
+const BROKEN_CODES = new Set<unknown>([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EPIPE',
+  'PROTOCOL_CONNECTION_LOST',
+  // PostgreSQL goes down, or comes up.
+  '57P01',
+  '57P02',
+  '57P03',
+]);
+
 const MISSING_TABLE_CODES = new Set<unknown>([
   '42P01',
   '42703',
@@ -64,6 +76,12 @@ export function isConflict(error: unknown): boolean {
 /** The connection leads to a server that takes no writes any more. Another one may lead elsewhere. */
 export function isReadOnly(error: unknown): boolean {
   return READ_ONLY_CODES.has(driverError(error).code);
+}
+
+/** The connection broke, or could not be made. Nobody knows whether a statement on it was carried out. */
+export function isBroken(error: unknown): boolean {
+  const { code, message } = driverError(error);
+  return BROKEN_CODES.has(code) || message.startsWith('Connection terminated');
 }
 
 /** The database answered that it did nothing, because of what it was sent. */

@@ -8,7 +8,7 @@ import { Batches } from './batches.js';
 import { type Dialect, type Statement } from './dialects.js';
 import { plainSave, SessionStatements } from './session-statements.js';
 import { encodeExpiry, type SessionRow, type SessionTable, toRecord } from './session-table.js';
-import { isConflict, isMissingTableOrColumn, isSyntaxError, toStoreError } from './sql-errors.js';
+import { isBroken, isConflict, isMissingTableOrColumn, isSyntaxError, toStoreError } from './sql-errors.js';
 
 export interface SqlResult {
   /** Of a SELECT, and of a statement with RETURNING. */
@@ -357,12 +357,16 @@ export class SqlStore extends SessionStore {
     const byName = values as Readonly<Record<string, unknown>>;
     const parameters = statement.parameters.map((name) => byName[name] ?? null);
     const started = performance.now();
+    let broke = false;
     for (let pause = 2; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
       try {
         return await this.query(statement.text, parameters, limit);
       } catch (error) {
-        // A statement of ours that was rolled back left nothing behind, so it may simply be sent again.
-        if (!isConflict(error) || performance.now() - started > limit) throw toStoreError(operation, error);
+        // A statement of ours that was rolled back left nothing behind, so it may simply be sent again. One that only
+        // reads may, too, when its connection broke; once, on another.
+        const again = isConflict(error) || (!broke && isBroken(error) && /^SELECT\b/i.test(statement.text));
+        broke ||= isBroken(error);
+        if (!again || performance.now() - started > limit) throw toStoreError(operation, error);
         // At random, because those that have met once would meet again.
         await setTimeout(Math.random() * pause);
       }
