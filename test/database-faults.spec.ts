@@ -250,7 +250,7 @@ for (const [index, kind] of servers.entries()) {
   });
 }
 
-async function statuses(answers: Promise<Answer>[]): Promise<number[]> {
+async function statusesOf(answers: Promise<Answer>[]): Promise<number[]> {
   return [...new Set((await Promise.all(answers)).map(({ status }) => status))];
 }
 
@@ -271,14 +271,14 @@ for (const [index, kind] of servers.entries()) {
         const reads = cookies.map((cookie) => send('GET', '/seen', cookie));
         await setTimeout(100);
         wire.mend();
-        expect(await statuses(reads)).toEqual([200]);
+        expect(await statusesOf(reads)).toEqual([200]);
 
         // Nothing can be sent.
         wire.cut();
         const writes = cookies.map((cookie) => send('POST', '/visit', cookie));
         await setTimeout(100);
         wire.mend();
-        expect(await statuses(writes)).toEqual([201]);
+        expect(await statusesOf(writes)).toEqual([201]);
       } finally {
         await database.dispose(() => app.close());
       }

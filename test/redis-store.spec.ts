@@ -303,7 +303,7 @@ describeWithService('redis', 'RedisStore', () => {
         }
         expect(length).toBe(4);
       };
-      connection.next = { sent: true, then: fold };
+      connection.next = { sent: true, afterwards: fold };
       const saving = save(store, loaded, { increment: { n: 1 } });
       await expect(saving).rejects.toMatchObject({ code: 'SESSION_STORE_UNAVAILABLE' });
       expect((await bench.load(loaded.id)).data).toMatchObject({ n: 1, other: 69 });

@@ -75,7 +75,7 @@ export class StutteringConnection extends DelegatingConnection {
 
 /** Breaks once: at the next command or script of a save, before it is sent or before its answer is there. */
 export class BreakingConnection extends DelegatingConnection {
-  next: { sent: boolean; then?: () => Promise<unknown> } | undefined;
+  next: { sent: boolean; afterwards?: () => Promise<unknown> } | undefined;
 
   override send(command: Command): Promise<unknown> {
     return command[0] === 'linsert' ? this.breaking(() => super.send(command)) : super.send(command);
@@ -90,7 +90,7 @@ export class BreakingConnection extends DelegatingConnection {
     if (!next) return work();
     this.next = undefined;
     if (next.sent) await work();
-    await next.then?.();
+    await next.afterwards?.();
     throw new Error('Socket closed unexpectedly');
   }
 }
