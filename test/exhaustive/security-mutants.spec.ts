@@ -46,7 +46,8 @@ async function run(files: readonly string[], titles: string): Promise<Report> {
     Object.entries(process.env).filter(([name]) => !/^(TEST_ALL|JEST_WORKER_ID|NEST_SESSIONS_)/.test(name)),
   );
   const node = ['--experimental-vm-modules', '--disable-warning=ExperimentalWarning'];
-  const options = ['--runInBand', '--reporters=default', '--json', `--outputFile=${report}`];
+  // A test that fails may leave an application open.
+  const options = ['--runInBand', '--forceExit', '--reporters=default', '--json', `--outputFile=${report}`];
   const jest = spawn(
     process.execPath,
     [...node, 'node_modules/jest/bin/jest.js', ...options, '-t', titles, '--runTestsByPath', ...files],
