@@ -468,10 +468,10 @@ const faults: Fault[] = [
   ],
   [
     'S67',
-    'test/security.spec.ts',
+    'libs/session/src/session/tracked-data.spec.ts',
     'session/tracked-data.ts',
     'checkKey(key, this.#limits);\n    const atMost',
-    "key = key.normalize('NFC').trim();\n    checkKey(key, this.#limits);\n    const atMost",
+    "key = key.replaceAll('\\0', '');\n    checkKey(key, this.#limits);\n    const atMost",
   ],
   [
     'S68',
