@@ -114,13 +114,12 @@ class ResponseGate {
       this.phase = 'released';
     } else {
       if (response[GATE] === this) this.disguise();
+      const settled = committed.then(
+        () => this.release(),
+        (error: unknown) => this.fail(error),
+      );
       // A stand-in can fail at anything, and nobody else listens.
-      committed
-        .then(
-          () => this.release(),
-          (error: unknown) => this.fail(error),
-        )
-        .catch(() => {});
+      if (!this.isNative) settled.catch(() => {});
     }
     return call;
   }
