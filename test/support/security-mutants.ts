@@ -634,7 +634,8 @@ const faults: Fault[] = [
     'test/fuzz.spec.ts',
     'http/cookie-header.ts',
     'const values: string[] = [];',
-    "const values: string[] = header.split(';').filter((_, index, all) => all.slice(0, index).join(';').length < 0);",
+    // Quadratic in one of the headers, which is enough, and takes seconds and not minutes.
+    "const values: string[] = [];\n  if (header.startsWith('sessionid=;'))\n    for (let at = 0; at < header.length; at += 100)\n      if (header.slice(0, at).lastIndexOf('~x') > 0) values.push('');",
   ],
   // Leaks
   [
