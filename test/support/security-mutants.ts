@@ -641,9 +641,9 @@ const faults: Fault[] = [
   [
     'S93',
     'test/observability.spec.ts',
-    'session/safe-message.ts',
-    ', its message withheld`',
-    ', ${error.message}`',
+    'session/live-session.ts',
+    'reason: left.reason, ...idsOf(left.held.record) })',
+    'reason: left.reason, ...idsOf(left.held.record), userId: left.held.token })',
   ],
   [
     'S94',
@@ -691,9 +691,9 @@ const faults: Fault[] = [
   [
     'S109',
     'test/interleavings.spec.ts',
-    'stores/record-log.ts',
-    'applyChanges(current.data, changes);\n  const { meta',
-    'current.data = record.data;\n  const { meta',
+    'stores/sql/session-statements.ts',
+    "[sessionData, this.ifUnchanged('⟨snapshot⟩', sessionData)],\n      [sessionLog, this.ifUnchanged(`''`, appended)],",
+    "[sessionData, '⟨snapshot⟩'],\n      [sessionLog, `''`],",
   ],
   [
     'S110',
