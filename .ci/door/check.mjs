@@ -8,17 +8,14 @@ import { findServer } from '../../test/support/service-discovery.mjs';
 import { postgres } from '../../test/support/postgres.mjs';
 import { packageFaults } from './package-faults.mjs';
 import { failure, freePort, interrupt, killAll, launch, run, waitFor } from './process.mjs';
-import { readmeCommand } from './readme-command.mjs';
+import { readmeCommand, readmeInstallation } from './readme-command.mjs';
 import { answers, Visitor } from './visitor.mjs';
 
 const FIRST_WORDS_WITHIN_MS = 10_000;
 const ANSWER_WITHIN_MS = 60_000;
 
-/** The oldest TypeORM that is supported where Nest is the older one, and the newest. */
-const applications = [
-  { nest: 11, typeorm: '0.3.20' },
-  { nest: 12, typeorm: '1' },
-];
+/** With what the README says to install, and where Nest is the older one, with the oldest TypeORM that is supported as well. */
+const applications = [{ nest: 11, oldestTypeorm: '0.3.20' }, { nest: 12 }];
 
 /** What an application may have that uses none of it for its sessions. */
 const strangers = {
@@ -123,7 +120,7 @@ async function besideStrangers(tarball) {
   const dependencies = { ...strangers, 'nest-sessions': `file:${tarball}` };
   await writeFile(join(application, 'package.json'), JSON.stringify({ dependencies }));
   await step('npm install beside versions that no engine supports', () =>
-    install('--package-lock-only --ignore-scripts', application),
+    install('npm install --package-lock-only --ignore-scripts', application),
   );
 }
 
@@ -139,7 +136,7 @@ async function database() {
 }
 
 /** The sources in `application/`, in what the Nest CLI makes of `nest new`. */
-async function scaffolded({ nest, typeorm, tarball, server }) {
+async function scaffolded({ nest, oldestTypeorm, tarball, server }) {
   const name = `nest-${nest}`;
   const application = join(directory, name);
   const inside = (title, work) => step(`Nest ${nest}: ${title}`, work);
@@ -150,11 +147,12 @@ async function scaffolded({ nest, typeorm, tarball, server }) {
       directory,
     ),
   );
-  await inside(`npm install nest-sessions, with TypeORM ${typeorm}`, () =>
-    install(
-      `"${tarball}" @nestjs/typeorm@${nest} typeorm@${typeorm} pg sql.js @nestjs/platform-fastify@${nest}`,
-      application,
-    ),
+  for (const command of readmeInstallation(nest, join(clone, 'README.md'))) {
+    // The package is not published yet.
+    await inside(command, () => install(command.replace(/\bnest-sessions\b/, `"${tarball}"`), application));
+  }
+  await inside('a driver, and Fastify', () =>
+    install(`npm install pg @nestjs/platform-fastify@${nest}`, application),
   );
   await addSources(application);
 
@@ -173,14 +171,12 @@ async function scaffolded({ nest, typeorm, tarball, server }) {
       ),
     );
   }
-  for (const [script, spec] of [
-    ['npm test', 'session.controller.spec.ts'],
-    ['npm run test:e2e', 'session.e2e-spec.ts'],
-  ]) {
-    await inside(script, async () => {
-      const output = await run(script, application);
-      if (!output.includes(spec)) throw failure({ command: script, output }, `has not run ${spec}`);
-    });
+  await itsOwnTests(inside, application);
+  if (oldestTypeorm) {
+    await inside(`npm install typeorm@${oldestTypeorm}`, () =>
+      install(`npm install typeorm@${oldestTypeorm}`, application),
+    );
+    await itsOwnTests(inside, application);
   }
   await inside('npm run build', () => run('npm run build', application));
 
@@ -210,9 +206,20 @@ async function scaffolded({ nest, typeorm, tarball, server }) {
   }
 }
 
+async function itsOwnTests(inside, application) {
+  for (const [script, spec] of [
+    ['npm test', 'session.controller.spec.ts'],
+    ['npm run test:e2e', 'session.e2e-spec.ts'],
+  ]) {
+    await inside(script, async () => {
+      const output = await run(script, application);
+      if (!output.includes(spec)) throw failure({ command: script, output }, `has not run ${spec}`);
+    });
+  }
+}
+
 /** As `npm install`, which has nothing to say about this package and those that it may be used with. */
-async function install(what, application) {
-  const command = `npm install ${what}`;
+async function install(command, application) {
   const output = await run(command, application);
   if (/ERESOLVE|EBADENGINE\s+package: 'nest-sessions@/.test(output))
     throw failure({ command, output }, 'warns');
