@@ -2,6 +2,9 @@ import { SessionConfigError } from 'nest-sessions';
 import { createApp } from './app.js';
 import { readSettings, type Settings, SettingsError, usesDatabase } from './settings.js';
 
+/** What drivers say when nobody answers at the address. */
+const UNREACHABLE = new Set(['ECONNREFUSED', 'ENOTFOUND', 'ETIMEDOUT']);
+
 try {
   const settings = readSettings(process.env);
   const app = await createApp(settings);
@@ -26,6 +29,9 @@ function explain(error: unknown): unknown {
     return `The demo cannot start: ${error.message}`;
   if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
     return 'The demo cannot start: the port is taken. Set PORT to another one.';
+  }
+  if (error instanceof Error && 'code' in error && UNREACHABLE.has(String(error.code))) {
+    return `The demo cannot start: its database cannot be reached (${String(error.code)}). Check DATABASE_URL.`;
   }
   return error;
 }

@@ -80,7 +80,12 @@ export function decode(text: string): SessionRecord {
     {
       provide: Pool,
       useFactory: () => {
-        const pool = new Pool({ connectionString: process.env['DATABASE_URL'] });
+        const pool = new Pool({
+          connectionString: process.env['DATABASE_URL'],
+          // Without them, connections to a silent network keep their places in the pool until TCP gives up.
+          connectionTimeoutMillis: 4000,
+          query_timeout: 4000,
+        });
         // A broken idle connection is replaced. Without a listener it would end the process.
         pool.on('error', () => new Logger('Database').warn('A connection to PostgreSQL broke.'));
         return pool;
