@@ -743,13 +743,18 @@ describeWithService('redis', 'RedisStore', () => {
       others.destroy();
     });
 
-    it("warns of an application's own client that would wait for an answer for ever", async () => {
+    it("warns of an application's own client that would wait for an answer, or stay away, for ever", async () => {
       const warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => {});
       const clients = {
         '"commandTimeout"': [new Redis(url), new Redis(url, { commandTimeout: 3500 })],
         '"socket.socketTimeout"': [
           createClient({ url }),
+          createClient({ url, socket: { socketTimeout: 3500, reconnectStrategy: () => 50 } }),
+        ],
+        // It would not come back after the first time-out.
+        '"socket.reconnectStrategy"': [
           createClient({ url, socket: { socketTimeout: 3500 } }),
+          createClient({ url, socket: { socketTimeout: 3500, reconnectStrategy: () => 50 } }),
         ],
       };
       for (const [name, [without, bounded]] of Object.entries(clients)) {

@@ -20,7 +20,7 @@ type Fault = [row: string, by: string, file: string, from: string, to: string];
 
 const S = 'libs/session/src/session';
 
-const faults: Fault[] = [
+const listed: Fault[] = [
   // The session key
   [
     'S01',
@@ -754,7 +754,7 @@ const faults: Fault[] = [
 ];
 
 /** One for every row that the tests show. */
-const mutants: Mutant[] = faults.map(([row, by, file, from, to]) => ({
+const mutants: Mutant[] = listed.map(([row, by, file, from, to]) => ({
   row,
   by,
   file: `libs/session/src/${file}`,

@@ -176,12 +176,23 @@ describe('a pepper', () => {
 
 describe('the successor of a secret', () => {
   it('is opened by the former secret of this session only', () => {
-    const [former, next] = [key(), createSecret()];
-    const sealed = sealSuccessor(next, former);
-    expect(openSuccessor(sealed, former)).toBe(next);
-    expect(openSuccessor(sealed, { ...former, secret: createSecret() })).toBeNull();
-    expect(openSuccessor(sealed, { ...former, id: createSessionId() })).toBeNull();
-    expect(openSuccessor('', former)).toBeNull();
+    const former = key();
+    const next = { secret: createSecret(), after: 5, createdAt: 1_700_000_000_000 };
+    const hasher = keyHasher();
+    const sealed = sealSuccessor(next, former, hasher);
+    expect(openSuccessor(sealed, former, hasher)).toEqual(next);
+    expect(openSuccessor(sealed, { ...former, secret: createSecret() }, hasher)).toBeNull();
+    expect(openSuccessor(sealed, { ...former, id: createSessionId() }, hasher)).toBeNull();
+    expect(openSuccessor('', former, hasher)).toBeNull();
+  });
+
+  it('S05: with a pepper, is opened by nobody who has the former secret and what the store holds', () => {
+    const former = key();
+    const next = { secret: createSecret(), after: 5, createdAt: 1_700_000_000_000 };
+    const sealed = sealSuccessor(next, former, keyHasher({ secrets: old }));
+    expect(openSuccessor(sealed, former, keyHasher())).toBeNull();
+    expect(openSuccessor(sealed, former, keyHasher({ secrets: recent }))).toBeNull();
+    expect(openSuccessor(sealed, former, keyHasher({ secrets: [recent, old] }))).toEqual(next);
   });
 });
 

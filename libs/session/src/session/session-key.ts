@@ -71,6 +71,8 @@ type Hashed = SessionKey & Pick<SessionRecord, 'userId'>;
 export interface KeyHasher {
   /** What a store keeps of this secret. */
   hash(key: Hashed): string;
+  /** The hash under every pepper that is accepted, the newest first. */
+  hashes(key: Hashed): string[];
   /**
    * Is this the hash of that secret? Compared in constant time.
    * @returns `'current'`, `'outdated'` when a former pepper made it, or null
@@ -93,6 +95,7 @@ export function keyHasher(pepper?: PepperOptions, application = ''): KeyHasher {
   const mark = markOf(application);
   return {
     hash: newest,
+    hashes: (key) => hashes.map((each) => each(key)),
     isOwn: (keyHash) => keyHash.slice(HASH_LENGTH) === mark,
     match(keyHash, key) {
       if (areEqual(keyHash, newest(key))) return 'current';
@@ -139,21 +142,46 @@ function areEqual(one: string, other: string): boolean {
   return left.length === right.length && timingSafeEqual(left, right);
 }
 
+/** A renewal, as it is sealed. */
+export interface Successor {
+  /** The secret that took the place of the former one. */
+  secret: string;
+  /** Of the renewal, in milliseconds after `createdAt`. */
+  after: number;
+  /** Of the session, in epoch milliseconds. */
+  createdAt: number;
+}
+
 /**
- * The secret that a renewal has put in the place of another, sealed with that other one: within the overlap, the client
- * that still comes with the former secret is told the new one, while the store that keeps the seal learns neither.
+ * The secret that a renewal has put in the place of another, sealed with that other one, and with the pepper if there is
+ * one: within the overlap, the client that still comes with the former secret is told the new one, while the store that
+ * keeps the seal learns neither. The moment is sealed as well, so that nobody who can write to the store can move it.
  */
-export function sealSuccessor(successor: string, former: SessionKey): string {
-  const sealed = seals.encrypt.close(sealingKey(former.secret), former.id, Buffer.from(successor));
-  return sealed.toString('base64url');
+export function sealSuccessor(
+  { secret, after, createdAt }: Successor,
+  former: SessionKey,
+  hasher: KeyHasher,
+): string {
+  const [newest] = sealingKeys(former, hasher) as [Buffer];
+  const content = Buffer.from(`${secret}.${after}.${createdAt}`);
+  return seals.encrypt.close(newest, former.id, content).toString('base64url');
 }
 
 /** Null: this is not the secret that it was sealed with. */
-export function openSuccessor(sealed: string, former: SessionKey): string | null {
-  const opened = seals.encrypt.open(sealingKey(former.secret), former.id, Buffer.from(sealed, 'base64url'));
-  return opened && opened.toString();
+export function openSuccessor(sealed: string, former: SessionKey, hasher: KeyHasher): Successor | null {
+  const bytes = Buffer.from(sealed, 'base64url');
+  for (const key of sealingKeys(former, hasher)) {
+    const opened = seals.encrypt.open(key, former.id, bytes);
+    if (opened === null) continue;
+    const [secret = '', after, createdAt] = opened.toString().split('.');
+    return { secret, after: Number(after), createdAt: Number(createdAt) };
+  }
+  return null;
 }
 
-function sealingKey(formerSecret: string): Buffer {
-  return Buffer.from(hkdfSync('sha256', formerSecret, '', 'nest-sessions:successor', 32));
+/** No session has this id, so no store keeps such a hash. */
+function sealingKeys({ secret }: SessionKey, hasher: KeyHasher): Buffer[] {
+  return hasher
+    .hashes({ id: 'successor', secret, userId: null })
+    .map((each) => Buffer.from(hkdfSync('sha256', each, '', 'nest-sessions:successor', 32)));
 }

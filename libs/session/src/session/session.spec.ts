@@ -184,6 +184,13 @@ describe('the flags, as Django sets them', () => {
 });
 
 describe('the dictionary by property syntax', () => {
+  it('leads to nothing that sessions share', async () => {
+    const { stored } = world();
+    const session = await stored();
+    expect((session as unknown as Record<string, unknown>)['__proto__']).toBeUndefined();
+    expect(Reflect.get(session, '__proto__')).toBeUndefined();
+  });
+
   it('reads, writes, deletes, enumerates and spreads the data and nothing else', async () => {
     const session = await world().stored({ a: 1 });
     session['b'] = 2;
@@ -559,6 +566,18 @@ describe('identity', () => {
     await other.save();
     await session.save();
     expect((await open(session.sessionKey() as string)).toJSON()).toEqual({ cart: [1, 2], n: 12 });
+  });
+
+  it('login carries over nothing that was written under a new secret', async () => {
+    const { open, stored } = world();
+    const mine = await stored({ cart: 1 });
+    const theirs = await open(mine.sessionKey() as string);
+    theirs.login('mallory');
+    mine.cycleKey();
+    mine.set('secret', 'of its owner');
+    await mine.save();
+    await theirs.save();
+    expect((await open(theirs.sessionKey() as string)).toJSON()).toEqual({});
   });
 
   it('a login stands when the session from before has ended, without what it held', async () => {

@@ -47,6 +47,8 @@ class SessionTraps implements ProxyHandler<object> {
   get(target: object, name: string | symbol, receiver: unknown): unknown {
     // No property of the target, which an inspection would show with all getters, among them that of the secret.
     if (name === LIVE) return this.#live;
+    // All sessions share the prototype, and a client that chooses names must not reach it.
+    if (name === '__proto__') return undefined;
     if (typeof name === 'symbol' || name in target) return Reflect.get(target, name, receiver);
     // A promise that resolves to a session looks here; that is nobody's access to the data.
     if (name === 'then') return undefined;

@@ -137,8 +137,11 @@ describe('a pepper', () => {
     [
       'seals a successor with their own secret',
       (_mine, theirs, secret) => {
-        const successor = sealSuccessor('x'.repeat(43), { id: theirs.id, secret });
-        return { ...theirs, meta: { rotation: { after: Date.now() - theirs.createdAt, successor } } };
+        const { id, createdAt } = theirs;
+        const after = Date.now() - createdAt;
+        const sealed = { secret: 'x'.repeat(43), after, createdAt };
+        const successor = sealSuccessor(sealed, { id, secret }, keyHasher(recent));
+        return { ...theirs, meta: { rotation: { after, successor } } };
       },
     ],
   ])('lets nobody become another user who can write to the store and %s', async (_what, write) => {
@@ -163,5 +166,43 @@ describe('a pepper', () => {
 
   it('is an option', () => {
     expect(resolveOptions({ pepper: recent }).pepper).toEqual({ ...recent, allowUnpeppered: false });
+  });
+});
+
+describe('a renewal', () => {
+  const HOUR = 3_600_000;
+
+  /** A session that was renewed an hour ago, and what somebody who can write to the store makes of its record. */
+  async function renewed(change: (record: SessionRecord) => SessionRecord) {
+    const { store, tokensWith, recordOf } = world();
+    const tokens = tokensWith({ secrets: pepper() });
+    const held = await tokens.create(newRecord({ a: 1 }, { userId: 'ann' }));
+    await tokens.rotate(held, {}, held.record, { overlap: true });
+    const present = await recordOf(held.token);
+    const anHourAgo = { ...present, createdAt: present.createdAt - HOUR };
+    await store.delete(present.id);
+    await store.create(present.id, change(anHourAgo));
+    return (await tokens.load(held.token))?.standing;
+  }
+
+  it('lets the former secret in for as long as they overlap', async () => {
+    expect(await renewed((record) => ({ ...record, createdAt: record.createdAt + HOUR }))).toBe('live');
+  });
+
+  it('knows the former secret afterwards, and lets it in no more', async () => {
+    expect(await renewed((record) => record)).toBe('reused');
+  });
+
+  it.each<[string, (record: SessionRecord) => SessionRecord]>([
+    [
+      'of the renewal',
+      (record) => {
+        const rotation = record.meta.rotation as NonNullable<SessionRecord['meta']['rotation']>;
+        return { ...record, meta: { rotation: { ...rotation, after: Date.now() - record.createdAt } } };
+      },
+    ],
+    ['of the creation', (record) => ({ ...record, createdAt: record.createdAt + 2 * HOUR })],
+  ])('S05: does not overlap longer when the moment %s was moved in the store', async (_moment, move) => {
+    expect(await renewed(move)).not.toBe('live');
   });
 });

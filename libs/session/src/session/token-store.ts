@@ -82,6 +82,9 @@ const OVERLAP = 60_000;
 /** Once the client has shown the new secret, requests with the former one can only be some that were on their way. */
 const OVERLAP_AFTER_USE = 10_000;
 
+/** So far apart the clocks of processes may be, by which `createdAt` differs between them. Milliseconds. */
+const CLOCKS_DIFFER = 900_000;
+
 /** New ids that are taken, one after the other, are no chance but a fault of the store or of the random numbers. */
 const ATTEMPTS = 3;
 
@@ -200,8 +203,13 @@ export class StoredTokens implements TokenStore {
     if (rotation === undefined || !this.isOwn(record)) return null;
     const sinceRotation = this.now() - createdAt - rotation.after;
     const sinceUse = rotation.usedAfter === undefined ? 0 : this.now() - createdAt - rotation.usedAfter;
-    const overlaps = sinceRotation < OVERLAP && sinceUse < OVERLAP_AFTER_USE;
-    const secret = rotation.successor === undefined ? null : openSuccessor(rotation.successor, key);
+    const successor =
+      rotation.successor === undefined ? null : openSuccessor(rotation.successor, key, this.#hasher);
+    const secret = successor && successor.secret;
+    // A writer to the store may have moved one of the moments, so that the overlap would not end.
+    const isGenuine =
+      successor?.after === rotation.after && Math.abs(successor.createdAt - createdAt) <= CLOCKS_DIFFER;
+    const overlaps = isGenuine && sinceRotation < OVERLAP && sinceUse < OVERLAP_AFTER_USE;
     // Only a seal over the secret that the record has now: anybody who can write to the store can seal another one.
     const successorMatch = secret === null ? null : this.#hasher.match(keyHash, { id, secret, userId });
     if (secret !== null && successorMatch !== null) {
@@ -260,13 +268,15 @@ export class StoredTokens implements TokenStore {
     overlap: boolean,
   ): Promise<Held | null> {
     const secret = createSecret();
+    const { createdAt } = record;
+    const after = this.now() - createdAt;
     const meta = {
       ...record.meta,
       rotation: {
-        after: this.now() - record.createdAt,
+        after,
         ...(overlap && {
           formerHash: keyHash,
-          successor: sealSuccessor(secret, parseSessionKey(token)),
+          successor: sealSuccessor({ secret, after, createdAt }, parseSessionKey(token), this.#hasher),
         }),
       },
     };

@@ -32,7 +32,12 @@ export interface NodeRedisClient {
   readonly isOpen: boolean;
   readonly isReady?: boolean;
   /** Of `createClient`. */
-  readonly options?: { readonly socket?: { readonly socketTimeout?: unknown } | undefined } | undefined;
+  readonly options?:
+    | {
+        readonly socket?:
+          { readonly socketTimeout?: unknown; readonly reconnectStrategy?: unknown } | undefined;
+      }
+    | undefined;
   connect(): Promise<unknown>;
   evalSha(hash: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>;
   eval(text: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>;
@@ -58,14 +63,29 @@ export function prefixesKeys(client: IoRedisClient | NodeRedisClient): boolean {
   );
 }
 
-/** What the application has to set on its client so that a connection which has gone silent is noticed. */
-export function missingTimeout(client: IoRedisClient | NodeRedisClient): string | undefined {
+/** What is wrong with an application's own client when its connection goes silent, and what to do. */
+export function silenceAdvice(client: IoRedisClient | NodeRedisClient): string | undefined {
+  const forEver =
+    'when the network swallows what it sends, sessions fail until the operating system gives up the connection, ' +
+    'which takes a quarter of an hour.';
+  const ownConnection =
+    'say where Redis is (url, cluster, sentinel), so that sessions have a connection of their own, which is watched.';
   if (isIoRedis(client)) {
     const { commandTimeout, redisOptions } = client.options;
-    return (commandTimeout ?? redisOptions?.commandTimeout) === undefined ? 'commandTimeout' : undefined;
+    if ((commandTimeout ?? redisOptions?.commandTimeout) !== undefined) return undefined;
+    return `has no "commandTimeout": ${forEver} Set it to 3500, or ${ownConnection}`;
   }
-  const isSingle = client.options !== undefined;
-  return isSingle && client.options.socket?.socketTimeout === undefined ? 'socket.socketTimeout' : undefined;
+  const { socket } = client.options ?? { socket: { socketTimeout: 0, reconnectStrategy: 0 } };
+  if (socket?.socketTimeout === undefined) {
+    // Nor would it help under traffic: every command begins the time anew.
+    return `has no "socket.socketTimeout": ${forEver} Better than to set it, ${ownConnection}`;
+  }
+  if (socket.reconnectStrategy !== undefined) return undefined;
+  return (
+    'has a "socket.socketTimeout" and no "socket.reconnectStrategy": that of node-redis gives up for good after the ' +
+    'first time-out, and every session fails until a restart. Set it to (retries) => Math.min(50 * 2 ** retries, 500), ' +
+    `or ${ownConnection}`
+  );
 }
 
 /** Every operation that fails says so itself; an `error` event without a listener is printed, or ends the process. */

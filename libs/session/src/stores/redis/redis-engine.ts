@@ -3,7 +3,7 @@ import { SessionConfigError, SessionStoreUnavailableError } from '../../session.
 import { type SessionEngine } from '../session-engine.js';
 import { IoRedisConnection, openIoRedis } from './ioredis.js';
 import { NodeRedisConnection, openNodeRedis } from './node-redis.js';
-import { isIoRedis, missingTimeout } from './redis-clients.js';
+import { isIoRedis, silenceAdvice } from './redis-clients.js';
 import { toStoreError } from './redis-commands.js';
 import { type RedisConnection } from './redis-connection.js';
 import {
@@ -76,14 +76,8 @@ export async function openConnection(options: ClientGiven | ClientWanted): Promi
 
 function connectionOf({ client }: ClientGiven): RedisConnection {
   const ownership = { owned: false };
-  const setting = missingTimeout(client);
-  if (setting !== undefined) {
-    new Logger('Sessions').warn(
-      `The Redis client of the sessions has no "${setting}": when the network swallows what it sends, sessions fail until ` +
-        'the operating system gives up the connection, which takes a quarter of an hour. Set it to 3500, or say where ' +
-        'Redis is (url, cluster, sentinel), so that sessions have a connection of their own, which is watched.',
-    );
-  }
+  const advice = silenceAdvice(client);
+  if (advice !== undefined) new Logger('Sessions').warn(`The Redis client of the sessions ${advice}`);
   return isIoRedis(client)
     ? new IoRedisConnection(client, ownership)
     : new NodeRedisConnection(client, ownership);
