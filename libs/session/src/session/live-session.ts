@@ -601,11 +601,9 @@ export class LiveSession {
     const taken = await tokens.take(held).catch((error: unknown) => this.#nullIfCorrupt(error));
     if (taken) emit({ type: 'ended', reason, ...idsOf(taken) });
     if (!keeps || taken?.version === held.record.version) return created;
-    // What was carried over from a session that somebody else has ended has ended with it, and nothing that was written
-    // under a new secret is for a request that came with the one before.
-    const mayCarry = taken !== null && isSameSecret(taken, held.record);
+    // What was carried over from a session that somebody else has ended has ended with it.
     const data = applyChanges(
-      mayCarry ? dropAtLogin(taken.data, keeps) : (Object.create(null) as SessionRecord['data']),
+      taken ? dropAtLogin(taken.data, keeps) : (Object.create(null) as SessionRecord['data']),
       delta.changes,
     );
     if (encodeSnapshot(data) === encodeSnapshot(created.record.data)) return created;
@@ -792,11 +790,6 @@ const NO_NEW_KEY =
 const RESPONSE_LEFT =
   'The session was changed after the response had begun, when the change could reach neither the store nor the ' +
   'cookie. Change it before, or call `await session.reload()` first and `await session.save()` afterwards.';
-
-/** Or one that a renewal has put in its place. */
-function isSameSecret({ keyHash, meta }: SessionRecord, loaded: SessionRecord): boolean {
-  return keyHash === loaded.keyHash || meta.rotation?.formerHash === loaded.keyHash;
-}
 
 function idsOf({ id, userId }: SessionRecord) {
   return { sessionId: id, userId };
