@@ -11,11 +11,11 @@ import { type JsonObject, type SessionRecord } from 'nest-sessions';
 import { CreateNestSession1767225600000, DatabaseStore, SessionEntity } from 'nest-sessions/database';
 import { Pool } from 'pg';
 import { DataSource } from 'typeorm';
+import { newRecord, TWO_WEEKS } from './new-record.js';
 import { type CleanUp, createDatabase } from './places.js';
 
 const SESSIONS = 20_000;
 const AT_ONCE = 100;
-const TWO_WEEKS = 14 * 24 * 60 * 60 * 1000;
 
 interface Contents {
   userId: string | null;
@@ -144,18 +144,7 @@ function peerSizes(pool: Pool, contentsOf: (n: number) => Contents): Promise<Siz
 function ourSizes(pool: Pool, store: DatabaseStore, contentsOf: (n: number) => Contents): Promise<Sizes> {
   const records: SessionRecord[] = [];
   const create = (n: number): Promise<boolean> => {
-    const now = Date.now();
-    const record = {
-      id: randomBytes(16).toString('base64url'),
-      keyHash: `s1.${randomBytes(32).toString('base64url')}`,
-      ...contentsOf(n),
-      expiry: null,
-      createdAt: now,
-      lastSeenAt: now,
-      expiresAt: now + TWO_WEEKS,
-      version: 1,
-      meta: {},
-    };
+    const record = newRecord(contentsOf(n));
     records[n] = record;
     return store.create(record.id, record);
   };

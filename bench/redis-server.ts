@@ -11,13 +11,13 @@ import { type SessionData as ExpressSession } from 'express-session';
 import { type SessionRecord, type SessionStore } from 'nest-sessions';
 import { redisEngine } from 'nest-sessions/redis';
 import { createClient } from 'redis';
+import { newRecord, TWO_WEEKS } from './new-record.js';
 import { benchRedis, clearRedis, findRedis } from './places.js';
 
 const SESSIONS = 300;
 const OPERATIONS = 3000;
 const ROUNDS = 15;
 const AT_ONCE = 16;
-const TWO_WEEKS = 14 * 24 * 60 * 60 * 1000;
 
 type Way = (n: number) => Promise<void>;
 
@@ -103,19 +103,9 @@ async function ours(library: 'redis' | 'ioredis', userId: string | null): Promis
   const prefix = `${benchRedis.prefix}${library}-${kind}:`;
   const store = (await redisEngine({ url: benchRedis.url, library, prefix }).useFactory()) as SessionStore;
   store.limits = { size: 131_072, keys: 2000 };
-  const now = Date.now();
-  const records = Array.from({ length: SESSIONS }, (_, n): SessionRecord => ({
-    id: randomBytes(16).toString('base64url'),
-    keyHash: `s1.${randomBytes(32).toString('base64url')}`,
-    userId: userId && `${userId}-${n}`,
-    data: data(),
-    expiry: null,
-    createdAt: now,
-    lastSeenAt: now,
-    expiresAt: now + TWO_WEEKS,
-    version: 1,
-    meta: {},
-  }));
+  const records = Array.from({ length: SESSIONS }, (_, n) =>
+    newRecord({ userId: userId && `${userId}-${n}`, data: data() }),
+  );
   for (const record of records) await store.create(record.id, record);
   const indexes = await client.keys(`${prefix}user:*`);
   await printBytes(`ours, ${library}, ${kind}`, [`${prefix}${records[0]?.id}`, ...indexes.slice(0, 1)]);

@@ -7,13 +7,11 @@
  * ```
  * @module nest-sessions
  */
-export { Sessions } from './management/sessions.js';
-export { type UserSession } from './management/sessions.js';
+export { Sessions, type UserSession } from './management/sessions.js';
 export { type ClearingOptions } from './management/clear-expired.js';
 export { type SessionEventMap, type SessionEventOf } from './observability/session-observer.js';
-export { RequireSession, type SessionRequirement } from './nest/session.guard.js';
 export { Session } from './nest/session.decorator.js';
-export { SessionGuard } from './nest/session.guard.js';
+export { RequireSession, SessionGuard, type SessionRequirement } from './nest/session.guard.js';
 export * from './session.errors.js';
 export { changedRecord, checkRecordSize } from './stores/record-log.js';
 export {
@@ -42,8 +40,7 @@ export { type Limits } from './session/json-value.js';
 export { type PepperOptions } from './session/session-key.js';
 export { type CurrentStamp, type LoginOptions } from './session/login.js';
 export { type SessionLimit } from './session/user-sessions.js';
-export { type SessionData } from './session/session.js';
-export { type StorableData } from './session/session.js';
+export { type SessionData, type StorableData } from './session/session.js';
 export { applyChanges } from './stores/record-log.js';
 export { type EncryptionOptions } from './stores/sealing.js';
 export { type SessionEngine } from './stores/session-engine.js';

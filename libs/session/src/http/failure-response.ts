@@ -25,7 +25,8 @@ const OF_THE_ANSWER =
 
 /**
  * Answers a request whose session could not be kept: 503 when the store was not to be had, 409 when the user has too many
- * sessions, 413 when the session is too large, 500 otherwise, in the shape of Nest's own error responses. No cause is told, and the client's cookie is left alone.
+ * sessions, 413 when the session is too large, 500 otherwise, in the shape of Nest's own error responses. No cause is
+ * told, and the client's cookie is left alone.
  */
 export function sendFailure(response: ServerResponse, error: unknown, end: (body: string) => void): void {
   if (!takesHeaders(response) || typeof response.getHeaderNames !== 'function') {

@@ -1,19 +1,19 @@
 import { type IncomingMessage, type ServerResponse } from 'node:http';
 import { type Logger } from '@nestjs/common';
 import vary from 'vary';
-import { SessionLimitError, SessionsPerUserError, SessionStoreUnavailableError } from '../session.errors.js';
 import { type ResolvedSessionOptions } from '../options/resolve-options.js';
+import { SessionLimitError, SessionsPerUserError, SessionStoreUnavailableError } from '../session.errors.js';
 import { planCookie } from '../session/commit-plan.js';
 import { deadlineOf, expiresAtBrowserClose, LONGEST_COOKIE } from '../session/expiry.js';
 import { LiveSession, type SessionSlot } from '../session/live-session.js';
 import { safeMessage } from '../session/safe-message.js';
 import { createSession, type Session } from '../session/session.js';
 import { type SessionEnvironment } from '../session/session-environment.js';
-import { readCookies, removeCookieHeaders, setCookieHeader } from './cookie-header.js';
-import { describeDevice, isSecureConnection } from './platform-request.js';
-import { sendFailure, takesHeaders, toHttpException } from './failure-response.js';
-import { installResponseGate } from './response-gate.js';
 import { type JsonValue } from '../stores/session-store.js';
+import { readCookies, removeCookieHeaders, setCookieHeader } from './cookie-header.js';
+import { sendFailure, takesHeaders, toHttpException } from './failure-response.js';
+import { describeDevice, isSecureConnection } from './platform-request.js';
+import { installResponseGate } from './response-gate.js';
 
 /** The options without what no request may reach. */
 export type HttpOptions = Omit<

@@ -102,7 +102,7 @@ class ResponseGate {
     const { response, hooks } = this;
     const call = name === 'writeHead' && this.isNative ? takeHead(response, given) : given;
     this.phase = 'holding';
-    this.statusCode = statusOf(response, name === 'writeHead' ? call[0] : undefined);
+    this.statusCode = statusGiven(response, name === 'writeHead' ? call[0] : undefined);
     let committed: void | Promise<void>;
     try {
       committed = hooks.commit(this.statusCode);
@@ -202,7 +202,7 @@ class ResponseGate {
 }
 
 /** What the head says, or the response; a stand-in may do neither. */
-function statusOf(response: ServerResponse, given: unknown): number {
+function statusGiven(response: ServerResponse, given: unknown): number {
   const statusCode: unknown = given ?? response.statusCode;
   return typeof statusCode === 'number' ? statusCode : 200;
 }

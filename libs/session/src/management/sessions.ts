@@ -9,7 +9,7 @@ import { isSessionId } from '../session/session-key.js';
 import { createSession, type Session, type SessionData, type StorableData } from '../session/session.js';
 import { type StoreGuard } from '../session/store-guard.js';
 import { acceptanceOf, liveSessionsOf } from '../session/user-sessions.js';
-import { type SessionStore, type SessionDevice, type SessionRecord } from '../stores/session-store.js';
+import { type SessionDevice, type SessionRecord, type SessionStore } from '../stores/session-store.js';
 import { clearExpired, type ClearingOptions } from './clear-expired.js';
 
 /** A session, or its session id. */
@@ -241,7 +241,7 @@ export interface UserSession {
   device?: SessionDevice;
 }
 
-export function toUserSession(userId: string, record: SessionRecord): UserSession {
+function toUserSession(userId: string, record: SessionRecord): UserSession {
   const { id, createdAt, lastSeenAt, expiresAt, meta } = record;
   return {
     id,
@@ -260,7 +260,7 @@ export function toUserSession(userId: string, record: SessionRecord): UserSessio
  * process can exit. While the store is away nothing is known, and nothing is emitted.
  * @param every milliseconds from one look to the next, on average: many sockets do not ask all at once
  */
-export function watchEnd(isAlive: () => Promise<boolean>, every: number): Observable<void> {
+function watchEnd(isAlive: () => Promise<boolean>, every: number): Observable<void> {
   return new Observable((subscriber) => {
     let timer: NodeJS.Timeout | undefined;
     const wait = (): void => {

@@ -1,9 +1,9 @@
-import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
-import { type Session as SessionType, type SessionData, type StorableData } from '../session/session.js';
 import { type IncomingMessage } from 'node:http';
+import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import { type RequestSession } from '../http/request-session.js';
 import { requestSessionOf } from '../http/session-middleware.js';
 import { SessionNotLoadedError } from '../session.errors.js';
+import { type Session as SessionType, type SessionData, type StorableData } from '../session/session.js';
 
 /**
  * What `@Session()` does; exported so that handlers which take it can be told from others. In HTTP, the session has been

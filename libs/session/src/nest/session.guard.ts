@@ -1,19 +1,19 @@
 import {
   type CanActivate,
+  type CustomDecorator,
   type ExecutionContext,
   HttpException,
   HttpStatus,
   Injectable,
-  UnauthorizedException,
-  type CustomDecorator,
   SetMetadata,
+  UnauthorizedException,
 } from '@nestjs/common';
 import { HttpAdapterHost, Reflector } from '@nestjs/core';
+import { SessionConfigError } from '../session.errors.js';
 import { parseDuration } from '../session/expiry.js';
 import { type Session } from '../session/session.js';
 import { type JsonValue } from '../stores/session-store.js';
 import { requestSessionIn } from './session.decorator.js';
-import { SessionConfigError } from '../session.errors.js';
 
 /**
  * What the guard throws instead of a 401. The `Location` header is set already, and SessionErrorFilter answers as the
@@ -94,7 +94,7 @@ function isFresh(session: Session, requirement: SessionRequirement | undefined):
   return age !== null && age <= Number(parseDuration(within)) / 1000;
 }
 
-export const SESSION_REQUIREMENT = 'nest-sessions:requirement';
+const SESSION_REQUIREMENT = 'nest-sessions:requirement';
 
 /** What `@RequireSession` demands. Every member may be left out. */
 export interface SessionRequirement {

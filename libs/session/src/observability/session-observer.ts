@@ -1,12 +1,12 @@
 import { type Logger, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import { type ModuleRef } from '@nestjs/core';
-import { type SessionEventListener, type SessionEvent } from '../session/session-events.js';
-import { type StoreObserver } from '../session/store-guard.js';
-import { SessionStoreUnavailableError } from '../session.errors.js';
-import { Outage } from '../stores/outage.js';
-import { openMetrics, type SessionMetrics } from './session-metrics.js';
 // `import type` as a whole: `import { type … }` leaves an import of the package behind, and this one is optional.
 import type { EventEmitter2 } from '@nestjs/event-emitter';
+import { SessionStoreUnavailableError } from '../session.errors.js';
+import { type SessionEvent, type SessionEventListener } from '../session/session-events.js';
+import { type StoreObserver } from '../session/store-guard.js';
+import { Outage } from '../stores/outage.js';
+import { openMetrics, type SessionMetrics } from './session-metrics.js';
 
 /**
  * How sessions are seen from outside: hands every event to the log, to the metrics and to the application's
@@ -87,7 +87,7 @@ export type SessionEventMap = {
 };
 
 /** Logs the events that somebody should look into. The others are too many for a log that nobody asked for. */
-export function logEvents(logger: Logger): SessionEventListener {
+function logEvents(logger: Logger): SessionEventListener {
   return (event) => {
     if (event.type === 'corrupt') logger.error(event.error.message);
     if (event.type === 'touch-failed') {
@@ -105,9 +105,9 @@ type ListenerFn = (...values: unknown[]) => unknown;
 
 /**
  * The emitter of the application's own EventEmitterModule. It is an optional dependency, hence the import at the last
- * moment; and it is never imported as a module, for the application's listeners would not hear a second emitter.
+ * moment; and it is never imported as a module, because the application's listeners would not hear a second emitter.
  */
-export async function findApplicationEmitter(moduleRef: ModuleRef): Promise<EventEmitter2 | undefined> {
+async function findApplicationEmitter(moduleRef: ModuleRef): Promise<EventEmitter2 | undefined> {
   try {
     const { EventEmitter2 } = await import('@nestjs/event-emitter');
     return moduleRef.get(EventEmitter2, { strict: false });
@@ -123,7 +123,7 @@ export async function findApplicationEmitter(moduleRef: ModuleRef): Promise<Even
  * process down: both for the sake of a request that did nothing wrong.
  * @param onError is told what a listener threw or rejected with
  */
-export function emitThrough(emitter: EventEmitter2, onError: (error: unknown) => void): SessionEventListener {
+function emitThrough(emitter: EventEmitter2, onError: (error: unknown) => void): SessionEventListener {
   const call = async (listener: ListenerFn, ...values: unknown[]): Promise<void> => {
     try {
       await listener.apply(emitter, values);

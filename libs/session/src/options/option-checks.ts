@@ -2,7 +2,7 @@ import { stringifySetCookie } from 'cookie';
 import { match, type MatchFunction } from 'path-to-regexp';
 import { SessionConfigError } from '../session.errors.js';
 import { parseDuration } from '../session/expiry.js';
-import { type ParsedOptions } from './options-schema.js';
+import { LONGEST_TIMER, type ParsedOptions } from './options-schema.js';
 
 /**
  * What browsers would ignore, or what no header can carry, is refused at the start instead.
@@ -57,9 +57,6 @@ function checkSyntax(option: string, serialize: () => string): void {
     );
   }
 }
-
-/** Node keeps timer delays in 32 bits; a longer one would fire at once. */
-const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** When and how expired sessions are cleared. */
 export interface ClearingPlan {

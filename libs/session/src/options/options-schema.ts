@@ -6,7 +6,7 @@ import { parseDuration } from '../session/expiry.js';
 
 const DAY = 86_400_000;
 /** Node keeps timer delays in 32 bits; a longer one would fire at once. */
-const LONGEST_TIMER = 2 ** 31 - 1;
+export const LONGEST_TIMER = 2 ** 31 - 1;
 
 const duration = z
   .union([z.number(), z.string()])

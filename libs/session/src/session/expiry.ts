@@ -135,9 +135,9 @@ export function isExpired(record: Timing, now: number, policy: ExpiryPolicy): bo
 }
 
 /**
- * Is it time to restart the idle clock of this record? Not for every use, but once in a tenth of the idle time, or of
- * the cookie's age, which a touch renews as well; and only if that moves the deadline. If the options were shortened since, the new deadline can be earlier than the stored
- * one, so that it takes a save to store it: a touch moves a deadline only forward.
+ * Is it time to restart the idle clock of this record? Not with every use, but once in a tenth of the idle time, or of
+ * the cookie's age, which a touch renews as well; and only if that moves the deadline. If the options have been shortened,
+ * the new deadline can be earlier than the stored one. Then it takes a save: a touch moves a deadline only forward.
  */
 export function touchDue(record: Timing, now: number, policy: ExpiryPolicy): boolean {
   if (!policy.sliding || typeof record.expiry === 'string') return false;

@@ -299,6 +299,12 @@ function expiryArguments(
   return [expiry, live.policy, { now, modification: given.modification?.getTime() ?? now }] as const;
 }
 
+// All sessions share these, and `session[name]` leads to them. Where a client chooses names, it must not change them.
+for (const { prototype } of [DictionaryMethods, SessionMethods]) {
+  for (const { value } of Object.values(Object.getOwnPropertyDescriptors(prototype))) Object.freeze(value);
+  Object.freeze(prototype);
+}
+
 function moment(
   session: { [LIVE]: LiveSession },
   name: 'createdAt' | 'lastSeenAt' | 'expiresAt',

@@ -189,6 +189,12 @@ describe('the dictionary by property syntax', () => {
     const session = await stored();
     expect((session as unknown as Record<string, unknown>)['__proto__']).toBeUndefined();
     expect(Reflect.get(session, '__proto__')).toBeUndefined();
+    const names = Object.getOwnPropertyNames(Object.getPrototypeOf(session));
+    expect(names).toContain('constructor');
+    const shared = names.map((name): unknown => Reflect.get(session, name));
+    const loose = names.filter((_, at) => typeof shared[at] === 'function' && !Object.isFrozen(shared[at]));
+    expect(loose).toEqual([]);
+    expect(() => Object.assign(session.save, { call: null })).toThrow(TypeError);
   });
 
   it('reads, writes, deletes, enumerates and spreads the data and nothing else', async () => {

@@ -1,4 +1,5 @@
 import { SessionStoreUnavailableError } from '../session.errors.js';
+import { Deadlines } from '../stores/deadlines.js';
 import { type SessionChanges, type SessionRecord, type SessionStore } from '../stores/session-store.js';
 
 export type StoreOutcome = 'ok' | 'error' | 'timeout';
@@ -14,27 +15,17 @@ export type StoreObserver = (
 /** What is made of an answer. */
 export type Use<Answer, Result> = (answer: Answer) => Result | Promise<Result>;
 
-/** A call that has not been answered yet. */
-interface Pending {
-  operation: string;
-  startedAt: number;
-  refuse: (error: unknown) => void;
-}
-
-/**
- * Limits how long an answer of the store is waited for, and measures it. One sweep serves all calls, so a call costs
- * neither a timer nor a race; its limit may be up to a tenth late.
- */
+/** Limits how long an answer of the store is waited for, and measures it. The limit may be up to a tenth late. */
 export class TimeLimit {
-  /** In the order in which they came, which is the one in which they run out of time. */
-  private readonly pending = new Set<Pending>();
-  private sweep: NodeJS.Timeout | undefined;
+  private readonly deadlines: Deadlines;
 
   /** @param limit milliseconds */
   constructor(
     private readonly limit: number,
     private readonly observe?: StoreObserver,
-  ) {}
+  ) {
+    this.deadlines = new Deadlines(limit / 10);
+  }
 
   /**
    * The store's answer, or an error when the limit has passed; a late answer is ignored.
@@ -47,12 +38,20 @@ export class TimeLimit {
     use?: Use<Answer, Result>,
   ): Promise<Result> {
     return new Promise((resolve, reject) => {
-      const call: Pending = { operation, startedAt: performance.now(), refuse: reject };
-      this.pending.add(call);
-      this.sweep ??= setInterval(() => this.refuseLate(), this.limit / 10).unref();
+      const startedAt = performance.now();
+      const observe = (outcome: StoreOutcome, error?: unknown): void =>
+        this.observe?.(operation, outcome, performance.now() - startedAt, error);
+      const deadline = this.deadlines.set(startedAt + this.limit, () => {
+        const error = new SessionStoreUnavailableError(
+          operation,
+          `it did not answer within ${this.limit} ms. Check the store, or raise the option "storeTimeout".`,
+        );
+        observe('timeout', error);
+        reject(error);
+      });
       answer.then(
         (given) => {
-          this.settle(call, 'ok');
+          if (this.deadlines.done(deadline)) observe('ok');
           try {
             resolve(use ? use(given) : (given as unknown as Result));
           } catch (error) {
@@ -61,33 +60,12 @@ export class TimeLimit {
           }
         },
         (error: unknown) => {
-          this.settle(call, tookTooLong(error) ? 'timeout' : 'error', error);
+          if (this.deadlines.done(deadline)) observe(tookTooLong(error) ? 'timeout' : 'error', error);
           // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- as above
           reject(error);
         },
       );
     });
-  }
-
-  private settle(call: Pending, outcome: StoreOutcome, error?: unknown): void {
-    if (!this.pending.delete(call)) return;
-    this.observe?.(call.operation, outcome, performance.now() - call.startedAt, error);
-  }
-
-  private refuseLate(): void {
-    const before = performance.now() - this.limit;
-    for (const call of this.pending) {
-      if (call.startedAt > before) return;
-      const error = new SessionStoreUnavailableError(
-        call.operation,
-        `it did not answer within ${this.limit} ms. Check the store, or raise the option "storeTimeout".`,
-      );
-      this.settle(call, 'timeout', error);
-      call.refuse(error);
-    }
-    if (this.pending.size > 0) return;
-    clearInterval(this.sweep);
-    this.sweep = undefined;
   }
 }
 

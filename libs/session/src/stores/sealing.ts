@@ -114,8 +114,8 @@ const SCHEME: Readonly<Record<Protection, string>> = { encrypt: 'e1', sign: 's1'
 const SHAPE = /^(e1|s1)\.([A-Za-z0-9_-]{8})\.([A-Za-z0-9_-]{44,})$/;
 
 /**
- * A sealed content as text, such as stands in the cookie: `scheme.key id.sealed content`. Every bit of it is authenticated, and so is the purpose
- * that it was sealed for, such as the name of the cookie.
+ * Sealed contents as text, as a cookie holds them: `scheme.key id.sealed content`. Every bit is authenticated, and so is
+ * the purpose that it was sealed for, such as the name of the cookie.
  */
 export class TokenFormat {
   constructor(

@@ -47,22 +47,25 @@ export class CachedDatabaseStore extends SessionStore {
 
   /** @throws SessionConfigError when a secret is weak */
   constructor(
-    private readonly inner: SessionStore,
+    private readonly database: SessionStore,
     cache: RecordCache,
     private readonly options: CachedDatabaseStoreOptions,
     logger: CacheLog,
   ) {
     super();
+    // The module sets them on this store, and it is the database that goes by them.
+    for (const limit of ['limits', 'timeLimit'] as const) {
+      Object.defineProperty(this, limit, {
+        get: () => database[limit],
+        set: (value: never) => {
+          database[limit] = value;
+        },
+      });
+    }
     this.codec = new RecordCodec(options.encryption);
     this.cache = new GuardedCache(cache, options, logger);
     const ttl = Math.ceil(options.revocationBound);
     this.origins = new LRUCache({ max: MOST_ORIGINS, ttl, ttlResolution: 0 });
-  }
-
-  /** With the limits, which are set on this store after it was made. */
-  private get database(): SessionStore {
-    const { inner, limits, timeLimit } = this;
-    return Object.assign(inner, { limits, timeLimit });
   }
 
   /** An id that nobody has costs one look at each, and leaves nothing in the cache. */

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Deadlines } from '../deadlines.js';
 import { isBroken } from '../sql/sql-errors.js';
 
 /** The pool of a driver. */
@@ -17,6 +18,8 @@ export interface Pool<Connection> {
  */
 const TRIED_FOR = 1000;
 const PAUSE = 25;
+/** How often it is looked for work that is late. Milliseconds. */
+const LOOK_EVERY = 50;
 
 /** Nothing came in time. Drivers have no common error for it. */
 class SilenceError extends Error {
@@ -33,7 +36,7 @@ export class LimitedPool<Connection extends object> {
   private readonly heard = new WeakMap<Connection, number>();
   /** When the latest statement was sent that nothing came back for. */
   private silentSince = 0;
-  private readonly deadlines = new Deadlines();
+  private readonly deadlines = new Deadlines(LOOK_EVERY);
 
   constructor(private readonly pool: Pool<Connection>) {}
 
@@ -44,7 +47,7 @@ export class LimitedPool<Connection extends object> {
     const sentAt = performance.now();
     let drop = false;
     try {
-      return await this.deadlines.before(deadline, send(connection), `no answer within ${limit} ms`);
+      return await this.before(deadline, send(connection), `no answer within ${limit} ms`);
     } catch (error) {
       if (error instanceof SilenceError) {
         this.silentSince = Math.max(this.silentSince, sentAt);
@@ -64,9 +67,8 @@ export class LimitedPool<Connection extends object> {
     const triedUntil = performance.now() + TRIED_FOR;
     for (;;) {
       const acquiring = this.pool.acquire(limit);
-      const connection = await this.deadlines
-        .before(deadline, acquiring, `no connection within ${limit} ms`)
-        .catch((error: unknown) => {
+      const connection = await this.before(deadline, acquiring, `no connection within ${limit} ms`).catch(
+        (error: unknown) => {
           // It may still come.
           acquiring.then(
             (late) => this.pool.release(late, false),
@@ -74,7 +76,8 @@ export class LimitedPool<Connection extends object> {
           );
           if (isBroken(error) && performance.now() < Math.min(triedUntil, deadline)) return undefined;
           throw error;
-        });
+        },
+      );
       if (connection === undefined) {
         await sleep(PAUSE);
         continue;
@@ -83,50 +86,22 @@ export class LimitedPool<Connection extends object> {
       this.pool.release(connection, true);
     }
   }
-}
-
-/** How often it is looked for work that is late. Milliseconds. */
-const LOOK_EVERY = 50;
-
-interface Pending {
-  deadline: number;
-  refuse: () => void;
-}
-
-/** Work that has a deadline. One timer looks after all of it, so that a statement costs none of its own. */
-class Deadlines {
-  private readonly pending = new Set<Pending>();
-  private timer: NodeJS.Timeout | undefined;
 
   /** What the work comes to, or an error soon after the deadline. */
-  before<Result>(deadline: number, work: Promise<Result>, problem: string): Promise<Result> {
+  private before<Result>(at: number, work: Promise<Result>, problem: string): Promise<Result> {
     return new Promise((resolve, reject) => {
-      const one: Pending = { deadline, refuse: () => reject(new SilenceError(problem)) };
-      this.pending.add(one);
-      this.timer ??= setInterval(() => this.refuseLate(), LOOK_EVERY);
+      const deadline = this.deadlines.set(at, () => reject(new SilenceError(problem)));
       work.then(
         (result) => {
-          this.pending.delete(one);
+          this.deadlines.done(deadline);
           resolve(result);
         },
         (error: unknown) => {
-          this.pending.delete(one);
+          this.deadlines.done(deadline);
           // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- it is handed on as it came
           reject(error);
         },
       );
     });
-  }
-
-  private refuseLate(): void {
-    const now = performance.now();
-    for (const one of this.pending) {
-      if (one.deadline > now) continue;
-      this.pending.delete(one);
-      one.refuse();
-    }
-    if (this.pending.size > 0) return;
-    clearInterval(this.timer);
-    this.timer = undefined;
   }
 }

@@ -15,7 +15,7 @@ import {
   slotOf,
   UnknownPrimaryError,
 } from './redis-connection.js';
-import { type ClientWanted, credentialsOf, parseNode, prefixedKeys } from './redis-options.js';
+import { type ClientWanted, credentialsOf, parseNode, keyPrefixRefused } from './redis-options.js';
 import { type RedisScript } from './redis-scripts.js';
 
 /** What ioredis says when `commandTimeout` passes. */
@@ -94,7 +94,7 @@ export class IoRedisConnection implements RedisConnection {
     private readonly ownership: { owned: boolean },
   ) {
     // In a cluster the store has to know the whole key, to find the server that it lives on.
-    if (prefixesKeys(client)) throw prefixedKeys('ioredis');
+    if (prefixesKeys(client)) throw keyPrefixRefused('ioredis');
     // So that silence is noticed before a visitor comes.
     if (ownership.owned) this.pings = setInterval(() => this.ping(), ASKED_EVERY).unref();
   }
@@ -130,12 +130,19 @@ export class IoRedisConnection implements RedisConnection {
   private ping(): void {
     const servers = this.cluster ? (this.client.nodes?.('master') ?? []) : [this.client];
     for (const server of servers) {
-      if (server.status === 'ready') this.watched(server, () => server.ping()).catch(() => {});
+      if (server.status === 'ready')
+        this.watched(
+          () => server,
+          () => server.ping(),
+        ).catch(() => {});
     }
   }
 
   send(command: Command): Promise<unknown> {
-    return this.watched(this.serverOf(command[1]), () => this.client.call(...command));
+    return this.watched(
+      () => this.serverOf(command[1]),
+      () => this.client.call(...command),
+    );
   }
 
   sendAll(commands: readonly Command[]): Promise<PromiseSettledResult<unknown>[]> {
@@ -144,12 +151,14 @@ export class IoRedisConnection implements RedisConnection {
   }
 
   run(script: RedisScript, [key]: [string], values: string[]): Promise<unknown> {
-    return this.watched(this.serverOf(key), () =>
-      runByHash(
-        script,
-        (hash) => this.client.evalsha(hash, 1, key, ...values),
-        (text) => this.client.eval(text, 1, key, ...values),
-      ),
+    return this.watched(
+      () => this.serverOf(key),
+      () =>
+        runByHash(
+          script,
+          (hash) => this.client.evalsha(hash, 1, key, ...values),
+          (text) => this.client.eval(text, 1, key, ...values),
+        ),
     );
   }
 
@@ -188,15 +197,18 @@ export class IoRedisConnection implements RedisConnection {
     commands: readonly Command[],
   ): Promise<PromiseSettledResult<unknown>[]> {
     const client = await this.clientFor(server);
-    return this.watched(client, async () => {
-      const results = await client.pipeline(commands.map((command) => [...command])).exec();
-      const outcomes = (results ?? []).map(([error, value]): PromiseSettledResult<unknown> =>
-        error ? { status: 'rejected', reason: error } : { status: 'fulfilled', value },
-      );
-      const unfit = outcomes.find((outcome) => outcome.status === 'rejected' && isUnfit(outcome.reason));
-      if (unfit?.status === 'rejected') throw unfit.reason;
-      return outcomes;
-    });
+    return this.watched(
+      () => client,
+      async () => {
+        const results = await client.pipeline(commands.map((command) => [...command])).exec();
+        const outcomes = (results ?? []).map(([error, value]): PromiseSettledResult<unknown> =>
+          error ? { status: 'rejected', reason: error } : { status: 'fulfilled', value },
+        );
+        const unfit = outcomes.find((outcome) => outcome.status === 'rejected' && isUnfit(outcome.reason));
+        if (unfit?.status === 'rejected') throw unfit.reason;
+        return outcomes;
+      },
+    );
   }
 
   private async clientFor(server: string): Promise<Server> {
@@ -209,12 +221,16 @@ export class IoRedisConnection implements RedisConnection {
   }
 
   /** What is sent may still be carried out, long after its caller has given up. */
-  private async watched<Result>(server: Server | undefined, work: () => Promise<Result>): Promise<Result> {
+  private async watched<Result>(
+    serverOf: () => Server | undefined,
+    work: () => Promise<Result>,
+  ): Promise<Result> {
     const startedAt = performance.now();
     try {
       return await work();
     } catch (error) {
-      if (server && isUnfit(error)) this.leave(server, isTimeout(error) ? 0 : READ_ONLY_RESTS, startedAt);
+      const server = isUnfit(error) ? serverOf() : undefined;
+      if (server) this.leave(server, isTimeout(error) ? 0 : READ_ONLY_RESTS, startedAt);
       throw error;
     }
   }

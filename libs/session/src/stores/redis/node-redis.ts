@@ -17,7 +17,7 @@ import {
   slotOf,
   UnknownPrimaryError,
 } from './redis-connection.js';
-import { type ClientWanted, credentialsOf, parseNode, prefixedKeys } from './redis-options.js';
+import { type ClientWanted, credentialsOf, parseNode, keyPrefixRefused } from './redis-options.js';
 import { type RedisScript } from './redis-scripts.js';
 
 interface Clustered {
@@ -110,7 +110,7 @@ export class NodeRedisConnection implements RedisConnection {
     private readonly ownership: { owned: boolean; another?: () => NodeRedisClient },
   ) {
     // It would come before the keys of scripts, and not before those of other commands.
-    if (prefixesKeys(client)) throw prefixedKeys('node-redis');
+    if (prefixesKeys(client)) throw keyPrefixRefused('node-redis');
     this.kind = 'nodeClient' in client ? 'cluster' : 'getMasterNode' in client ? 'sentinel' : 'single';
     if (ownership.owned) this.pings = setInterval(() => this.ping(), ASKED_EVERY).unref();
   }

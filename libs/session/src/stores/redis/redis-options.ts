@@ -131,7 +131,7 @@ function checkClient(client: unknown): void {
 }
 
 /** A client that puts something before all keys by itself. What the store says to Redis in scripts would name other keys. */
-export function prefixedKeys(library: string): SessionConfigError {
+export function keyPrefixRefused(library: string): SessionConfigError {
   return new SessionConfigError(
     'prefix',
     `is what keys of sessions begin with. Set it, and take "keyPrefix" out of the options of the ${library} client (give sessions a client of their own if other code needs it).`,

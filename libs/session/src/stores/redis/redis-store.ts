@@ -116,26 +116,28 @@ export class RedisStore extends SessionStore {
 
     const now = this.clock.now();
     const keptUntil = this.keptUntil(deadline);
+    const tooManyKeys = known.keys + newKeys > this.limits.keys;
+    const isOrdinary = !tooManyKeys && newKeyHash === undefined && !exactly && deadline <= known.keptUntil;
     const save: Save = {
       id,
       keyHash,
       newKeyHash,
-      line: encodeLine(write, now, deadline),
       write,
+      line: isOrdinary ? encodeLine(write, now, deadline) : encodeLine(write, now, deadline, keptUntil),
       keep: this.fromNow(keptUntil),
       exactly,
       headId: known.headId,
     };
-    const tooManyKeys = known.keys + newKeys > this.limits.keys;
-    const isOrdinary = newKeyHash === undefined && !exactly && deadline <= known.keptUntil;
-    if (isOrdinary && !tooManyKeys && hasRoomFor(save.line.length, known, this.limits)) {
-      known.written += save.line.length;
-      known.keys += newKeys;
-      const length = await this.insert(save);
-      // -1: the key hash was replaced, or the record has become large.
-      if (length !== undefined && length !== -1) return Number(length) > 0;
+    if (isOrdinary) {
+      if (hasRoomFor(save.line.length, known, this.limits)) {
+        known.written += save.line.length;
+        known.keys += newKeys;
+        const length = await this.insert(save);
+        // -1: the key hash was replaced, or the record has become large.
+        if (length !== undefined && length !== -1) return Number(length) > 0;
+      }
+      if (!save.lost) save.line = encodeLine(write, now, deadline, keptUntil);
     }
-    if (!save.lost) save.line = encodeLine(write, now, deadline, keptUntil);
     this.loads.forget(id);
     const answer = tooManyKeys ? TOO_LARGE : await this.saveByScript(save);
     if (answer !== TOO_LARGE) return answer === SAVED;
