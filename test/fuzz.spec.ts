@@ -111,7 +111,7 @@ describe('the Cookie header', () => {
     ['percent signs', (length) => `sessionid=${'%'.repeat(length)}`],
   ])('S92: takes time in proportion to its length: %s', (_name, make) => {
     const header = make(1_000_000);
-    const times = [1, 2, 3].map(() => {
+    const times = [1, 2].map(() => {
       const start = process.hrtime.bigint();
       readCookies(header, 'sessionid').filter(isSessionKey);
       return Number(process.hrtime.bigint() - start) / 1e6;

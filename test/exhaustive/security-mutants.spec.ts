@@ -428,7 +428,7 @@ const listed: Fault[] = [
     "String(response.getHeader('Cache-Control') ?? 'no-store')",
   ],
   ['S59', 'test/security.spec.ts', 'http/request-session.ts', "vary(response, 'Cookie');", ';'],
-  ['S60', 'test/shared-cache.spec.ts', 'http/request-session.ts', "vary(response, 'Cookie');", ';'],
+  ['S60', 'test/shared-cache.spec.ts', 'http/request-session.ts', 'varyByCookie(response);', ';'],
   // Data
   [
     'S61',
@@ -641,7 +641,7 @@ const listed: Fault[] = [
     'http/cookie-header.ts',
     'const values: string[] = [];',
     // Quadratic in one of the headers, which is enough, and takes seconds and not minutes.
-    "const values: string[] = [];\n  if (header.startsWith('sessionid=;'))\n    for (let at = 0; at < header.length; at += 100)\n      if (header.slice(0, at).lastIndexOf('~x') > 0) values.push('');",
+    "const values: string[] = [];\n  let seen = 0;\n  if (header.startsWith('sessionid=;'))\n    for (let at = 0; at < header.length; at += 80)\n      for (let back = 0; back < at; back += 1) seen += header.charCodeAt(back);\n  if (seen === 1) values.push('');",
   ],
   // Leaks
   [
