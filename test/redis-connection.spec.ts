@@ -190,6 +190,8 @@ describeWithKillableRedis('the connection to Redis', (redis) => {
         await raw.config('SET', 'repl-diskless-sync-delay', '0');
         await rawOther.replicaof('127.0.0.1', portOf(redis));
         const logins = await logIn(running, 8);
+        // WAIT speaks of the writes of its own connection, and of what came before them.
+        await raw.set('mark', 'last');
         while ((await raw.wait(1, 1000)) < 1);
         await rawOther.replicaof('NO', 'ONE');
         await raw.replicaof('127.0.0.1', portOf(other));

@@ -22,7 +22,7 @@ export class SessionObserver implements OnModuleInit, OnApplicationShutdown {
     private readonly logger: Logger,
     private readonly metrics: SessionMetrics | undefined,
   ) {
-    this.listeners = [logEvents(logger), ...(metrics ? [metrics.countEvent] : [])];
+    this.listeners = [this.logEvent, ...(metrics ? [metrics.countEvent] : [])];
   }
 
   /** @param sweeping does the application clear expired sessions regularly? */
@@ -36,7 +36,7 @@ export class SessionObserver implements OnModuleInit, OnApplicationShutdown {
     if (outcome === 'ok') {
       const over = this.outage.worked(operation);
       if (over !== undefined) this.logger.log(`The session store serves again: ${over}.`);
-    } else if (error instanceof SessionStoreUnavailableError && this.outage.failed(operation)) {
+    } else if (error instanceof SessionStoreUnavailableError && this.outage.failed(operation, duration)) {
       this.logger.error(
         `The session store does not serve, and requests that need it get a 503: ${error.message} ` +
           'What fails from now on is counted, until it serves again.',
@@ -51,6 +51,22 @@ export class SessionObserver implements OnModuleInit, OnApplicationShutdown {
       } catch (error) {
         this.reportFailure(error);
       }
+    }
+  };
+
+  /** The events that somebody should look into. The others are too many for a log that nobody asked for. */
+  private readonly logEvent: SessionEventListener = (event) => {
+    if (event.type === 'corrupt') this.logger.error(event.error.message);
+    // In an outage of the store one line has told of all that fails.
+    if (event.type === 'touch-failed' && !this.outage.isOn) {
+      this.logger.warn(
+        `The idle clock of session ${event.sessionId} could not be restarted: ${event.problem}`,
+      );
+    }
+    if (event.type === 'write-after-end') {
+      this.logger.warn(
+        `Session ${event.sessionId} ended while a request was changing it; the changes were dropped.`,
+      );
     }
   };
 
@@ -85,21 +101,6 @@ export type SessionEventOf<Type extends SessionEvent['type']> = Extract<SessionE
 export type SessionEventMap = {
   [Type in SessionEvent['type'] as `session.${Type}`]: SessionEventOf<Type>;
 };
-
-/** Logs the events that somebody should look into. The others are too many for a log that nobody asked for. */
-function logEvents(logger: Logger): SessionEventListener {
-  return (event) => {
-    if (event.type === 'corrupt') logger.error(event.error.message);
-    if (event.type === 'touch-failed') {
-      logger.warn(`The idle clock of session ${event.sessionId} could not be restarted: ${event.problem}`);
-    }
-    if (event.type === 'write-after-end') {
-      logger.warn(
-        `Session ${event.sessionId} ended while a request was changing it; the changes were dropped.`,
-      );
-    }
-  };
-}
 
 type ListenerFn = (...values: unknown[]) => unknown;
 

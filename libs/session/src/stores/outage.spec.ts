@@ -24,6 +24,16 @@ describe('Outage', () => {
     expect(outage.worked('load')).toBe('1 call failed in 0.0 s');
   });
 
+  it('has begun when the first of what failed began', () => {
+    const outage = new Outage();
+    expect(outage.isOn).toBe(false);
+    expect(outage.failed('load', 800)).toBe(true);
+    expect(outage.isOn).toBe(true);
+    now += 5000;
+    expect(outage.worked('load')).toBe('1 call failed in 0.8 s');
+    expect(outage.isOn).toBe(false);
+  });
+
   it('is not over while only something else works', () => {
     const outage = new Outage();
     expect(outage.failed('save')).toBe(true);

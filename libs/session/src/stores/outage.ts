@@ -12,11 +12,19 @@ export class Outage {
   private beganAt = 0;
   private failedAt = 0;
 
-  /** @returns does it begin with this? */
-  failed(operation: string): boolean {
+  /** Has it begun, and is not over yet? */
+  get isOn(): boolean {
+    return this.failures > 0;
+  }
+
+  /**
+   * @param took milliseconds that the failure was waited for
+   * @returns does it begin with this?
+   */
+  failed(operation: string, took = 0): boolean {
     const now = performance.now();
     const begins = this.failures === 0;
-    if (begins) this.beganAt = now;
+    if (begins) this.beganAt = now - took;
     this.failedAt = now;
     this.failures += 1;
     this.failing.add(operation);

@@ -1,4 +1,10 @@
-import { type ClusterNode, ignoreErrorEvents, type IoRedisClient, prefixesKeys } from './redis-clients.js';
+import {
+  type ClusterNode,
+  type IoRedisClient,
+  keepLastError,
+  lastErrorOf,
+  prefixesKeys,
+} from './redis-clients.js';
 import {
   ANSWERS_WITHIN,
   ASKED_EVERY,
@@ -75,7 +81,7 @@ export async function openIoRedis({
         ? new Redis({ ...defaults, ...options })
         : new Redis(url, { ...defaults, ...options });
   }
-  ignoreErrorEvents(client);
+  keepLastError(client);
   return new IoRedisConnection(client, { owned: true });
 }
 
@@ -247,9 +253,13 @@ export class IoRedisConnection implements RedisConnection {
     server.disconnect(true);
   }
 
+  lastError(): string | undefined {
+    return lastErrorOf(this.client);
+  }
+
   duplicate(): RedisConnection {
     const client = this.client.duplicate();
-    ignoreErrorEvents(client);
+    keepLastError(client);
     return new IoRedisConnection(client, { owned: true });
   }
 

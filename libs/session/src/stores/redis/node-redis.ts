@@ -1,6 +1,6 @@
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { SessionConfigError } from '../../session.errors.js';
-import { ignoreErrorEvents, type NodeRedisClient, prefixesKeys } from './redis-clients.js';
+import { keepLastError, lastErrorOf, type NodeRedisClient, prefixesKeys } from './redis-clients.js';
 import {
   ANSWERS_WITHIN,
   ASKED_EVERY,
@@ -74,7 +74,7 @@ export async function openNodeRedis({
     return createClient({ ...(url !== undefined && { url }), ...nodeDefaults(options) });
   };
   const client = make();
-  ignoreErrorEvents(client);
+  keepLastError(client);
   return new NodeRedisConnection(client, { owned: true, another: make });
 }
 
@@ -162,6 +162,10 @@ export class NodeRedisConnection implements RedisConnection {
     );
   }
 
+  lastError(): string | undefined {
+    return lastErrorOf(this.client);
+  }
+
   duplicate(): RedisConnection {
     const client = this.ownership.another?.() ?? (this.client as NodeRedisClient & Duplicable).duplicate?.();
     if (client === undefined) {
@@ -170,7 +174,7 @@ export class NodeRedisConnection implements RedisConnection {
         'needs a second connection, and a client of createSentinel cannot be duplicated. Say where the sentinels are by "sentinel" instead of handing in a "client".',
       );
     }
-    ignoreErrorEvents(client);
+    keepLastError(client);
     return new NodeRedisConnection(client, { owned: true });
   }
 
@@ -248,7 +252,7 @@ export class NodeRedisConnection implements RedisConnection {
     if (client === this.client && this.kind === 'sentinel' && this.ownership.another) {
       // One that was destroyed does not connect again.
       client = this.client = this.ownership.another();
-      ignoreErrorEvents(client);
+      keepLastError(client);
     }
     client.connect().catch(() => {}); // it goes on trying by itself
   }

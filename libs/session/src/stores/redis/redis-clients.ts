@@ -18,7 +18,7 @@ export interface IoRedisClient {
   nodes?(role: 'master'): ClusterNode[];
   /** Of a `Cluster`: for each slot, the `host:port` of its primary and then of its replicas. */
   readonly slots?: readonly (readonly string[])[];
-  on(event: 'error', listener: () => void): unknown;
+  on(event: 'error', listener: (error: unknown) => void): unknown;
   once(event: 'ready' | 'end', listener: () => void): unknown;
   disconnect(reconnect?: boolean): void;
 }
@@ -44,7 +44,7 @@ export interface NodeRedisClient {
   // Its parameters differ between the three kinds.
   sendCommand(...parameters: never[]): Promise<unknown>;
   once(event: 'ready', listener: () => void): unknown;
-  on(event: 'error', listener: () => void): unknown;
+  on(event: 'error', listener: (error: unknown) => void): unknown;
   destroy(): unknown;
 }
 
@@ -88,7 +88,16 @@ export function silenceAdvice(client: IoRedisClient | NodeRedisClient): string |
   );
 }
 
+const lastErrors = new WeakMap<object, unknown>();
+
 /** Every operation that fails says so itself; an `error` event without a listener is printed, or ends the process. */
-export function ignoreErrorEvents(client: { on(event: 'error', listener: () => void): unknown }): void {
-  client.on('error', () => {});
+export function keepLastError(client: Pick<IoRedisClient, 'on'> | Pick<NodeRedisClient, 'on'>): void {
+  client.on('error', (error) => lastErrors.set(client, error));
+}
+
+/** Why there is no connection, as far as the client has told: `ECONNREFUSED`, `WRONGPASS`. The rest may quote secrets. */
+export function lastErrorOf(client: object): string | undefined {
+  const { code, message } = (lastErrors.get(client) ?? {}) as { code?: unknown; message?: unknown };
+  const said = [code, String(message).split(' ', 1)[0]];
+  return said.find((word): word is string => typeof word === 'string' && /^[A-Z][A-Z0-9_]+$/.test(word));
 }

@@ -43,6 +43,8 @@ export interface RedisConnection {
    * reconnection of none. What comes while one waits goes out together after it: see `SharedWait`.
    */
   sendAndWait(key: string, command: Command, wait: ReplicaWait): Promise<[reply: unknown, confirmed: number]>;
+  /** Why there is no connection, in a word such as `WRONGPASS`, as far as a client of our own has told. */
+  lastError?(): string | undefined;
   /** Another connection to the same place, which is the caller's to connect and close. */
   duplicate(): RedisConnection;
   /** Closes the client, unless it is the application's own. */

@@ -87,8 +87,15 @@ async function connectInTime(connection: RedisConnection): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => {
-      const problem = `there was no connection within ${CONNECTS_WITHIN / 1000} s. Check that Redis is up, and where the options look for it.`;
-      reject(new SessionStoreUnavailableError('connect', problem));
+      const said = connection.lastError?.();
+      const reason = said === undefined ? '' : ` (the client says ${said})`;
+      reject(
+        new SessionStoreUnavailableError(
+          'connect',
+          `there was no connection within ${CONNECTS_WITHIN / 1000} s${reason}. Check that Redis is up, where the ` +
+            'options look for it, and the password.',
+        ),
+      );
     }, CONNECTS_WITHIN);
   });
   try {

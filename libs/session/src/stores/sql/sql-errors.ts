@@ -111,12 +111,19 @@ export function toStoreError(operation: string, error: unknown): Error {
   const source = driverError(error);
   const cause = withoutValues(source);
   if (isOurs(source)) return cause;
+  const said = typeof source.code === 'string' ? source.code : cause.message;
   return new SessionStoreUnavailableError(
     operation,
-    `the database did not carry it out (${typeof source.code === 'string' ? source.code : cause.message}). ` +
+    `the database did not carry it out (${said}${inWords(source)}). ` +
       'Check that it is up, accepts writes, and can be reached from here.',
     { cause },
   );
+}
+
+/** What the commonest codes mean, for a reader of the log. */
+function inWords(error: DriverError): string {
+  if (isReadOnly(error)) return ': it takes no writes';
+  return isBroken(error) ? ': no connection, or it broke' : '';
 }
 
 function isOurs({ name, code, sqlState, message }: DriverError): boolean {
