@@ -241,35 +241,46 @@ describeWithKillableRedis('a cookie whose revocations are in Redis', (redis) => 
   });
 });
 
-it.each([0, 1])('a touch that fails is nobody’s concern but the operator’s (%d)', async (index) => {
-  const store = new RecordingStore();
-  const site = await open(index, { engine: { useFactory: () => store }, options: { idleTimeout: '10m' } });
-  try {
-    const cookie = await site.loggedIn();
-    const readOnly = new SessionStoreUnavailableError('touch', 'it is read-only.');
-    store.fail('touch', readOnly);
-    expect((await site.send('/mine', cookie)).status).toBe(200);
-    for (const record of store.records.values()) {
-      // As if it had been a tenth of the idle timeout ago, and something.
-      record.lastSeenAt -= 90_000;
-      record.expiresAt -= 90_000;
+const readOnly = new SessionStoreUnavailableError('touch', 'it is read-only.');
+it.each([
+  // An outage, of which one line tells whatever fails, and a fault of another kind.
+  [0, 'error', 'does not serve', readOnly],
+  [1, 'error', 'does not serve', readOnly],
+  [0, 'warn', 'idle clock', new TypeError('a fault of the store')],
+  [1, 'warn', 'idle clock', new TypeError('a fault of the store')],
+] as const)(
+  'a touch that fails is nobody’s concern but the operator’s (%d, %s)',
+  async (index, level, text, error) => {
+    const store = new RecordingStore();
+    const site = await open(index, { engine: { useFactory: () => store }, options: { idleTimeout: '10m' } });
+    try {
+      const cookie = await site.loggedIn();
+      store.fail('touch', error);
+      expect((await site.send('/mine', cookie)).status).toBe(200);
+      for (const record of store.records.values()) {
+        // As if it had been a tenth of the idle timeout ago, and something.
+        record.lastSeenAt -= 90_000;
+        record.expiresAt -= 90_000;
+      }
+      const touches = (): number => store.calls.filter((operation) => operation === 'touch').length;
+      const before = touches();
+      for (let n = 0; n < 3; n += 1) {
+        const answer = await site.send('/mine', cookie);
+        expect([answer.status, sessionCookie(answer)]).toEqual([200, undefined]);
+      }
+      // One attempt, then a rest.
+      expect(touches()).toBe(before + 1);
+      const lines = [...loggedAs('warn'), ...loggedAs('error')];
+      expect(lines.filter((line) => /idle clock|does not serve/.test(line))).toHaveLength(1);
+      expect(loggedAs(level).filter((line) => line.includes(text))).toHaveLength(1);
+      // Whoever asks for it gets to know.
+      store.fail('touch', readOnly);
+      expectUnavailable([await site.send('/touch', cookie)], cookie);
+    } finally {
+      await site.close();
     }
-    const touches = (): number => store.calls.filter((operation) => operation === 'touch').length;
-    const before = touches();
-    for (let n = 0; n < 3; n += 1) {
-      const answer = await site.send('/mine', cookie);
-      expect([answer.status, sessionCookie(answer)]).toEqual([200, undefined]);
-    }
-    // One attempt, then a rest.
-    expect(touches()).toBe(before + 1);
-    expect(loggedAs('warn').filter((line) => line.includes('idle clock'))).toHaveLength(1);
-    // Whoever asks for it gets to know.
-    store.fail('touch', readOnly);
-    expectUnavailable([await site.send('/touch', cookie)], cookie);
-  } finally {
-    await site.close();
-  }
-});
+  },
+);
 
 // Last, because the clients above linger for two seconds after they were closed.
 for (const [index, engine] of faultyEngines.entries()) {
