@@ -3,10 +3,13 @@
  * docs/benchmarks.md.
  *
  *   npm run bench -- [--counts] [group or platform …]
+ *   BENCH_PICTURE=docs/public/overhead.svg npm run bench -- fastify
  */
+import { writeFileSync } from 'node:fs';
 import { type Contestant, contestants, type Use, uses } from './contestants.js';
 import { type Cost, type Kind } from './counters.js';
 import { type CleanUp, createPlaces, type Places } from './places.js';
+import { overheadPicture } from './picture.js';
 import { countsTable, type Results, timesTable } from './report.js';
 import { RunningContestant } from './running-contestant.js';
 
@@ -68,6 +71,13 @@ async function time(): Promise<string> {
       }
     }
     await stop();
+  }
+  const { BENCH_PICTURE: picture } = process.env;
+  if (picture !== undefined) {
+    const platform = selection.some((contestant) => contestant.platform === 'fastify')
+      ? 'fastify'
+      : 'express';
+    writeFileSync(picture, overheadPicture(results, platform));
   }
   return timesTable(results);
 }

@@ -58,7 +58,7 @@ function forEachRow(results: Results, row: (use: Use, contestant: Contestant) =>
   for (const use of uses) for (const contestant of results.keys()) row(use, contestant);
 }
 
-function aboveBare(results: Results, contestant: Contestant, use: Use, of: keyof Cost): number[] {
+export function aboveBare(results: Results, contestant: Contestant, use: Use, of: keyof Cost): number[] {
   const bare = valuesOf(results, find(results, contestant.platform, BARE), use, of);
   return valuesOf(results, contestant, use, of).map((value, round) => value - (bare[round] as number));
 }
@@ -72,7 +72,7 @@ function ratio(results: Results, contestant: Contestant, other: string | undefin
   return low > 0 ? (median(aboveBare(results, contestant, use, 'cpu')) / middle).toFixed(2) : '';
 }
 
-function find(results: Results, platform: Platform, library: string): Contestant | undefined {
+export function find(results: Results, platform: Platform, library: string): Contestant | undefined {
   return [...results.keys()].find(
     (contestant) => contestant.platform === platform && contestant.library === library,
   );
@@ -93,7 +93,7 @@ function valuesOf(results: Results, contestant: Contestant | undefined, use: Use
   return ((contestant && results.get(contestant)?.[use]) ?? []).map((cost) => cost[of]);
 }
 
-function median(values: readonly number[]): number {
+export function median(values: readonly number[]): number {
   return quartiles(values)[1];
 }
 

@@ -7,6 +7,7 @@ import {
 } from '@nestjs/common';
 import { type Session } from 'nest-sessions';
 import { map, type Observable } from 'rxjs';
+import { guideTo } from './guide.js';
 import { ENGINE } from './session-engine.js';
 import { type Settings } from './settings.js';
 
@@ -33,6 +34,7 @@ export class PageInterceptor implements NestInterceptor {
       map((page) => ({
         ...page,
         here: { [section]: true },
+        guide: guideTo(section),
         inCookie: this.engine === 'cookie',
         user: session.userId,
         messages: session.takeFlash(),

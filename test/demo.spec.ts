@@ -10,6 +10,7 @@ import { createApp } from '../src/app.js';
 import { type Platform, readSettings } from '../src/settings.js';
 import { age } from './support/database-app.js';
 import { describeWithKillableRedis } from './support/killable-redis.js';
+import { deadLinksOf } from './support/markdown.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'nest-sessions-demo-'));
 
@@ -71,6 +72,18 @@ describe.each(['express', 'fastify'] as const)('the demo on %s', (platform) => {
     expect(text).toMatch(/<\/html>\s*$/);
     expect(text.match(/<main>/g)).toHaveLength(1);
   });
+
+  it.each([...Object.keys(pages), '/secret', '/devices'])(
+    'leads from %s to the guide about it',
+    async (path) => {
+      const browser = newBrowser();
+      await logIn(browser);
+      const { text } = await browser.get(path);
+      const [, address = ''] = /<a href="([^"]+)">Read more about this page/.exec(text) ?? [];
+      expect(address).toMatch(/^https:.*\/blob\/main\/docs\//);
+      expect(deadLinksOf('README.md', `[guide](${address})`)).toEqual([]);
+    },
+  );
 
   it('has a stylesheet', async () => {
     const { status, type } = await request(url).get('/public/style.css');

@@ -134,6 +134,21 @@ function keepBusy(): () => void {
 }
 
 describeWithKillableRedis('the connection to Redis', (redis) => {
+  // Both wait ten seconds for a connection.
+  if (testsAll) {
+    it.each(['ioredis', 'redis'] as const)(
+      'is refused for a wrong password, and the start says so (%s)',
+      async (library) => {
+        const url = redis.url.replace('redis://', 'redis://nobody:mistaken@');
+        const start = startApp(platforms[0], { engine: redisEngine({ url, library }) });
+        await expect(start).rejects.toMatchObject({
+          code: 'SESSION_STORE_UNAVAILABLE',
+          message: expect.stringMatching(/\(the client says WRONGPASS\)((?!mistaken).)*$/s),
+        });
+      },
+    );
+  }
+
   describeWithKillableRedis('behind one address', (other) => {
     describe.each(Object.entries(clients))('through %s', (name, make) => {
       let wire: TcpProxy;

@@ -11,10 +11,12 @@ import { LimitedPool } from './limited-pool.js';
  */
 export function connectionQuery(dataSource: DataSource, preparedStatements: boolean): SqlQuery {
   const query = queryOf(dataSource, preparedStatements);
-  return async (text, values, limit) => {
+  return (text, values, limit) => {
     if (dataSource.isInitialized) return query(text, values, limit);
-    throw new Error(
-      'the data source is not connected: initialize it before the first request, and destroy it after the last',
+    return Promise.reject(
+      new Error(
+        'the data source is not connected: initialize it before the first request, and destroy it after the last',
+      ),
     );
   };
 }
@@ -87,26 +89,24 @@ function queryPostgres(dataSource: DataSource, preparedStatements: boolean): Sql
   });
   const send = (query: PostgresQuery, limit: number): Promise<SqlResult> =>
     pool.run(limit, (client) => sendPostgres(client, query));
-  return async (text, values, limit) => {
+  return (text, values, limit) => {
     if (postgresPool(dataSource) === undefined) return plain(text, values, limit);
     // TypeORM's log shows it like any other statement, only without the values.
     dataSource.logger.logQuery(text);
     if (!prepares) return send({ text, values }, limit);
-    try {
-      return await send({ name: nameOf(text, names), text, values }, limit);
-    } catch (error) {
+    return send({ name: nameOf(text, names), text, values }, limit).catch((error: unknown) => {
       const { code } = error as { code?: unknown };
       if (LOST_STATEMENTS.has(code)) prepares = false;
       else if (code !== ALTERED_TABLE) throw error;
       // Nothing was executed.
       return send({ text, values }, limit);
-    }
+    });
   };
 }
 
-async function connectPostgres(dataSource: DataSource, limit: number): Promise<PostgresClient> {
+function connectPostgres(dataSource: DataSource, limit: number): Promise<PostgresClient> {
   const pool = postgresPool(dataSource);
-  if (pool === undefined) throw new Error('the data source was destroyed');
+  if (pool === undefined) return Promise.reject(new Error('the data source was destroyed'));
   limitConnecting(pool, limit);
   return pool.connect();
 }
@@ -136,14 +136,18 @@ function limitConnecting(pool: PostgresPool, limit: number): void {
   };
 }
 
-async function sendPostgres(client: PostgresClient, query: PostgresQuery): Promise<SqlResult> {
+function sendPostgres(client: PostgresClient, query: PostgresQuery): Promise<SqlResult> {
   client.on('error', ignore);
-  try {
-    const { rows, rowCount } = await client.query(query);
-    return { rows, affected: rowCount ?? 0 };
-  } finally {
-    client.off('error', ignore);
-  }
+  return client.query(query).then(
+    ({ rows, rowCount }) => {
+      client.off('error', ignore);
+      return { rows, affected: rowCount ?? 0 };
+    },
+    (error: unknown) => {
+      client.off('error', ignore);
+      throw error;
+    },
+  );
 }
 
 function releasePostgres(client: PostgresClient, drop: boolean): void {

@@ -40,66 +40,80 @@ export class LimitedPool<Connection extends object> {
 
   constructor(private readonly pool: Pool<Connection>) {}
 
-  /** @param limit milliseconds */
-  async run<Result>(limit: number, send: (connection: Connection) => Promise<Result>): Promise<Result> {
+  /**
+   * Functions that pass promises on, instead of async ones that wait for them: every statement goes this way.
+   * @param limit milliseconds
+   */
+  run<Result>(limit: number, send: (connection: Connection) => Promise<Result>): Promise<Result> {
     const deadline = performance.now() + limit;
-    const connection = await this.acquire(limit, deadline);
-    const sentAt = performance.now();
-    let drop = false;
-    try {
-      return await this.before(deadline, send(connection), `no answer within ${limit} ms`);
-    } catch (error) {
-      if (error instanceof SilenceError) {
-        this.silentSince = Math.max(this.silentSince, sentAt);
-        drop = true;
-      } else {
-        drop = this.pool.isUseless(error);
-      }
-      throw error;
-    } finally {
-      if (!drop) this.heard.set(connection, performance.now());
-      this.pool.release(connection, drop);
-    }
+    return this.acquire(limit, deadline).then((connection) => {
+      const sentAt = performance.now();
+      return this.before(deadline, send(connection), `no answer within ${limit} ms`, (error) =>
+        this.release(connection, sentAt, error),
+      );
+    });
   }
 
   /** One that works, as far as is known: what fell silent may have been the network, and not one connection alone. */
-  private async acquire(limit: number, deadline: number): Promise<Connection> {
-    const triedUntil = performance.now() + TRIED_FOR;
-    for (;;) {
-      const acquiring = this.pool.acquire(limit);
-      const connection = await this.before(deadline, acquiring, `no connection within ${limit} ms`).catch(
-        (error: unknown) => {
-          // It may still come.
-          acquiring.then(
-            (late) => this.pool.release(late, false),
-            () => {},
-          );
-          if (isBroken(error) && performance.now() < Math.min(triedUntil, deadline)) return undefined;
-          throw error;
-        },
-      );
-      if (connection === undefined) {
+  private acquire(
+    limit: number,
+    deadline: number,
+    triedUntil = performance.now() + TRIED_FOR,
+  ): Promise<Connection> {
+    const acquiring = this.pool.acquire(limit);
+    return this.before(deadline, acquiring, `no connection within ${limit} ms`).then(
+      (connection) => {
+        if ((this.heard.get(connection) ?? Infinity) >= this.silentSince) return connection;
+        this.pool.release(connection, true);
+        return this.acquire(limit, deadline, triedUntil);
+      },
+      async (error: unknown) => {
+        // It may still come.
+        acquiring.then(
+          (late) => this.pool.release(late, false),
+          () => {},
+        );
+        if (!isBroken(error) || performance.now() >= Math.min(triedUntil, deadline)) throw error;
         await sleep(PAUSE);
-        continue;
-      }
-      if ((this.heard.get(connection) ?? Infinity) >= this.silentSince) return connection;
-      this.pool.release(connection, true);
-    }
+        return this.acquire(limit, deadline, triedUntil);
+      },
+    );
   }
 
-  /** What the work comes to, or an error soon after the deadline. */
-  private before<Result>(at: number, work: Promise<Result>, problem: string): Promise<Result> {
+  /** @param error undefined: there was an answer */
+  private release(connection: Connection, sentAt: number, error: unknown): void {
+    const isSilent = error instanceof SilenceError;
+    if (isSilent) this.silentSince = Math.max(this.silentSince, sentAt);
+    const drop = isSilent || (error !== undefined && this.pool.isUseless(error));
+    if (!drop) this.heard.set(connection, performance.now());
+    this.pool.release(connection, drop);
+  }
+
+  /**
+   * What the work comes to, or an error soon after the deadline.
+   * @param settled is called ahead of that, with the error if there is one
+   */
+  private before<Result>(
+    at: number,
+    work: Promise<Result>,
+    problem: string,
+    settled?: (error?: unknown) => void,
+  ): Promise<Result> {
     return new Promise((resolve, reject) => {
-      const deadline = this.deadlines.set(at, () => reject(new SilenceError(problem)));
+      const fail = (error: unknown): void => {
+        settled?.(error);
+        // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- it is handed on as it came
+        reject(error);
+      };
+      const deadline = this.deadlines.set(at, () => fail(new SilenceError(problem)));
       work.then(
         (result) => {
-          this.deadlines.done(deadline);
+          if (!this.deadlines.done(deadline)) return;
+          settled?.();
           resolve(result);
         },
         (error: unknown) => {
-          this.deadlines.done(deadline);
-          // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- it is handed on as it came
-          reject(error);
+          if (this.deadlines.done(deadline)) fail(error);
         },
       );
     });

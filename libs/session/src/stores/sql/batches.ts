@@ -1,10 +1,11 @@
+import { Deadlines } from '../deadlines.js';
 import { isRefusal } from './sql-errors.js';
 
 /** Enough to keep the database busy; more of them would only be smaller. */
 const UNDER_WAY = 2;
 const BATCH_SIZE = 128;
 
-/** Milliseconds after which the items that wait go ahead of a batch that has not come back. */
+/** Milliseconds after which, or a little later, the items that wait go ahead of a batch that has not come back. */
 const PATIENCE = 200;
 
 /** How a batch is sent. Each is one statement. */
@@ -36,6 +37,7 @@ export class Batches<Item, Answer> {
   /** For each row that an item waits or is under way for: the items behind it. */
   private readonly queues = new Map<string, Waiting<Item, Answer>[]>();
   private underWay = 0;
+  private readonly deadlines = new Deadlines(PATIENCE / 4);
 
   constructor(private readonly sender: Sender<Item, Answer>) {}
 
@@ -60,35 +62,29 @@ export class Batches<Item, Answer> {
     const batch = this.waiting.splice(0, BATCH_SIZE);
     const [first] = batch;
     if (first === undefined) return;
-    if (batch.length === 1) {
-      const answer = sender.one(first.item);
-      this.makeWayAfter(answer, batch);
-      answer.then(first.resolve, first.reject);
-      return;
-    }
-    const answers = sender.together(batch.map(({ item }) => item));
-    // First, so that the database works while this process hands out the answers.
-    this.makeWayAfter(answers, batch);
-    answers.then(
-      (given) => this.settle(batch, given),
-      (error: unknown) => this.fail(batch, error),
-    );
-  }
-
-  /** Also without an answer: a connection that hangs must not hold up those that work. */
-  private makeWayAfter(answer: Promise<unknown>, batch: readonly Waiting<Item, Answer>[]): void {
     this.underWay += 1;
-    let counts = true;
     const makeWay = (): void => {
-      clearTimeout(timer);
-      if (!counts) return;
-      counts = false;
       this.underWay -= 1;
-      for (const { item } of batch) this.callNext(this.sender.rowOf?.(item));
+      for (const { item } of batch) this.callNext(sender.rowOf?.(item));
       this.sendNext();
     };
-    const timer = setTimeout(makeWay, PATIENCE).unref();
-    answer.then(makeWay, makeWay);
+    // Also without an answer: a connection that hangs must not hold up those that work.
+    const deadline = this.deadlines.set(performance.now() + PATIENCE, makeWay);
+    // Way is made first, so that the database works while this process hands out the answers.
+    const after =
+      <Given>(use: (given: Given) => void) =>
+      (given: Given): void => {
+        if (this.deadlines.done(deadline)) makeWay();
+        use(given);
+      };
+    if (batch.length === 1) {
+      sender.one(first.item).then(after(first.resolve), after(first.reject));
+    } else {
+      sender.together(batch.map(({ item }) => item)).then(
+        after((given) => this.settle(batch, given)),
+        after((error) => this.fail(batch, error)),
+      );
+    }
   }
 
   private callNext(row: string | undefined): void {

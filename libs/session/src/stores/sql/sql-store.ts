@@ -108,23 +108,24 @@ export class SqlStore extends SessionStore {
     this.statements = new SessionStatements(table, dialect);
     const [load, loadTogether] = [this.statements.load(), this.statements.loadTogether()];
     this.loads = new Batches({
-      one: async (id) => (await this.rowsOf(load, { id }))[0],
+      one: (id) => this.run('load', load, { id }, firstRow),
       together: loadTogether && ((ids) => this.loadTogether(loadTogether, ids)),
     });
     const [save, saveTogether] = [this.statements.save(plainSave), this.statements.saveTogether()];
     this.plainSaves = new Batches({
-      one: (values) => this.affects('save', save, values),
+      one: (values) => this.run('save', save, values, isAffected),
       together: saveTogether && ((saves) => this.saveTogether(saveTogether, saves)),
       rowOf: ({ id }) => id,
     });
   }
 
-  async load(id: string): Promise<SessionRecord | null> {
-    const row = await this.loads.add(id);
-    if (row === undefined) return null;
-    const record = toRecord(row, this.codec, Date.now());
-    this.remember(id, row.data.length, row.log);
-    return record;
+  load(id: string): Promise<SessionRecord | null> {
+    return this.loads.add(id).then((row) => {
+      if (row === undefined) return null;
+      const record = toRecord(row, this.codec, Date.now());
+      this.remember(id, row.data.length, row.log);
+      return record;
+    });
   }
 
   /** An expired row that has not been cleared yet counts as taken, too. */
@@ -143,7 +144,7 @@ export class SqlStore extends SessionStore {
       ...valuesOf(extra),
     };
     try {
-      return await this.affects('create', this.statements.insert(columnsOf(extra)), values);
+      return await this.run('create', this.statements.insert(columnsOf(extra)), values, isAffected);
     } catch (error) {
       if (this.dialect.isTaken?.(error)) return false;
       throw error;
@@ -166,14 +167,13 @@ export class SqlStore extends SessionStore {
   }
 
   delete(id: string): Promise<boolean> {
-    return this.affects('delete', this.statements.delete(), { id });
+    return this.run('delete', this.statements.delete(), { id }, isAffected);
   }
 
   override async take(id: string): Promise<SessionRecord | null> {
     if (this.returnsDeleted) {
       try {
-        const { rows } = await this.run('take', this.statements.take(), { id });
-        const row = rows[0] as unknown as SessionRow | undefined;
+        const row = await this.run('take', this.statements.take(), { id }, firstRow);
         return row ? toRecord(row, this.codec, Date.now()) : null;
       } catch (error) {
         if (!isSyntaxError(error)) throw error;
@@ -184,24 +184,26 @@ export class SqlStore extends SessionStore {
       const record = await this.load(id);
       if (record === null) return null;
       const { version } = record;
-      if (await this.affects('take', this.statements.deleteUnchanged(), { id, version })) return record;
+      const statement = this.statements.deleteUnchanged();
+      if (await this.run('take', statement, { id, version }, isAffected)) return record;
     }
   }
 
   override touch(id: string, record: SessionRecord): Promise<boolean> {
-    return this.affects('touch', this.statements.touch(), {
+    const values = {
       id,
       version: record.version,
       expiresIn: fromNow(record.expiresAt),
       lastSeenIn: fromNow(record.lastSeenAt),
-    });
+    };
+    return this.run('touch', this.statements.touch(), values, isAffected);
   }
 
   /** Rows that cannot be decoded are left out: nobody can use them. */
   override async listByUser(userId: string): Promise<SessionRecord[]> {
-    const { rows } = await this.run('listByUser', this.statements.listByUser(), { userId });
+    const rows = await this.run('listByUser', this.statements.listByUser(), { userId }, rowsOf);
     const now = Date.now();
-    return (rows as unknown as SessionRow[]).flatMap((row) => {
+    return rows.flatMap((row) => {
       try {
         return [toRecord(row, this.codec, now)];
       } catch (error) {
@@ -214,14 +216,12 @@ export class SqlStore extends SessionStore {
   override async deleteByUser(userId: string, exceptIds: readonly string[] = []): Promise<number> {
     const spared = Object.fromEntries(exceptIds.map((id, index) => [`id ${index}`, id]));
     const statement = this.statements.deleteByUser(exceptIds.length);
-    const { affected } = await this.run('deleteByUser', statement, { userId, ...spared });
-    return affected;
+    return this.run('deleteByUser', statement, { userId, ...spared }, affectedRows);
   }
 
   override async clearExpired(batchSize: number): Promise<number> {
     const statement = this.statements.clearExpired(batchSize);
-    const { affected } = await this.run('clearExpired', statement, {}, PATIENCE);
-    return affected;
+    return this.run('clearExpired', statement, {}, affectedRows, PATIENCE);
   }
 
   /**
@@ -231,7 +231,7 @@ export class SqlStore extends SessionStore {
    */
   async checkTable(advice = 'Create it with all its columns.'): Promise<void> {
     try {
-      await this.run('check the table', this.statements.probe(), {}, PATIENCE);
+      await this.run('check the table', this.statements.probe(), {}, rowsOf, PATIENCE);
     } catch (error) {
       if (!isMissingTableOrColumn(error)) throw error;
       throw new SessionConfigError(
@@ -248,8 +248,8 @@ export class SqlStore extends SessionStore {
   private async checkEncodings(): Promise<void> {
     const statement = this.statements.encodings();
     if (statement === undefined) return;
-    const { rows } = await this.run('check the encoding', statement, {}, PATIENCE);
-    for (const [subject, encoding] of Object.entries(rows[0] ?? {})) {
+    const row = await this.run('check the encoding', statement, {}, firstRow, PATIENCE);
+    for (const [subject, encoding] of Object.entries(row ?? {})) {
       if (this.dialect.unicode?.test(String(encoding))) continue;
       throw new SessionConfigError(
         'engine',
@@ -263,7 +263,7 @@ export class SqlStore extends SessionStore {
    * @param limit how large the data may become when the snapshot cannot be replaced; null: only replace it
    * @throws SessionLimitError when the new snapshot is larger than a record may be
    */
-  private async write(
+  private write(
     id: string,
     keyHash: string,
     changes: SessionChanges,
@@ -290,13 +290,14 @@ export class SqlStore extends SessionStore {
       extraColumns: columnsOf(extra),
     });
     if (statement === this.statements.save(plainSave)) return this.plainSaves.add(save);
-    return this.affects('save', statement, {
+    const values = {
       ...save,
       newHash: changes.keyHash,
       expiry: encodeExpiry(changes.expiry ?? null),
       meta: this.codec.encodeMeta(changes.meta ?? {}, id) ?? '',
       ...valuesOf(extra),
-    });
+    };
+    return this.run('save', statement, values, isAffected);
   }
 
   /** @throws SessionLimitError */
@@ -329,49 +330,81 @@ export class SqlStore extends SessionStore {
     ids: readonly string[],
   ): Promise<Map<string, SessionRow | undefined>> {
     const rows = new Map<string, SessionRow | undefined>(ids.map((id) => [id, undefined]));
-    for (const row of await this.rowsOf(statement, { ids })) rows.set(row.id, row);
+    for (const row of await this.run('load', statement, { ids }, rowsOf)) rows.set(row.id, row);
     return rows;
   }
 
   /** Saves of rows that are locked or gone are left without an answer, and so are those that are refused. */
   private async saveTogether(statement: Statement, saves: readonly Save[]): Promise<Map<Save, boolean>> {
-    const { rows } = await this.run('save', statement, listsOf(saves));
+    const rows = await this.run('save', statement, listsOf(saves), ({ rows: given }) => given);
     const saved = new Set(rows.map(({ saved_id }) => saved_id));
     return new Map(saves.filter(({ id }) => saved.has(id)).map((save) => [save, true]));
   }
 
-  private async rowsOf(statement: Statement, values: object): Promise<SessionRow[]> {
-    return (await this.run('load', statement, values)).rows as unknown as SessionRow[];
-  }
-
-  private async affects(operation: string, statement: Statement, values: object): Promise<boolean> {
-    return (await this.run(operation, statement, values)).affected > 0;
-  }
-
-  private async run(
+  /**
+   * Functions that pass promises on, instead of async ones that wait for them: every load and save goes this way.
+   * @param use makes of the answer what the operation wants to know
+   */
+  private run<Result>(
     operation: string,
     statement: Statement,
     values: object,
+    use: (result: SqlResult) => Result,
     limit = SHARE * this.timeLimit,
-  ): Promise<SqlResult> {
+  ): Promise<Result> {
     const byName = values as Readonly<Record<string, unknown>>;
     const parameters = statement.parameters.map((name) => byName[name] ?? null);
     const started = performance.now();
+    const send = (): Promise<SqlResult> => this.query(statement.text, parameters, limit);
+    return send().then(use, async (error: unknown) =>
+      use(await this.sendAgain({ operation, error, send, statement, until: started + limit })),
+    );
+  }
+
+  /** After an error that says, or leaves it certain, that nothing was done. */
+  private async sendAgain({ operation, error, send, statement, until }: Failed): Promise<SqlResult> {
     let broke = false;
     for (let pause = 2; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
+      // A statement of ours that was rolled back left nothing behind, so it may simply be sent again. One that only reads
+      // may, too, when its connection broke; once, on another.
+      const again = isConflict(error) || (!broke && isBroken(error) && /^SELECT\b/i.test(statement.text));
+      broke ||= isBroken(error);
+      if (!again || performance.now() > until) throw toStoreError(operation, error);
+      // At random, because those that have met once would meet again.
+      await setTimeout(Math.random() * pause);
       try {
-        return await this.query(statement.text, parameters, limit);
-      } catch (error) {
-        // A statement of ours that was rolled back left nothing behind, so it may simply be sent again. One that only
-        // reads may, too, when its connection broke; once, on another.
-        const again = isConflict(error) || (!broke && isBroken(error) && /^SELECT\b/i.test(statement.text));
-        broke ||= isBroken(error);
-        if (!again || performance.now() - started > limit) throw toStoreError(operation, error);
-        // At random, because those that have met once would meet again.
-        await setTimeout(Math.random() * pause);
+        return await send();
+      } catch (next) {
+        error = next;
       }
     }
   }
+}
+
+/** A statement that has failed. */
+interface Failed {
+  operation: string;
+  error: unknown;
+  send: () => Promise<SqlResult>;
+  statement: Statement;
+  /** On the clock of `performance`: after that nobody waits any more. */
+  until: number;
+}
+
+function rowsOf({ rows }: SqlResult): SessionRow[] {
+  return rows as unknown as SessionRow[];
+}
+
+function firstRow(result: SqlResult): SessionRow | undefined {
+  return rowsOf(result)[0];
+}
+
+function affectedRows({ affected }: SqlResult): number {
+  return affected;
+}
+
+function isAffected({ affected }: SqlResult): boolean {
+  return affected > 0;
 }
 
 function columnsOf(extra: readonly ExtraValue[]): string[] {
