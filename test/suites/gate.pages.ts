@@ -316,7 +316,12 @@ export class ShapesController {
 
   @Get('gate')
   gate(@Res({ passthrough: true }) reply: Framed<ServerResponse>) {
-    return Object.hasOwn(rawOf(reply), 'writeHead');
+    // Whatever place is made for one.
+    const response = rawOf(reply);
+    const [place] = Object.getOwnPropertySymbols(response).filter(
+      ({ description }) => description === 'nest-sessions:response-gate',
+    );
+    return place !== undefined && Reflect.get(response, place) !== undefined;
   }
 
   @Get('after')

@@ -24,6 +24,7 @@ import { type HttpEnvironment } from './http/request-session.js';
 import { ClearExpiredJob } from './management/clear-expired.job.js';
 import { Sessions } from './management/sessions.js';
 import { SESSIONS, HTTP_ENVIRONMENT, SESSION_OPTIONS } from './session.tokens.js';
+import { makePlaces } from './nest/express.js';
 import { decorateFastify, type FastifyInstance } from './nest/fastify.js';
 import { SessionErrorFilter } from './nest/session-error.filter.js';
 import { SessionGuard } from './nest/session.guard.js';
@@ -158,6 +159,8 @@ export function mountSessions(app: INestApplicationContext): void {
 
 function decoratePlatform({ httpAdapter }: { httpAdapter?: AbstractHttpAdapter }): void {
   if (httpAdapter?.getType() === 'fastify') decorateFastify(httpAdapter.getInstance<FastifyInstance>());
+  if (httpAdapter?.getType() === 'express')
+    makePlaces(httpAdapter.getHttpServer() as Parameters<typeof makePlaces>[0]);
 }
 
 function assemble(

@@ -38,9 +38,11 @@ export interface GateHooks {
  * be called in its own way. Such calls are passed on as they came, and what cannot be told to a stand-in is not told.
  */
 export function installResponseGate(response: ServerResponse, hooks: GateHooks): void {
-  const gate = new ResponseGate(response as GatedResponse, hooks);
-  if (gate.isNative && !(GATE in response)) {
-    Object.assign(response, gatedMethods, { [GATE]: gate });
+  const gated = response as GatedResponse;
+  const gate = new ResponseGate(gated, hooks);
+  if (gate.isNative && gated[GATE] === undefined) {
+    if (gate.hasPlace) gated[GATE] = gate;
+    else Object.assign(gated, gatedMethods, { [GATE]: gate });
     return;
   }
   for (const name of STARTERS) {
@@ -50,16 +52,29 @@ export function installResponseGate(response: ServerResponse, hooks: GateHooks):
   }
 }
 
+/**
+ * Makes place for a gate on a response that has just come from Node. Express gives it another prototype, after which V8
+ * makes a new shape of it for every property: ten of them cost more than all the rest of a session. Before that, all
+ * responses share their shapes.
+ */
+export function makePlaceForGate(response: ServerResponse): void {
+  // Below what somebody else has put on it already, the place would be the wrong one.
+  if (STARTERS.some((name) => Object.hasOwn(response, name))) return;
+  Object.assign(response, gatedMethods, { [GATE]: undefined });
+  Object.defineProperties(response, DISGUISE);
+}
+
 const GATE = Symbol('nest-sessions:response-gate');
 
-type GatedResponse = ServerResponse & { [GATE]: ResponseGate };
+type GatedResponse = ServerResponse & { [GATE]?: ResponseGate };
 
-/** Shared by all responses: each finds its own gate. */
+/** Shared by all responses: each finds its own gate, or none. */
 const gatedMethods = Object.fromEntries(
   STARTERS.map((name) => [
     name,
     function gated(this: GatedResponse, ...given: unknown[]): unknown {
-      return this[GATE].call(name, given);
+      const gate = this[GATE];
+      return gate ? gate.call(name, given) : methodBelow(this, name).apply(this, given);
     },
   ]),
 ) as Record<Starter, AnyMethod>;
@@ -76,12 +91,16 @@ class ResponseGate {
   setters: Setters | undefined;
   /** And no stand-in. */
   readonly isNative: boolean;
+  /** Was there a place for it? */
+  readonly hasPlace: boolean;
 
   constructor(
     private readonly response: GatedResponse,
     private readonly hooks: GateHooks,
   ) {
-    const { writeHead, write, end, flushHeaders } = response as unknown as Record<Starter, AnyMethod>;
+    this.hasPlace = GATE in response && response[GATE] === undefined;
+    const below: unknown = this.hasPlace ? Object.getPrototypeOf(response) : response;
+    const { writeHead, write, end, flushHeaders } = below as Record<Starter, AnyMethod>;
     this.original = { writeHead, write, end, flushHeaders };
     this.isNative = response instanceof ServerResponse || (response as object) instanceof Http2ServerResponse;
   }
@@ -125,10 +144,11 @@ class ResponseGate {
   }
 
   private disguise(): void {
+    this.disguised = true;
+    if (this.hasPlace) return;
     // As they are by now: what has wrapped them stays in force.
     const { setHeader, appendHeader, removeHeader } = this.response as unknown as Setters;
     this.setters = { setHeader, appendHeader, removeHeader };
-    this.disguised = true;
     Object.defineProperties(this.response, DISGUISE);
   }
 
@@ -270,13 +290,14 @@ const DISGUISE: PropertyDescriptorMap & ThisType<GatedResponse> = {
   headersSent: {
     configurable: true,
     get() {
-      return this[GATE].disguised || belowGate(this, 'headersSent');
+      return this[GATE]?.disguised === true || belowGate(this, 'headersSent');
     },
   },
   writableEnded: {
     configurable: true,
     get() {
-      return this[GATE].disguised ? this[GATE].ended : belowGate(this, 'writableEnded');
+      const gate = this[GATE];
+      return gate?.disguised ? gate.ended : belowGate(this, 'writableEnded');
     },
   },
 };
@@ -286,11 +307,15 @@ for (const name of HEADER_SETTERS) {
     configurable: true,
     writable: true,
     value(this: GatedResponse, ...given: unknown[]): unknown {
-      const { disguised, setters } = this[GATE];
-      if (disguised) throw headersSent(name);
-      return (setters as Setters)[name].apply(this, given);
+      const gate = this[GATE];
+      if (gate?.disguised) throw headersSent(name);
+      return (gate?.setters?.[name] ?? methodBelow(this, name)).apply(this, given);
     },
   };
+}
+
+function methodBelow(response: GatedResponse, name: Starter | keyof Setters): AnyMethod {
+  return Reflect.get(Object.getPrototypeOf(response) as object, name) as AnyMethod;
 }
 
 function belowGate(response: GatedResponse, name: 'headersSent' | 'writableEnded'): boolean {

@@ -4,7 +4,7 @@ import { type HttpEnvironment, REQUEST_SESSION, RequestSession } from './request
 type RawRequest = IncomingMessage & {
   originalUrl?: string;
   session?: unknown;
-  [REQUEST_SESSION]?: RequestSession;
+  [REQUEST_SESSION]?: RequestSession | undefined;
 };
 
 export type SessionMiddleware = (
@@ -28,18 +28,26 @@ const SESSION: PropertyDescriptor & ThisType<RawRequest> = {
   },
 };
 
+/** Makes place for a session on a request that has just come from Node, for the same reason as `makePlaceForGate`. */
+export function makePlaceForSession(request: IncomingMessage): void {
+  if ('session' in request) return;
+  Object.defineProperty(request, 'session', SESSION);
+  Object.assign(request, { [REQUEST_SESSION]: undefined });
+}
+
 /** Makes the session available on the raw request. It does no I/O of its own, unless loading is eager. */
 export function createSessionMiddleware(environment: HttpEnvironment): SessionMiddleware {
   const { excluded, loading, saveEveryRequest } = environment.options;
   return (request: RawRequest, response: ServerResponse & { locals?: { session?: unknown } }, next) => {
+    const hasPlace = REQUEST_SESSION in request && request[REQUEST_SESSION] === undefined;
     // Somebody else's session, or ours, mounted twice: the first one wins.
-    if ('session' in request || excluded(pathOf(request))) {
+    if ((hasPlace ? request.session !== undefined : 'session' in request) || excluded(pathOf(request))) {
       next();
       return;
     }
     const requestSession = new RequestSession(environment, request, response);
     request[REQUEST_SESSION] = requestSession;
-    Object.defineProperty(request, 'session', SESSION);
+    if (!hasPlace) Object.defineProperty(request, 'session', SESSION);
     if (response.locals) requestSession.showIn(response.locals);
     if (saveEveryRequest) requestSession.expectCommit();
     const pending = loading === 'eager' ? requestSession.load() : undefined;
