@@ -16,6 +16,10 @@ function storeOf(session: unknown): CallbackStore {
   };
 }
 
+async function read(session: unknown, accept = acceptExpressSession): Promise<unknown> {
+  return (await accept({ secret: SECRET, store: storeOf(session) }).read(SID))?.data ?? null;
+}
+
 const store = storeOf(undefined);
 const later = new Date(Date.now() + 60_000);
 
@@ -52,9 +56,6 @@ describe('the cookie of an old session', () => {
 });
 
 describe('the content of an old session', () => {
-  const read = async (session: unknown, accept = acceptExpressSession): Promise<unknown> =>
-    (await accept({ secret: SECRET, store: storeOf(session) }).read(SID))?.data ?? null;
-
   it.each([
     ['as text', later.toISOString(), true],
     ['as a date', later, true],

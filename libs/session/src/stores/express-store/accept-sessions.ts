@@ -164,13 +164,15 @@ class SignedSessions extends AcceptedSessions {
 /** As short as it was: this is no place to refuse a secret that cookies are signed with already. */
 function checkSecrets(secret: Secret | readonly Secret[] | undefined): readonly Secret[] {
   const secrets = typeof secret === 'string' || Buffer.isBuffer(secret) ? [secret] : secret;
-  const isSecret = (each: unknown): boolean =>
-    (typeof each === 'string' || Buffer.isBuffer(each)) && each.length > 0;
   if (Array.isArray(secrets) && secrets.length > 0 && secrets.every(isSecret)) return [...secrets];
   throw new SessionConfigError(
     'accept.secret',
     'is missing or empty. Give the secret that the old cookies are signed with, or the list of them.',
   );
+}
+
+function isSecret(each: unknown): boolean {
+  return (typeof each === 'string' || Buffer.isBuffer(each)) && each.length > 0;
 }
 
 /** Cookies are set encoded. What is not to be decoded has no good signature either. */
