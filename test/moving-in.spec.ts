@@ -521,6 +521,22 @@ describe.each(platforms)('an old session on %s', (platform) => {
       expect((await ask(url, (await late).cookies, 'GET /look')).body).toEqual((await late).body);
     });
 
+    it('takes that along beside what others have written to the new session by then', async () => {
+      const url = await start();
+      const get = old.hold('get', 1);
+      const mover = ask(url, oldCookie(), 'GET /look');
+      await get.reached;
+      await ask(url, oldCookie(), 'POST /count?key=here');
+      const { none: _, ...data } = dataOf('ann');
+      old.kept.set(SID, oldSession({ ...data, visits: 4 }));
+      get.release();
+      const { cookies } = await mover;
+      expect((await ask(url, cookies, 'GET /look')).body).toMatchObject({
+        data: { ...data, visits: 4, here: 1 },
+      });
+      expect((await ask(url, cookies, 'GET /look')).body).not.toHaveProperty('data.none');
+    });
+
     it('becomes that of another user whom the old application has logged in in the meantime', async () => {
       const url = await start();
       const create = held.hold('create');
@@ -731,6 +747,11 @@ describe('the option `accept`', () => {
       'no store',
       () => acceptExpressSession({ secret: SECRET, store: {} as CallbackStore }),
       { option: 'accept.store', message: /get, set and destroy/ },
+    ],
+    [
+      'an unknown algorithm',
+      () => acceptFastifySession({ secret: SECRET, store, algorithm: 'sha-none' }),
+      { option: 'accept.algorithm', message: /no hash/ },
     ],
     [
       'something else',

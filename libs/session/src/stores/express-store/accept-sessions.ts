@@ -1,4 +1,4 @@
-import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto';
+import { createHmac, getHashes, hkdfSync, timingSafeEqual } from 'node:crypto';
 import { SessionConfigError } from '../../session.errors.js';
 import { type AcceptedContent, AcceptedSessions } from '../accepted-sessions.js';
 import { type JsonObject, type JsonValue } from '../session-store.js';
@@ -10,14 +10,19 @@ type Secret = string | Buffer;
 /** What both libraries have. */
 interface AcceptOptions<Data> {
   /** The library's option of this name. Of a list, cookies that any of them has signed are accepted. */
-  secret: Secret | readonly Secret[] | undefined;
+  secret: string | Buffer | readonly (string | Buffer)[] | undefined;
   /** The store that the sessions are in. It stays the application's, which closes it. */
   store: CallbackStore;
-  /** Where the cookie was set. Default: `{ path: '/' }`, and no domain. */
-  cookie?: { path?: string | undefined; domain?: string | undefined };
+  /** Where the cookie was set, which is where it is removed. */
+  cookie?: {
+    /** Default: `/`. */
+    path?: string | undefined;
+    /** Default: none, which is the host alone. */
+    domain?: string | undefined;
+  };
   /**
    * Tells from the data of a session who is logged in; null or undefined: nobody. The new session is that user's: it is
-   * listed, limited and revoked with the others. Default: nobody, and what the data say of a user stays data.
+   * listed and revoked with the others. Default: nobody, and what the data say of a user stays data.
    */
   userId?: (data: Data) => string | number | null | undefined;
 }
@@ -65,7 +70,7 @@ export function acceptExpressSession<Data = JsonObject>({
 /**
  * Accepts the sessions of @fastify/session, as `acceptExpressSession` does those of express-session.
  *
- * @throws SessionConfigError when there is no secret, or no store
+ * @throws SessionConfigError when there is no secret, no store, or no such algorithm
  *
  * @example
  * ```ts
@@ -84,6 +89,12 @@ export function acceptFastifySession<Data = JsonObject>({
   algorithm = 'sha256',
   ...options
 }: AcceptFastifySessionOptions<Data>): AcceptedSessions {
+  if (!getHashes().includes(algorithm)) {
+    throw new SessionConfigError(
+      'accept.algorithm',
+      'is the name of no hash that this Node has. Give the one that @fastify/session was given, or leave it out.',
+    );
+  }
   const own = [...OF_STORES, 'sessionId', 'encryptedSessionId'];
   return new SignedSessions(options, { name: cookieName, prefix: cookiePrefix, algorithm, own });
 }
