@@ -361,8 +361,13 @@ class HeldOldStore implements CallbackStore {
 
   get(sid: string, callback: Callback): void {
     void this.#carryOut('get', callback, () => {
-      const text = this.kept.get(sid);
-      callback(null, text === undefined ? undefined : JSON.parse(text));
+      let session: unknown;
+      try {
+        session = JSON.parse(this.kept.get(sid) ?? 'null');
+      } catch (error) {
+        return callback(error);
+      }
+      callback(null, session);
     });
   }
 
@@ -627,6 +632,15 @@ describe.each(platforms)('an old session on %s', (platform) => {
     old.kept.set(SID, text());
     const answer = await ask(url, oldCookie(), 'GET /look');
     expect([answer.body, answer.cookies.size]).toEqual([nobody, 0]);
+  });
+
+  it('that cannot be read is absent for its visitor, and is told of', async () => {
+    const errors: unknown[] = [];
+    const url = await start({}, { logger: { ...silent, error: (line: unknown) => errors.push(line) } });
+    old.kept.set(SID, '{"passport":');
+    const answer = await ask(url, oldCookie(), 'GET /look');
+    expect([answer.body, answer.cookies.size, old.kept.size]).toEqual([nobody, 0, 1]);
+    expect(errors).toEqual([expect.stringContaining('could not be decoded')]);
   });
 
   it('that ends with the browser is moved', async () => {
