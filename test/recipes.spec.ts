@@ -358,26 +358,30 @@ it('csrf: a token of csrf-csrf is good for one session, and a login makes it wor
 });
 
 describe('coming from another library, live', () => {
-  it('express-session: a login is taken over once, and a forged cookie opens nothing', async () => {
-    const { AppModule, oldStore } = await recipe('coming-from/express-session');
-    const sid = 'a-session-of-express-session';
-    const cookie = { originalMaxAge: 60_000 };
-    await new Promise((done) => oldStore.set(sid, { cookie, userId: 'ada' } as never, done));
-    const signature = createHmac('sha256', 'the secret of express-session').update(sid).digest('base64');
-    const old = `s:${sid}.${signature.replace(/=+$/, '')}`;
+  it.each(platforms)(
+    'express-session: a session is moved, and a forged cookie opens nothing, on %s',
+    async (platform) => {
+      const { AppModule, oldStore } = await recipe('coming-from/live-users');
+      const sid = 'a-session-of-express-session';
+      const cookie = { originalMaxAge: 60_000 };
+      await new Promise((done) => oldStore.set(sid, { cookie, passport: { user: 'ada' } } as never, done));
+      const signature = createHmac('sha256', 'the secret of express-session').update(sid).digest('base64');
+      const old = `s:${sid}.${signature.replace(/=+$/, '')}`;
 
-    const visitor = await start('express', { imports: [AppModule] });
-    visitor.cookies.set('connect.sid', encodeURIComponent(`${old}x`));
-    expect((await visitor.get('/me')).status).toBe(401);
-    visitor.cookies.set('connect.sid', encodeURIComponent(old));
-    expect(await visitor.json('/me')).toEqual({ userId: 'ada' });
-    expect([...visitor.cookies.keys()]).toEqual(['sessionid']);
-    expect(await visitor.json('/me')).toEqual({ userId: 'ada' });
+      const visitor = await start(platform, { imports: [AppModule] });
+      visitor.cookies.set('connect.sid', encodeURIComponent(`${old}x`));
+      expect((await visitor.get('/me')).status).toBe(401);
+      visitor.cookies.set('connect.sid', encodeURIComponent(old));
+      expect(await visitor.json('/me')).toEqual({ userId: 'ada' });
+      expect([...visitor.cookies.keys()]).toEqual(['sessionid']);
+      expect(await visitor.json('/me')).toEqual({ userId: 'ada' });
 
-    const thief = new Visitor(visitor.url);
-    thief.cookies.set('connect.sid', encodeURIComponent(old));
-    expect((await thief.get('/me')).status).toBe(401);
-  });
+      await visitor.post('/logout');
+      const thief = new Visitor(visitor.url);
+      thief.cookies.set('connect.sid', encodeURIComponent(old));
+      expect((await thief.get('/me')).status).toBe(401);
+    },
+  );
 
   it.each(platforms)('iron-session: a login is taken over, on %s', async (platform) => {
     process.env['SESSION_SECRET'] = Buffer.alloc(32, 'of the test').toString('base64url');

@@ -38,6 +38,7 @@ const guide: DefaultTheme.SidebarItem[] = [
 const comingFrom: DefaultTheme.SidebarItem[] = [
   { text: 'Live migration', link: '/coming-from/' },
   { text: 'express-session', link: '/coming-from/express-session' },
+  { text: 'Moving with live users', link: '/coming-from/live-users' },
   { text: '@fastify/session', link: '/coming-from/fastify-session' },
   { text: 'Django', link: '/django' },
   { text: 'iron-session', link: '/coming-from/iron-session' },

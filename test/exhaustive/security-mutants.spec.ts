@@ -662,8 +662,8 @@ const listed: Fault[] = [
     'S95',
     'test/security.spec.ts',
     'session.wiring.ts',
-    'const { application, pepper, sessionsPerUser, storeTimeout, ...rules } = options;',
-    'const { application, sessionsPerUser, storeTimeout, ...rules } = options;\n  const { pepper } = options;',
+    'const { application, pepper, sessionsPerUser, accept, storeTimeout, ...rules } = options;',
+    'const { application, sessionsPerUser, accept, storeTimeout, ...rules } = options;\n  const { pepper } = options;',
   ],
   [
     'S96',

@@ -41,6 +41,7 @@ export { type PepperOptions } from './session/session-key.js';
 export { type CurrentStamp, type LoginOptions } from './session/login.js';
 export { type SessionLimit } from './session/user-sessions.js';
 export { type SessionData, type StorableData } from './session/session.js';
+export { type AcceptedSessions } from './stores/accepted-sessions.js';
 export { applyChanges } from './stores/record-log.js';
 export { type EncryptionOptions } from './stores/sealing.js';
 export { type SessionEngine } from './stores/session-engine.js';

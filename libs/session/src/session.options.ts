@@ -2,6 +2,7 @@ import { type Limits } from './session/json-value.js';
 import { type CurrentStamp } from './session/login.js';
 import { type PepperOptions } from './session/session-key.js';
 import { type SessionLimit } from './session/user-sessions.js';
+import { type AcceptedSessions } from './stores/accepted-sessions.js';
 
 /** Seconds, or a string such as `'30m'`, `'12h'`, `'2w'`. */
 export type Duration = number | string;
@@ -90,6 +91,11 @@ export interface SessionOptions {
   exclude?: string[];
   /** What a session may hold at most. */
   limits?: Partial<Limits>;
+  /**
+   * Sessions of another library to move in, for as long as visitors come with its cookies: `acceptExpressSession(…)` or
+   * `acceptFastifySession(…)`. For engines that keep sessions on the server. Default: none.
+   */
+  accept?: AcceptedSessions;
   /** Time limit of one call of the store; past it the visitor gets a 503. Default: 5 seconds. */
   storeTimeout?: Duration;
 }

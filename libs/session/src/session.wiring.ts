@@ -6,6 +6,7 @@ import { type SessionObserver } from './observability/session-observer.js';
 import { type ResolvedSessionOptions } from './options/resolve-options.js';
 import { SessionConfigError } from './session.errors.js';
 import { policyOf } from './session/expiry.js';
+import { OldSessions } from './session/old-session.js';
 import { ReplacedTokens } from './session/replaced-tokens.js';
 import { SealedTokens } from './session/sealed-tokens.js';
 import { type SessionEnvironment } from './session/session-environment.js';
@@ -32,7 +33,7 @@ export function wire(
   const logger = new Logger('Sessions');
   for (const warning of options.warnings) logger.warn(warning);
   // The secrets of the pepper go no further: what requests can reach holds only keys made of them, out of sight.
-  const { application, pepper, sessionsPerUser, storeTimeout, ...rules } = options;
+  const { application, pepper, sessionsPerUser, accept, storeTimeout, ...rules } = options;
   const now = (): number => backend.now();
   const { observeStore: observe } = observer;
   let guard: StoreGuard | null = null;
@@ -62,14 +63,19 @@ export function wire(
   };
   if (sessionsPerUser && guard) environment.afterLogin = limitSessions(guard, environment, sessionsPerUser);
   return {
-    http: { options: rules, logger, sessions: environment },
+    http: {
+      options: rules,
+      logger,
+      sessions: environment,
+      oldSessions: accept && new OldSessions(accept, new TimeLimit(storeTimeout, observe)),
+    },
     sessions: new Sessions(backend, environment, guard),
   };
 }
 
 function checkAbilities(
   backend: SessionStore | SessionSealer,
-  { renewAfter, sessionsPerUser, pepper }: ResolvedSessionOptions,
+  { renewAfter, sessionsPerUser, pepper, accept, cookie }: ResolvedSessionOptions,
 ): void {
   const { name } = backend.constructor;
   const isSealer = backend instanceof SessionSealer;
@@ -83,6 +89,18 @@ function checkAbilities(
     throw new SessionConfigError(
       'pepper',
       'is for engines that keep sessions on the server. Leave it out: the secrets of the cookie engine do its work.',
+    );
+  }
+  if (accept && isSealer) {
+    throw new SessionConfigError(
+      'accept',
+      'needs an engine that keeps sessions on the server. Choose another engine, or leave it out.',
+    );
+  }
+  if (accept?.cookie.name === cookie.name) {
+    throw new SessionConfigError(
+      'cookie.name',
+      'is the name of the old cookie, too, and a browser sends only one of them. Choose another one.',
     );
   }
   if (sessionsPerUser && (isSealer || !listsUsers(backend))) {

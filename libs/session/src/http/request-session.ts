@@ -6,6 +6,7 @@ import { SessionLimitError, SessionsPerUserError, SessionStoreUnavailableError }
 import { planCookie } from '../session/commit-plan.js';
 import { deadlineOf, expiresAtBrowserClose, LONGEST_COOKIE } from '../session/expiry.js';
 import { LiveSession, type SessionSlot } from '../session/live-session.js';
+import { type OldSession, type OldSessions } from '../session/old-session.js';
 import { safeMessage } from '../session/safe-message.js';
 import { createSession, type Session } from '../session/session.js';
 import { type SessionEnvironment } from '../session/session-environment.js';
@@ -18,7 +19,7 @@ import { installResponseGate } from './response-gate.js';
 /** The options without what no request may reach. */
 export type HttpOptions = Omit<
   ResolvedSessionOptions,
-  'application' | 'pepper' | 'sessionsPerUser' | 'storeTimeout'
+  'application' | 'pepper' | 'sessionsPerUser' | 'accept' | 'storeTimeout'
 >;
 
 /** What the sessions of all requests share. */
@@ -26,6 +27,8 @@ export interface HttpEnvironment {
   options: HttpOptions;
   sessions: SessionEnvironment;
   logger: Logger;
+  /** Those of another library, which are moved in. */
+  oldSessions?: OldSessions | undefined;
 }
 
 /** Where a raw request keeps its `RequestSession`. */
@@ -47,6 +50,8 @@ const SESSION_ID: PropertyDescriptor & ThisType<{ [REQUEST_SESSION]?: RequestSes
 export class RequestSession {
   #slot: SessionSlot | null = null;
   #object: { live: LiveSession; session: Session } | null = null;
+  /** What the request came with of another library. */
+  #old: OldSession | undefined;
   /** The application took the session off the request, so the request has nothing to say about it any more. */
   #abandoned = false;
 
@@ -110,8 +115,11 @@ export class RequestSession {
 
   #open(): SessionSlot {
     if (this.#slot) return this.#slot;
-    const { options, sessions } = this.#environment;
-    const live = new LiveSession(sessions, readCookies(this.#request.headers.cookie, options.cookie.name));
+    const { options, sessions, oldSessions } = this.#environment;
+    const { cookie: header } = this.#request.headers;
+    this.#old = oldSessions?.find(readCookies(header, oldSessions.cookie.name));
+    const cookies = readCookies(this.#request.headers.cookie, options.cookie.name);
+    const live = new LiveSession(sessions, cookies, undefined, this.#old);
     this.#slot = live.slot;
     const { device } = options;
     if (device.ip || device.userAgent) live.slot.describeDevice = () => describeDevice(this.#request, device);
@@ -156,19 +164,19 @@ export class RequestSession {
     live.close();
     // The answer depends on the cookie, so that a shared cache must not give it to others.
     if (live.observed || live.data.accessed || step !== 'keep') varyByCookie(response);
-    if (step === 'keep') return;
+    if (step === 'keep' && !this.#old?.spent) return;
     const { cookie } = environment.options;
     const secure = this.#secure();
-    const headers =
-      step === 'remove'
-        ? removeCookieHeaders(cookie, secure)
-        : setCookieHeader(
-            cookie.name,
-            live.token as string,
-            { ...cookie, secure },
-            this.#cookieAge(live),
-            environment.sessions.now(),
-          );
+    const headers = this.#old?.spent ? this.#removeOldCookie(secure) : [];
+    if (step === 'remove') {
+      headers.push(...removeCookieHeaders(cookie, secure));
+    } else if (step === 'set') {
+      const attributes = { ...cookie, secure };
+      const now = environment.sessions.now();
+      headers.push(
+        setCookieHeader(cookie.name, live.token as string, attributes, this.#cookieAge(live), now),
+      );
+    }
     appendHeader(response, 'Set-Cookie', headers);
     response.setHeader('Cache-Control', uncacheable(String(response.getHeader('Cache-Control') ?? '')));
   }
@@ -186,6 +194,15 @@ export class RequestSession {
       idleTimeout: policy.cookieAge,
     });
     return Math.min(end - now, LONGEST_COOKIE);
+  }
+
+  /** With the attributes of ours, which is set in the same surroundings. */
+  #removeOldCookie(secure: boolean): string[] {
+    const { options, oldSessions } = this.#environment;
+    const { domain: _, former: __, ...attributes } = options.cookie;
+    return oldSessions
+      ? removeCookieHeaders({ ...attributes, former: [], ...oldSessions.cookie }, secure)
+      : [];
   }
 
   #secure(): boolean {

@@ -3,6 +3,7 @@ import { SessionConfigError } from '../session.errors.js';
 import { type SessionCookieOptions, type SessionOptions } from '../session.options.js';
 import { type CurrentStamp } from '../session/login.js';
 import { parseDuration } from '../session/expiry.js';
+import { AcceptedSessions } from '../stores/accepted-sessions.js';
 
 const DAY = 86_400_000;
 /** Node keeps timer delays in 32 bits; a longer one would fire at once. */
@@ -130,6 +131,12 @@ const schema = z.strictObject({
       depth: z.int().positive().default(32),
     })
     .prefault({}),
+  accept: z
+    .custom<AcceptedSessions>(
+      (value) => value instanceof AcceptedSessions,
+      'must be what acceptExpressSession() or acceptFastifySession() returns',
+    )
+    .optional(),
   storeTimeout: duration
     .refine((milliseconds) => milliseconds <= LONGEST_TIMER, 'must be at most 24 days')
     .default(5000),

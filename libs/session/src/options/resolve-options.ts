@@ -15,7 +15,7 @@ export function resolveOptions(options: SessionOptions = {}) {
   const parsed = parseOptions(options);
   const { cookie, device, exclude, renewAfter, clearExpired } = parsed;
   const { application, login, onReuse, sessionsPerUser, currentStamp, pepper } = parsed;
-  const { saveEveryRequest, loading, limits, storeTimeout } = parsed;
+  const { saveEveryRequest, loading, limits, accept, storeTimeout } = parsed;
   return {
     ...resolveTimeouts(parsed),
     application,
@@ -33,6 +33,7 @@ export function resolveOptions(options: SessionOptions = {}) {
     /** Does this path have no session? */
     excluded: compileExclude(exclude),
     limits,
+    accept,
     storeTimeout,
   };
 }

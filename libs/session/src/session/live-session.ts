@@ -33,6 +33,7 @@ import {
   loginAdvice,
   type LoginOptions,
 } from './login.js';
+import { moveIn, type OldSession } from './old-session.js';
 import { safeMessage } from './safe-message.js';
 import { type Delta, TrackedData } from './tracked-data.js';
 import { type SessionEnvironment } from './session-environment.js';
@@ -108,9 +109,11 @@ export class LiveSession {
   #freshId: string | null = null;
 
   // What is known of the record.
-  /** Well-formed tokens that the request came with, in the order of the header. */
+  /** Well-formed tokens that the request came with, in the order of the header; that of an old session comes last. */
   readonly #presented: readonly string[];
   readonly #cookies: readonly string[];
+  /** A session of another library that the request came with. */
+  readonly #old: OldSession | undefined;
   #held: Held | null = null;
   /** The token that opened the session. */
   #admitted: string | null = null;
@@ -137,11 +140,18 @@ export class LiveSession {
   #responseLeft = false;
 
   /** @param cookies what the request came with under the name of the cookie, the likeliest first */
-  constructor(environment: SessionEnvironment, cookies: readonly string[] = [], slot?: SessionSlot) {
+  constructor(
+    environment: SessionEnvironment,
+    cookies: readonly string[] = [],
+    slot?: SessionSlot,
+    old?: OldSession,
+  ) {
     this.#environment = environment;
     this.slot = slot ?? { session: this, vacated: false };
-    this.#presented = cookies.filter(environment.tokens.isToken).slice(0, MOST_CANDIDATES);
+    const presented = cookies.filter(environment.tokens.isToken).slice(0, MOST_CANDIDATES);
+    this.#presented = old ? [...presented, old.token] : presented;
     this.#cookies = cookies;
+    this.#old = old;
   }
 
   /** Attributes of the cookie, as configured. */
@@ -181,20 +191,43 @@ export class LiveSession {
     return this.#lookUp(token, (found) => {
       if (found?.standing === 'live') {
         this.#hold(found);
-        this.#admitted = token;
+        // The browser may not have it yet.
+        this.#admitted = token === this.#old?.token ? null : token;
         this.#adopt(found.record);
         this.#known = { expiresAt: found.record.expiresAt, browserLength: this.#browserLength };
         this.#environment.emit({ type: 'loaded', ...idsOf(found.record) });
+        if (this.#old) return this.#leaveOld(this.#old, found.record);
       } else {
         const replaced = former ?? found;
         if (place + 1 < this.#presented.length) return this.#read(place + 1, replaced);
         // The response that has replaced the token brings the cookie that counts, whatever this request does.
         this.#gone = replaced !== null;
         this.#unreportedLoss = replaced && replaced.sessionId;
+        if (this.#old && !this.#gone && !this.#old.asked) return this.#moveIn(this.#old, place);
       }
       this.loaded = true;
       return undefined;
     });
+  }
+
+  async #moveIn(old: OldSession, place: number): Promise<void> {
+    try {
+      const moved = await moveIn(old, this.#environment, this.slot.describeDevice?.());
+      // Perhaps another request has moved it since this one looked.
+      if (!moved) return await this.#read(place);
+      this.#hold(moved);
+      this.#adopt(moved.record);
+      this.loaded = true;
+    } catch (error) {
+      this.#loading = null;
+      old.asked = false;
+      throw error;
+    }
+  }
+
+  async #leaveOld(old: OldSession, record: SessionRecord): Promise<void> {
+    await old.leave(record, this.now());
+    this.loaded = true;
   }
 
   /**
@@ -288,9 +321,9 @@ export class LiveSession {
     return this.#userId;
   }
 
-  /** When the user logged in, in epoch milliseconds. */
+  /** When the user logged in, in epoch milliseconds. Null: nobody has, or it is not known. */
   get authenticatedAt(): number | null {
-    return this.#userId === null ? null : this.#createdAt;
+    return this.#userId === null || this.#meta.moved ? null : this.#createdAt;
   }
 
   get expiry(): SessionExpiry {
@@ -404,7 +437,7 @@ export class LiveSession {
   /** A new, empty session takes the place of this one, which ends and stays readable. */
   replace(): LiveSession {
     this.#assertRotatable();
-    const successor = new LiveSession(this.#environment, this.#cookies, this.slot);
+    const successor = new LiveSession(this.#environment, this.#cookies, this.slot, this.#old);
     this.#leaveRecord('logout');
     successor.loaded = successor.#ended = true;
     successor.#toEnd = this.#toEnd;

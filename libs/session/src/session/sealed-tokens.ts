@@ -50,6 +50,11 @@ export class SealedTokens implements TokenStore {
     return this.seal(record);
   }
 
+  /** No token can be known before what it holds. */
+  createAs(): Promise<null> {
+    return Promise.resolve(null);
+  }
+
   /** Nobody else can have changed what is in the token, so the record is as this request sees it. */
   async save({ record }: Held, _changes: SessionChanges, next: SessionRecord): Promise<Held | null> {
     if (this.#sealer.now() >= record.expiresAt) return null;

@@ -98,14 +98,14 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
     return this[LIVE].userId;
   }
 
-  /** When the user last logged in, with `login`; null without a user. */
+  /** When the user last logged in, with `login`; null without a user, and in a session from another library. */
   get authenticatedAt(): Date | null {
     read(this).accessed = true;
     const { authenticatedAt } = this[LIVE];
     return authenticatedAt === null ? null : new Date(authenticatedAt);
   }
 
-  /** Seconds since that login; null without a user. By the same clock, which tests can move. */
+  /** Seconds since that login; null where it is. By the same clock, which tests can move. */
   get authenticationAge(): number | null {
     const live = this[LIVE];
     const { authenticatedAt } = live;

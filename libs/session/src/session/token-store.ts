@@ -43,6 +43,8 @@ export interface TokenStore {
   load(token: string): Promise<Found | null>;
   /** The record may get another id, when its own is taken. */
   create(record: SessionRecord): Promise<Held>;
+  /** Under this token, and so under one id only. Null: the id is taken. */
+  createAs(token: string, record: SessionRecord): Promise<Held | null>;
   /** Null: the record is gone, or the token was replaced. */
   save(held: Held, changes: SessionChanges, record: SessionRecord): Promise<Held | null>;
   /**
@@ -122,6 +124,13 @@ export class StoredTokens implements TokenStore {
       }
     }
     throw new Error('The session could not be created: the store says of every new id that it is taken.');
+  }
+
+  async createAs(token: string, record: SessionRecord): Promise<Held | null> {
+    const key = parseSessionKey(token);
+    const keyHash = this.#hasher.hash({ ...key, userId: record.userId });
+    const created = { ...record, id: key.id, keyHash };
+    return (await this.#store.create(key.id, created)) ? { token, record: created } : null;
   }
 
   save(held: Held, changes: SessionChanges, record: SessionRecord): Promise<Held | null> {

@@ -152,9 +152,10 @@ export function hasRecordFields(value: object): value is Omit<SessionRecord, 'da
 
 export function isMeta(value: unknown): value is SessionMeta {
   if (!isObject(value)) return false;
-  const { remembered, stamp, device = {}, rotation } = value;
+  const { remembered, moved, stamp, device = {}, rotation } = value;
   return (
     (remembered === undefined || remembered === true) &&
+    (moved === undefined || moved === true) &&
     isMissingOrText(stamp) &&
     isObject(device) &&
     isMissingOrText(device['ip']) &&

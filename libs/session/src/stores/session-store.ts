@@ -47,6 +47,8 @@ export interface SessionRecord {
 export interface SessionMeta {
   /** The user asked to be remembered, so the longer pair of timeouts applies. */
   remembered?: true;
+  /** The session was moved in from another library, so nobody knows when its user logged in. */
+  moved?: true;
   /** A hash of the credential's stamp that `login` was given. */
   stamp?: string;
   /** Where the user logged in from, if the options ask for it. */

@@ -83,14 +83,17 @@ export class StoreCalls {
 }
 
 /** @throws SessionConfigError when it is no store for express-session */
-export function checkCallbackStore(candidate: unknown): asserts candidate is CallbackStore {
+export function checkCallbackStore(
+  candidate: unknown,
+  option = 'engine',
+): asserts candidate is CallbackStore {
   const store = candidate as Partial<CallbackStore> | null | undefined;
   const methods = ['get', 'set', 'destroy'] as const;
   if (methods.every((method) => typeof store?.[method] === 'function')) return;
   throw new SessionConfigError(
-    'engine',
+    option,
     typeof candidate === 'function'
-      ? 'needs a store, and got a class or a function. Make an instance: expressStoreEngine(new TheStore(…)).'
+      ? 'needs a store, and got a class or a function. Make an instance: new TheStore(…).'
       : 'needs a store for express-session: an object with the methods get, set and destroy.',
   );
 }

@@ -1,5 +1,5 @@
 /**
- * The engine over any store that was written for express-session.
+ * The engine over any store that was written for express-session, and what moves its sessions in.
  *
  * @example
  * ```ts
@@ -7,6 +7,12 @@
  * ```
  * @module nest-sessions/express-store
  */
+export {
+  acceptExpressSession,
+  type AcceptExpressSessionOptions,
+  acceptFastifySession,
+  type AcceptFastifySessionOptions,
+} from './accept-sessions.js';
 export { type CallbackStore, expressSession, type ExpressSession } from './callback-store.js';
 export {
   ExpressStore,
