@@ -3,7 +3,14 @@ import { SessionConfigError, SessionRecordCorruptError } from '../../session.err
 import { RecordCodec } from '../record-codec.js';
 import { changedRecord, checkRecordSize, shouldFold } from '../record-log.js';
 import { type EncryptionOptions } from '../sealing.js';
-import { type JsonObject, type SessionChanges, type SessionRecord, SessionStore } from '../session-store.js';
+import {
+  type JsonObject,
+  type RecordPage,
+  type SessionChanges,
+  type SessionCount,
+  type SessionRecord,
+  SessionStore,
+} from '../session-store.js';
 import { Batches } from './batches.js';
 import { type Dialect, type Statement } from './dialects.js';
 import { plainSave, SessionStatements } from './session-statements.js';
@@ -200,15 +207,7 @@ export class SqlStore extends SessionStore {
   /** Rows that cannot be decoded are left out: nobody can use them. */
   override async listByUser(userId: string): Promise<SessionRecord[]> {
     const { rows } = await this.run('listByUser', this.statements.listByUser(), { userId });
-    const now = Date.now();
-    return (rows as unknown as SessionRow[]).flatMap((row) => {
-      try {
-        return [toRecord(row, this.codec, now)];
-      } catch (error) {
-        if (error instanceof SessionRecordCorruptError) return [];
-        throw error;
-      }
-    });
+    return this.readable(rows as unknown as SessionRow[]);
   }
 
   override async deleteByUser(userId: string, exceptIds: readonly string[] = []): Promise<number> {
@@ -216,6 +215,21 @@ export class SqlStore extends SessionStore {
     const statement = this.statements.deleteByUser(exceptIds.length);
     const { affected } = await this.run('deleteByUser', statement, { userId, ...spared });
     return affected;
+  }
+
+  override async count(): Promise<SessionCount> {
+    const [row] = (await this.run('count', this.statements.count(), {})).rows;
+    return { live: Number(row?.['live_rows']), loggedIn: Number(row?.['user_rows']) };
+  }
+
+  /** By the primary key: a page costs the same wherever it is. Rows that cannot be decoded are left out. */
+  override async list(after: string | null, limit: number): Promise<RecordPage> {
+    const { rows } = await this.run('list', this.statements.list(limit), { after: after ?? '' });
+    const page = rows as unknown as SessionRow[];
+    return {
+      records: this.readable(page),
+      next: page.length < limit ? null : (page.at(-1)?.id ?? null),
+    };
   }
 
   override async clearExpired(batchSize: number): Promise<number> {
@@ -242,6 +256,18 @@ export class SqlStore extends SessionStore {
       );
     }
     await this.checkEncodings();
+  }
+
+  private readable(rows: readonly SessionRow[]): SessionRecord[] {
+    const now = Date.now();
+    return rows.flatMap((row) => {
+      try {
+        return [toRecord(row, this.codec, now)];
+      } catch (error) {
+        if (error instanceof SessionRecordCorruptError) return [];
+        throw error;
+      }
+    });
   }
 
   /** In another encoding than Unicode, a text is saved without an error and comes back as another one. */
