@@ -89,12 +89,12 @@ async function start(
       const { status, text, headers } = await app.request
         .get(PAGE + where)
         .set('Cookie', `sessionid=${root}`);
-      return { status, text: text.replaceAll(/>\s+</g, '><'), headers: headers as Record<string, string> };
+      return { status, text: text.replaceAll(/>\s+</g, '><'), headers };
     },
     async post(where, headers, key = root) {
       const request = app.request.post(PAGE + where).set({ ...headers, Cookie: `sessionid=${key}` });
       const { status, headers: answered } = await request;
-      return { status, to: String(answered['location'] ?? '') };
+      return { status, to: answered['location'] ?? '' };
     },
   };
   running.push(site);
@@ -281,7 +281,7 @@ describe.each(platforms)('the admin page on %s', (platform) => {
     const site = await start(platform, { guard: everybody });
     const stream = await Stream.open(`${site.url}${PAGE}/events`);
     await stream.until(() => true);
-    await running.pop()?.close();
+    await expect(running.pop()?.close()).resolves.toBeUndefined();
     await stream.untilEnded();
   });
 
@@ -298,8 +298,9 @@ describe.each(platforms)('the admin page on %s', (platform) => {
     const { type, text: script } = await site.request.get('/api/ops/live-sessions/live.js');
     expect([type, script.includes('EventSource')]).toEqual(['text/javascript', true]);
     const slashed = await site.request.get('/api/ops/live-sessions/?user=ann');
-    if (platform === 'express') expect(slashed.headers['location']).toBe('../live-sessions?user=ann');
-    else expect(slashed.status).toBe(404);
+    // To Fastify that is another path, which is not there.
+    const location = { express: '../live-sessions?user=ann', fastify: undefined }[platform];
+    expect(slashed.headers['location']).toBe(location);
     const stream = await Stream.open(`${site.url}/api/ops/live-sessions/events`);
     await stream.until(({ figures }) => figures.includes('Live sessions'));
   });

@@ -4,17 +4,17 @@ import { DelegatingConnection } from './support/redis-connections.js';
 import { RedisBench } from './support/redis-bench.js';
 import { describeWithService } from './support/services.js';
 
+async function create(store: RedisStore, count: number): Promise<string[]> {
+  const records = Array.from({ length: count }, () => newRecord());
+  await Promise.all(records.map((record) => store.create(record.id, record)));
+  return records.map(({ id }) => id);
+}
+
+const storeOn = (connection: RedisConnection, prefix: string): RedisStore =>
+  new RedisStore(connection, { prefix });
+
 describeWithService('redis', 'all sessions in Redis', () => {
   const bench = new RedisBench().use();
-
-  async function create(store: RedisStore, count: number): Promise<string[]> {
-    const records = Array.from({ length: count }, () => newRecord());
-    await Promise.all(records.map((record) => store.create(record.id, record)));
-    return records.map(({ id }) => id);
-  }
-
-  const storeOn = (connection: RedisConnection, prefix: string): RedisStore =>
-    new RedisStore(connection, { prefix });
 
   it('takes its prefix literally, and nothing for a session that is none', async () => {
     const prefix = `${bench.prefix}a*b?c^\\[x]:`;

@@ -48,7 +48,7 @@ export interface SessionAdminOptions {
 export class SessionAdminModule {
   /** @throws SessionConfigError */
   static forRoot(options: SessionAdminOptions): DynamicModule {
-    const { guard, imports = [], path = 'admin/sessions' } = (options ?? {}) as SessionAdminOptions;
+    const { guard, imports = [], path = 'admin/sessions' } = options ?? {};
     checkGuard(guard);
     // A class for each call, because decorators write on the class.
     class AdminController extends SessionAdminController {}
