@@ -18,6 +18,7 @@ import { SessionAdminModule, type SessionAdminOptions } from 'nest-sessions/admi
 import { cacheEngine } from 'nest-sessions/cache';
 import { cookieEngine } from 'nest-sessions/cookie';
 import { memoryEngine } from 'nest-sessions/memory';
+import { testingEngine } from 'nest-sessions/testing';
 import { type AppSetup, type Platform, platforms, type RunningApp, startApp } from './support/app.js';
 import { sessionKeyIn } from './support/database-app.js';
 import { RecordingStore } from './support/recording-store.js';
@@ -277,6 +278,20 @@ describe.each(platforms)('the admin page on %s', (platform) => {
     expect((await Stream.open(`${site.url}${PAGE}/events`, key)).status).toBe(401);
   });
 
+  it('keeps no session alive by its stream', async () => {
+    const engine = testingEngine();
+    const site = await start(platform, { engine }, { idleTimeout: '20m' });
+    const key = await site.logIn('root');
+    const lastSeen = async () => (await engine.store.load(key.slice(0, 22)))?.lastSeenAt;
+    const before = await lastSeen();
+    engine.clock.advance('10m');
+    const stream = await Stream.open(`${site.url}${PAGE}/events`, key);
+    await stream.until(() => true);
+    expect(await lastSeen()).toBe(before);
+    await site.request.get(PAGE).set('Cookie', `sessionid=${key}`);
+    expect(await lastSeen()).not.toBe(before);
+  });
+
   it('holds up no shutdown', async () => {
     const site = await start(platform, { guard: everybody });
     const stream = await Stream.open(`${site.url}${PAGE}/events`);
@@ -341,7 +356,7 @@ describe.each(platforms)('the admin page on %s', (platform) => {
     const site = await start(platform);
     expect((await site.show()).text).toContain('<dd>not known</dd>');
     await site.sessions.clearExpired();
-    expect((await site.show()).text).toMatch(/last cleared<\/dt><dd>\d+ s ago/);
+    expect((await site.show()).text).toMatch(/Last clearing<\/dt><dd>\d+ s ago/);
   });
 });
 

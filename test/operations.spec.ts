@@ -27,6 +27,7 @@ import {
   otherEngines,
   QUICK_ENGINES,
 } from './support/engines.js';
+import { RecordingStore } from './support/recording-store.js';
 import { testRedis } from './support/redis-store-bench.js';
 import { describeWithService } from './support/services.js';
 import { rowsOf } from './support/test-all.js';
@@ -208,6 +209,36 @@ describe('with an application of its own, and another one in the same store', ()
     expect((await sessions.all()).sessions).toEqual([]);
     expect(await sessions.data(id)).toBeNull();
     expect(idsOf(await sessions.export('ann'))).toEqual([id]);
+  });
+});
+
+describe('a write by session id', () => {
+  it('is done again when the session gets another key at that moment', async () => {
+    const store = new RecordingStore();
+    const { sessions } = await start({ engine: { useFactory: () => store } });
+    const made = await session(sessions, { cart: 'tea' }, 'ann');
+    const held = store.hold('save');
+    const update = sessions.update(made.id, { note: 'seen' });
+    await held.reached;
+    made.cycleKey();
+    await made.save();
+    held.release();
+    expect(await update).toBe(true);
+    expect(await sessions.data(made.id)).toEqual({ cart: 'tea', note: 'seen' });
+    expect((await sessions.open(String(made.sessionKey())))?.id).toBe(made.id);
+  });
+
+  it('revives no session that ends at that moment', async () => {
+    const store = new RecordingStore();
+    const { sessions } = await start({ engine: { useFactory: () => store } });
+    const made = await session(sessions, { cart: 'tea' }, 'ann');
+    const held = store.hold('save');
+    const update = sessions.update(made.id, { note: 'seen' });
+    await held.reached;
+    expect(await sessions.revoke(made.id)).toBe(true);
+    held.release();
+    expect(await update).toBe(false);
+    expect(store.records.size).toBe(0);
   });
 });
 

@@ -13,6 +13,16 @@ async function create(store: RedisStore, count: number): Promise<string[]> {
 const storeOn = (connection: RedisConnection, prefix: string): RedisStore =>
   new RedisStore(connection, { prefix });
 
+async function allIds(store: RedisStore): Promise<string[]> {
+  const ids: string[] = [];
+  for (let after: string | null = null; ;) {
+    const { records, next } = await store.list(after, 1000);
+    ids.push(...records.map(({ id }) => id));
+    if (next === null) return ids;
+    after = next;
+  }
+}
+
 describeWithService('redis', 'all sessions in Redis', () => {
   const bench = new RedisBench().use();
 
@@ -29,17 +39,23 @@ describeWithService('redis', 'all sessions in Redis', () => {
     await bench.raw.set(`${prefix}${'y'.repeat(22)}`, 'no list, so that it is left out');
 
     expect((await store.count()).live).toBe(5);
-    const listed: string[] = [];
-    for (let after: string | null = null; ;) {
-      const { records, next } = await store.list(after, 1000);
-      listed.push(...records.map(({ id }) => id));
-      if (next === null) break;
-      after = next;
-    }
+    const listed = await allIds(store);
     expect(listed.toSorted()).toEqual([...own, user.id].toSorted());
     expect((await neighbour.count()).live).toBe(2);
     expect(await store.list('no cursor', 10)).toEqual({ records: [], next: null });
     expect(await store.list('7.0', 10)).toEqual({ records: [], next: null });
+  });
+
+  it('lists no session whose user has lost it', async () => {
+    const prefix = `${bench.prefix}lost:`;
+    const store = storeOn(bench.noting(), prefix);
+    const [kept, lost] = [newRecord({}, { userId: 'ann' }), newRecord({}, { userId: 'bob' })];
+    await store.create(lost.id, lost);
+    const index = await bench.raw.keys(`${prefix}user:*`);
+    await store.create(kept.id, kept);
+    await bench.raw.unlink(...index);
+    const listed = await allIds(store);
+    expect(listed).toEqual([kept.id]);
   });
 
   /** A database with so many keys that nothing comes to its end; a tenth of them are sessions. */

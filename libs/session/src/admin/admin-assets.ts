@@ -1,7 +1,7 @@
 /** What the browser loads beside the page: as files of their own, so that the page needs nothing inline. */
 
 export const STYLE = `
-:root { color-scheme: light dark; --line: #8884; --accent: #2563eb; }
+:root { color-scheme: light dark; --line: #8884; --accent: light-dark(#2563eb, #7aa7ff); }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem; max-width: 90rem; font: 15px/1.5 system-ui, sans-serif; }
 header { display: flex; flex-wrap: wrap; gap: 0 1rem; align-items: baseline; justify-content: space-between; }
@@ -22,6 +22,8 @@ a { color: var(--accent); }
 table { width: 100%; border-collapse: collapse; }
 th, td { padding: .45rem .75rem .45rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 td:nth-child(5) { max-width: 20rem; overflow-wrap: anywhere; }
+/* In reach where the table is wider than the window. */
+td:last-child { position: sticky; right: 0; padding-right: 0; background: Canvas; }
 time, code { white-space: nowrap; }
 code { font-size: .9em; }
 .empty { opacity: .75; }

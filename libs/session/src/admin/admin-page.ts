@@ -59,7 +59,7 @@ export function figures(overview: Overview | null): Html {
       <dd>${latency < 10 ? latency.toFixed(1) : latency.toFixed(0)} ms</dd>
     </div>
     <div>
-      <dt>Expired ones were last cleared</dt>
+      <dt>Last clearing</dt>
       <dd>${sweepLag === null ? 'not known' : `${durationOf(sweepLag)} ago`}</dd>
     </div>`;
 }

@@ -56,6 +56,19 @@ export const listingCases: Cases = (it, bench) => {
     }
   });
 
+  if (bench.capabilities.corruptRecords) {
+    it('lists the other sessions next to a corrupt one', async () => {
+      const store = await bench.store();
+      if (store.list === SessionStore.prototype.list) return;
+      const corrupt = await bench.hook('corrupt', 'corruptRecords');
+      const [bad, good] = [await bench.create({ bad: 1 }), await bench.create({ good: 1 })];
+      await corrupt(bad.id);
+      const listed = await everyPage(store, 3);
+      assert.ok(listed.has(good.id) && !listed.has(bad.id));
+      await store.delete(bad.id);
+    });
+  }
+
   it("lists no session that was ended with all of its user's", async () => {
     const store = await bench.store();
     if (store.list === SessionStore.prototype.list || !bench.capabilities.byUser) return;
