@@ -69,9 +69,10 @@ export const listingCases: Cases = (it, bench) => {
     });
   }
 
+  if (!bench.capabilities.byUser) return;
   it("lists no session that was ended with all of its user's", async () => {
     const store = await bench.store();
-    if (store.list === SessionStore.prototype.list || !bench.capabilities.byUser) return;
+    if (store.list === SessionStore.prototype.list) return;
     const userId = `Ann-${newId()}`;
     const { id } = await bench.create({}, { userId });
     assert.ok((await everyPage(store, 100)).has(id));
