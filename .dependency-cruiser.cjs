@@ -4,6 +4,7 @@
  */
 const lib = '^libs/session/src';
 const floors = [
+  { name: 'admin', path: `${lib}/admin/` },
   { name: 'module', path: `${lib}/session\\.(module|wiring)\\.ts$` },
   { name: 'nest, management and observability', path: `${lib}/(nest|management|observability)/` },
   { name: 'http', path: `${lib}/http/` },

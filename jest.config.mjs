@@ -45,6 +45,7 @@ export default {
   moduleNameMapper: {
     '^nest-sessions$': '<rootDir>/libs/session/src/index.ts',
     '^nest-sessions/terminus$': '<rootDir>/libs/session/src/observability/session.health.ts',
+    '^nest-sessions/admin$': '<rootDir>/libs/session/src/admin/index.ts',
     '^nest-sessions/testing$': '<rootDir>/libs/session/src/testing/index.ts',
     '^nest-sessions/([\\w-]+)$': '<rootDir>/libs/session/src/stores/$1/index.ts',
     '^(\\.{1,2}/.*)\\.js$': '$1',

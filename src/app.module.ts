@@ -2,7 +2,9 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { APP_FILTER, APP_INTERCEPTOR } from '@nestjs/core';
 import { ScheduleModule } from '@nestjs/schedule';
 import { SessionModule } from 'nest-sessions';
+import { SessionAdminModule } from 'nest-sessions/admin';
 import { AccountController } from './account/account.controller.js';
+import { AdminGuard } from './admin/admin.guard.js';
 import { CartController } from './cart/cart.controller.js';
 import { CookieTestController } from './cookie-test/cookie-test.controller.js';
 import { DevicesController } from './devices/devices.controller.js';
@@ -16,8 +18,12 @@ import { ENGINE, sessionEngine } from './session-engine.js';
 import { type Settings, usesDatabase } from './settings.js';
 
 @Module({
-  // Expired sessions are then cleared by a job in Nest's own scheduler.
-  imports: [ScheduleModule.forRoot()],
+  imports: [
+    // Expired sessions are then cleared by a job in Nest's own scheduler.
+    ScheduleModule.forRoot(),
+    // At /admin/sessions.
+    SessionAdminModule.forRoot({ guard: AdminGuard }),
+  ],
   controllers: [
     HomeController,
     CookieTestController,

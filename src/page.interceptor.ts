@@ -27,9 +27,10 @@ export class PageInterceptor implements NestInterceptor {
 
   async intercept(context: ExecutionContext, next: CallHandler<object>): Promise<Observable<unknown>> {
     const { method, url, session } = context.switchToHttp().getRequest<PageRequest>();
-    if (method !== 'GET') return next.handle();
-    await session.load();
     const section = /^\/([\w-]*)/.exec(url)?.[1] || 'home';
+    // The admin page is one of its own.
+    if (method !== 'GET' || section === 'admin') return next.handle();
+    await session.load();
     return next.handle().pipe(
       map((page) => ({
         ...page,

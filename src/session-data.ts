@@ -10,7 +10,5 @@ declare module 'nest-sessions' {
   interface SessionData {
     visits: number;
     cart: { items: CartItem[] };
-    /** What was typed as the name in a login that failed, for the form that comes next. */
-    triedName: string;
   }
 }

@@ -179,6 +179,20 @@ describe.each(['express', 'fastify'] as const)('the demo on %s', (platform) => {
     expect((await one.get('/secret')).status).toBe(200);
   });
 
+  it('shows the admin page to the administrator, and to nobody else', async () => {
+    const [admin, visitor] = [newBrowser(), newBrowser()];
+    await visitor.get('/');
+    expect((await visitor.get('/admin/sessions')).status).toBe(401);
+    await logIn(admin);
+    const { status, text } = await admin.get('/admin/sessions');
+    expect(status).toBe(200);
+    expect(text).toMatch(
+      /^<!doctype html>[^]*<tr data-session="[\w-]{22}">\s*<td><a href="\?user=ada">ada<\/a>/,
+    );
+    // The message of the login is for the next page of the demo.
+    expect((await admin.get('/secret')).text).toContain('Welcome, ada.');
+  });
+
   it('asks for the password again where it matters', async () => {
     const browser = newBrowser();
     const cookies = await logIn(browser, { remember: 'on' });

@@ -2,7 +2,9 @@ import { setImmediate } from 'node:timers/promises';
 import {
   changedRecord,
   type JsonObject,
+  type RecordPage,
   type SessionChanges,
+  type SessionCount,
   type SessionRecord,
   SessionStore,
   SessionStoreUnavailableError,
@@ -699,6 +701,75 @@ const faults: Record<string, [Store: typeof SoundStore, ...red: string[]]> = {
       }
     },
     'users: lists the session of a login that races the end of all, or has ended it',
+  ],
+
+  // all sessions
+  'goes on to count what has ended': [
+    class extends SoundStore {
+      private most = 0;
+      override async count(): Promise<SessionCount> {
+        const { live } = await super.count();
+        this.most = Math.max(this.most, live);
+        return { live: this.most, loggedIn: null };
+      }
+    },
+    'all sessions: counts the live sessions, or says that it cannot',
+  ],
+  'counts users for logins': [
+    class extends SoundStore {
+      override async count(): Promise<SessionCount> {
+        return { ...(await super.count()), loggedIn: 1 };
+      }
+    },
+    'all sessions: counts the live sessions, or says that it cannot',
+  ],
+  'lists the first page only': [
+    class extends SoundStore {
+      override async list(...given: Given<'list'>): Promise<RecordPage> {
+        return { ...(await super.list(...given)), next: null };
+      }
+    },
+    'all sessions: lists every live session, page by page, or says that it cannot',
+  ],
+  'lists the same page again and again': [
+    class extends SoundStore {
+      override list(_after: string | null, limit: number): Promise<RecordPage> {
+        return super.list(null, limit);
+      }
+    },
+    'all sessions: lists every live session, page by page, or says that it cannot',
+  ],
+  'lists what has expired': [
+    class extends SoundStore {
+      override async list(): Promise<RecordPage> {
+        return { records: [...this.records.values()].filter(({ id }) => !this.corrupt.has(id)), next: null };
+      }
+    },
+    'all sessions: lists every live session, page by page, or says that it cannot',
+  ],
+  'lists what it cannot read': [
+    class extends SoundStore {
+      override async list(after: string | null, limit: number): Promise<RecordPage> {
+        this.reach('list');
+        this.corrupt.clear();
+        return super.list(after, limit);
+      }
+    },
+    'all sessions: lists the other sessions next to a corrupt one',
+  ],
+  'lists from a copy that is not told of revocations': [
+    class extends SoundStore {
+      private readonly ended: SessionRecord[] = [];
+      override async deleteByUser(userId: string, exceptIds?: readonly string[]): Promise<number> {
+        this.ended.push(...this.ofUser(userId));
+        return super.deleteByUser(userId, exceptIds);
+      }
+      override async list(...given: Given<'list'>): Promise<RecordPage> {
+        const page = await super.list(...given);
+        return { ...page, records: [...page.records, ...this.ended] };
+      }
+    },
+    "all sessions: lists no session that was ended with all of its user's",
   ],
 
   // faults

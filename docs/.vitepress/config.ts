@@ -32,6 +32,7 @@ const guide: DefaultTheme.SidebarItem[] = [
   { text: 'Going live', link: '/going-live' },
   { text: 'Monitoring', link: '/events' },
   { text: 'Clearing expired sessions', link: '/clearing' },
+  { text: 'Support and operations', link: '/operations' },
   { text: 'Troubleshooting', link: '/troubleshooting' },
 ];
 
@@ -78,6 +79,7 @@ const api: DefaultTheme.SidebarItem[] = [
     'memory',
     'express-store',
     'testing',
+    'admin',
     'terminus',
     'express',
     'fastify',

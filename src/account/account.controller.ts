@@ -20,14 +20,16 @@ export class AccountController {
   @Get('login')
   @Render('login')
   showLogin(@Session() session: Session) {
-    return { title: 'Log in', demoUser: DEMO_USER, triedName: session.pop('triedName', null) };
+    return { title: 'Log in', demoUser: DEMO_USER, triedName: session.takeOldInput()['name'] };
   }
 
   @Post('login')
   @Redirect('/secret', 303)
   login(@Session() session: Session, @Body() credentials: Credentials = {}) {
     if (!areRight(credentials)) {
-      if (typeof credentials.name === 'string') session.triedName = credentials.name.slice(0, LONGEST_NAME);
+      // Without the password.
+      if (typeof credentials.name === 'string')
+        session.flashInput({ name: credentials.name.slice(0, LONGEST_NAME) });
       session.addFlash('error', 'Wrong name or password.');
       return { url: '/login' };
     }

@@ -164,6 +164,47 @@ describeWithChromium('the demo in a browser', (executablePath) => {
       expect(path()).toBe('/login');
     });
 
+    it('shows an administrator who is logged in, live, and ends it', async () => {
+      const faults: string[] = [];
+      page.on('console', (line) => line.type() === 'error' && faults.push(line.text()));
+      page.on('pageerror', (error) => faults.push(String(error)));
+      await page.goto('/login');
+      await logIn('password');
+      await page.goto('/devices');
+      const others = page.getByRole('button', { name: 'End all others' });
+      if ((await others.count()) > 0) await follow(others);
+      await page.goto('/admin/sessions');
+      await page.getByText('live', { exact: true }).waitFor();
+      const rows = page.locator('tr[data-session]');
+      expect(await rows.count()).toBe(1);
+      expect(await page.evaluate('getComputedStyle(document.querySelector("#figures")).display')).toBe(
+        'grid',
+      );
+
+      const elsewhere = await (browser as Browser).newContext({ baseURL: url, userAgent: '<b>Phone</b>' });
+      const other = await elsewhere.newPage();
+      await other.goto('/login');
+      await logIn('password', other);
+      // Nobody reloads: the stream brings it.
+      await rows.nth(1).waitFor();
+      const theirs = rows.filter({ hasText: '<b>Phone</b>' });
+      await follow(theirs.getByRole('button', { name: /^End session/ }));
+      expect(path()).toBe('/admin/sessions');
+      expect(await page.getByText('Ended: 1 session.').count()).toBe(1);
+      expect(await rows.count()).toBe(1);
+      await other.goto('/secret');
+      expect(new URL(other.url()).pathname).toBe('/login');
+      await elsewhere.close();
+
+      await page.getByLabel('User id').fill('nobody');
+      await follow(page.getByRole('button', { name: 'Search' }));
+      expect(await page.getByText('This user is logged in nowhere.').count()).toBe(1);
+      expect(faults).toEqual([]);
+      await page.goto('/secret');
+      await follow(page.getByRole('main').getByRole('button', { name: 'Log out' }));
+      expect((await page.goto('/admin/sessions'))?.status()).toBe(401);
+    });
+
     it('keeps a cart', async () => {
       await page.goto('/cart');
       await follow(page.getByRole('button', { name: 'Add Green tea' }));
@@ -211,7 +252,13 @@ describeWithChromium('the demo in a browser', (executablePath) => {
       await page.goto('/');
       await page.goto('/login');
       await logIn('password');
-      for (const visited of [...everyPage, '/devices', '/confirm-password', '/secret/fresh']) {
+      for (const visited of [
+        ...everyPage,
+        '/devices',
+        '/confirm-password',
+        '/secret/fresh',
+        '/admin/sessions',
+      ]) {
         await page.goto(visited);
         const overflow = await page.evaluate('document.documentElement.scrollWidth - innerWidth');
         expect([visited, overflow]).toEqual([visited, 0]);

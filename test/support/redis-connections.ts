@@ -37,6 +37,15 @@ export class DelegatingConnection implements RedisConnection {
     return this.connection.sendAll(commands);
   }
 
+  primaries(): readonly string[] {
+    return this.connection.primaries();
+  }
+
+  async sendTo(primary: string, command: Command): Promise<unknown> {
+    await this.note(command[0]);
+    return this.connection.sendTo(primary, command);
+  }
+
   async run(script: RedisScript, keys: [string], values: string[]): Promise<unknown> {
     await this.note('script');
     return this.connection.run(script, keys, values);

@@ -1,7 +1,9 @@
 import {
   changedRecord,
   checkRecordSize,
+  type RecordPage,
   type SessionChanges,
+  type SessionCount,
   type SessionRecord,
   SessionRecordCorruptError,
   SessionStore,
@@ -119,6 +121,24 @@ export class SoundStore extends SmallestStore {
     const ending = this.ofUser(userId).filter(({ id }) => !exceptIds.includes(id));
     for (const { id } of ending) this.records.delete(id);
     return ending.filter((record) => this.isLive(record)).length;
+  }
+
+  override async count(): Promise<SessionCount> {
+    this.reach('count');
+    const live = [...this.records.values()].filter((record) => this.isLive(record));
+    return { live: live.length, loggedIn: live.filter(({ userId }) => userId !== null).length };
+  }
+
+  override async list(after: string | null, limit: number): Promise<RecordPage> {
+    this.reach('list');
+    const rest = [...this.records.values()]
+      .filter((record) => this.isLive(record) && record.id > (after ?? ''))
+      .toSorted((one, other) => (one.id < other.id ? -1 : 1));
+    const page = rest.slice(0, limit);
+    return {
+      records: page.filter(({ id }) => !this.corrupt.has(id)).map(copyOf),
+      next: rest.length > limit ? (page.at(-1)?.id ?? null) : null,
+    };
   }
 
   override async clearExpired(batchSize: number): Promise<number> {

@@ -7,7 +7,14 @@
  * ```
  * @module nest-sessions
  */
-export { Sessions, type UserSession } from './management/sessions.js';
+export {
+  type ExportedSession,
+  type SessionPage,
+  type SessionPageOptions,
+  Sessions,
+  type SessionSummary,
+  type UserSession,
+} from './management/sessions.js';
 export { type ClearingOptions } from './management/clear-expired.js';
 export { type SessionEventMap, type SessionEventOf } from './observability/session-observer.js';
 export { Session } from './nest/session.decorator.js';
@@ -50,7 +57,9 @@ export {
   type JsonObject,
   type JsonValue,
   type RecordLimits,
+  type RecordPage,
   type SessionChanges,
+  type SessionCount,
   type SessionDevice,
   type SessionExpiry,
   type SessionMeta,

@@ -232,7 +232,15 @@ function moduleOf(
       SessionGuard,
       { provide: APP_FILTER, useClass: SessionErrorFilter },
     ],
-    exports: [SessionStore, SessionSealer, Sessions, SESSIONS, SessionGuard, HTTP_ENVIRONMENT],
+    exports: [
+      SessionStore,
+      SessionSealer,
+      Sessions,
+      SESSIONS,
+      SessionGuard,
+      SessionObserver,
+      HTTP_ENVIRONMENT,
+    ],
   };
 }
 

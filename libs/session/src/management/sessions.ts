@@ -8,8 +8,15 @@ import { userIdOf } from '../session/login.js';
 import { isSessionId } from '../session/session-key.js';
 import { createSession, type Session, type SessionData, type StorableData } from '../session/session.js';
 import { type StoreGuard } from '../session/store-guard.js';
+import { TrackedData } from '../session/tracked-data.js';
 import { acceptanceOf, liveSessionsOf } from '../session/user-sessions.js';
-import { type SessionDevice, type SessionRecord, type SessionStore } from '../stores/session-store.js';
+import {
+  type JsonObject,
+  type SessionCount,
+  type SessionDevice,
+  type SessionRecord,
+  type SessionStore,
+} from '../stores/session-store.js';
 import { clearExpired, type ClearingOptions } from './clear-expired.js';
 
 /** A session, or its session id. */
@@ -136,6 +143,102 @@ export class Sessions {
   }
 
   /**
+   * How many sessions are live, and in how many of them a user is logged in. What it costs depends on the engine: see
+   * "Support and operations". All sessions of the store count, those of other applications in it as well.
+   * @throws SessionUnsupportedError when the engine cannot count
+   * @throws SessionStoreUnavailableError
+   */
+  async count(): Promise<SessionCount> {
+    return this.store('count').count();
+  }
+
+  /**
+   * The live sessions, page by page, of all users and of visitors without a login. Nothing in them is secret.
+   * @param options.after the `next` of the page before; leave it out for the first page
+   * @param options.limit about how many sessions a page has, from 1 to 1000; default 100
+   * @throws SessionConfigError for another limit, and for what is no cursor
+   * @throws SessionUnsupportedError when the engine cannot list all sessions
+   * @throws SessionStoreUnavailableError
+   *
+   * @example
+   * ```ts
+   * for (let after: string | undefined; ; ) {
+   *   const page = await sessions.all({ after });
+   *   for (const session of page.sessions) report(session);
+   *   if (page.next === null) break;
+   *   after = page.next;
+   * }
+   * ```
+   */
+  async all({ after, limit = 100 }: SessionPageOptions = {}): Promise<SessionPage> {
+    checkPage(after, limit);
+    const { records, next } = await this.store('list').list(after ?? null, limit);
+    const sessions: SessionSummary[] = [];
+    const accepts = new Map<string | null, (record: SessionRecord) => boolean>();
+    for (const record of records) {
+      const { userId } = record;
+      const accept = accepts.get(userId) ?? (await acceptanceOf(userId, this.#environment));
+      accepts.set(userId, accept);
+      if (accept(record)) sessions.push(toSummary(record));
+    }
+    return { sessions, next };
+  }
+
+  /**
+   * The data of the live session with this session id, as a copy; null when there is none. To ask is no use of the session.
+   * @throws SessionUnsupportedError on the cookie engine
+   * @throws SessionStoreUnavailableError
+   */
+  async data(sessionId: string): Promise<JsonObject | null> {
+    const record = await this.load(sessionId, this.store('read'));
+    return record && { ...record.data };
+  }
+
+  /**
+   * Sets these keys in the data of the session with this session id, and removes those whose value is undefined. The
+   * other keys stay as they are, whatever requests write at the same time. It is no use of the session: its deadline stays.
+   * @returns was there such a session?
+   * @throws SessionKeyError, SessionValueError or SessionLimitError, as `session.set`
+   * @throws SessionUnsupportedError on the cookie engine
+   * @throws SessionStoreUnavailableError
+   *
+   * @example
+   * ```ts
+   * await sessions.update(id, { banner: 'We have restored your cart.', cart: undefined });
+   * ```
+   */
+  async update<Data extends StorableData<Data>>(sessionId: string, values: Data): Promise<boolean> {
+    const store = this.store('change');
+    for (;;) {
+      const record = await this.load(sessionId, store);
+      if (record === null) return false;
+      const data = new TrackedData(record.data, this.#environment.limits);
+      for (const [key, value] of Object.entries(values)) data.set(key, value);
+      const { changes, changesAnything, snapshot } = data.delta();
+      if (!changesAnything) return true;
+      if (await store.save(record.id, record.keyHash, changes, { ...record, data: snapshot })) return true;
+      // It has ended, or has just got another secret. The next look tells.
+    }
+  }
+
+  /**
+   * Everything that the store keeps of the sessions of this user, with their data, for a request of the user for a copy.
+   * Ready for `JSON.stringify`. Nothing in it is secret.
+   * @throws SessionUnsupportedError when the engine cannot list
+   * @throws SessionStoreUnavailableError
+   */
+  async export(userId: string | number): Promise<ExportedSession[]> {
+    const store = this.store('export');
+    const owner = userIdOf(userId);
+    if (owner === null) return [];
+    const records = await store.listByUser(owner);
+    return records
+      .filter((record) => this.#environment.tokens.isOwn(record))
+      .toSorted((one, other) => other.lastSeenAt - one.lastSeenAt)
+      .map((record) => ({ ...toUserSession(owner, record), data: { ...record.data } }));
+  }
+
+  /**
    * Tells when a session ends, in whatever process: emits once, about a second later, and completes. For answers
    * and sockets that outlive the request which opened them. The store is asked as long as somebody is subscribed; while it
    * does not answer, the session counts as alive. A rotation is no end; a login is one, because it starts another session.
@@ -171,8 +274,15 @@ export class Sessions {
     return clearExpired(this.#backend, options, this.#environment.emit);
   }
 
+  /** The live session with this id, if it is one of this application. */
+  private async load(sessionId: string, store: StoreGuard): Promise<SessionRecord | null> {
+    if (!isSessionId(sessionId)) return null;
+    const record = await store.load(sessionId).catch(nullIfUnreadable);
+    return record && (await acceptanceOf(record.userId, this.#environment))(record) ? record : null;
+  }
+
   /** @throws SessionUnsupportedError on the cookie engine */
-  private store(purpose: 'list' | 'end'): StoreGuard {
+  private store(purpose: 'list' | 'end' | 'count' | 'read' | 'change' | 'export'): StoreGuard {
     if (this.#guard) return this.#guard;
     throw new SessionUnsupportedError(
       `The cookie engine cannot ${purpose} the sessions of others: clients carry them. Use an engine that keeps sessions on the server.`,
@@ -221,35 +331,81 @@ function nullIfUnreadable(error: unknown): null {
   throw error;
 }
 
-/** One of a user's sessions, for the page on which the user ends those that should not be. It opens nothing. */
-export interface UserSession {
+/** What may be told of a session. It opens nothing. */
+export interface SessionSummary {
   /** The session id: `session.id` of the session itself, and what `Sessions.revoke` takes. */
   id: string;
-  /** The user, as `login` was given it, as text. */
-  userId: string;
+  /** The user, as `login` was given it, as text; null while nobody is logged in. */
+  userId: string | null;
   /** When the session began. */
   createdAt: Date;
   /** The last save or touch: when it was last used, give or take a tenth of the idle timeout. */
   lastSeenAt: Date;
   /** When it ends unless it is used again. */
   expiresAt: Date;
-  /** The login: a session of a user starts with it. */
-  authenticatedAt: Date;
+  /** The login: a session of a user starts with it. Null while nobody is logged in. */
+  authenticatedAt: Date | null;
   /** Did the user ask to be remembered? */
   remembered: boolean;
   /** From where the user logged in, if the option `device` was on. */
   device?: SessionDevice;
 }
 
+/** One of a user's sessions, for the page on which the user ends those that should not be. It opens nothing. */
+export interface UserSession extends SessionSummary {
+  /** The user, as `login` was given it, as text. */
+  userId: string;
+  /** The login: a session of a user starts with it. */
+  authenticatedAt: Date;
+}
+
+/** A session of a user with its data, as `Sessions.export` hands it out. */
+export interface ExportedSession extends UserSession {
+  /** What the application keeps in the session. */
+  data: JsonObject;
+}
+
+/** Which sessions `Sessions.all` returns. Every member may be left out. */
+export interface SessionPageOptions {
+  /** The `next` of the page before. Default: the first page. */
+  after?: string | undefined;
+  /** About how many sessions the page has, from 1 to 1000. Default 100. */
+  limit?: number;
+}
+
+/** What `Sessions.all` returns. */
+export interface SessionPage {
+  /** The sessions. There may be none of them although there is a next page. */
+  sessions: SessionSummary[];
+  /** Where the next page begins; null: there is none. */
+  next: string | null;
+}
+
+const MOST_ON_A_PAGE = 1000;
+const CURSOR = /^[\w.-]{1,64}$/;
+
+/** @throws SessionConfigError */
+function checkPage(after: unknown, limit: number): void {
+  if (after !== undefined && !(typeof after === 'string' && CURSOR.test(after))) {
+    throw new SessionConfigError('after', 'is none of the cursors that sessions.all() returns as "next".');
+  }
+  if (Number.isSafeInteger(limit) && limit >= 1 && limit <= MOST_ON_A_PAGE) return;
+  throw new SessionConfigError('limit', `is ${limit}. Use a whole number from 1 to ${MOST_ON_A_PAGE}.`);
+}
+
 function toUserSession(userId: string, record: SessionRecord): UserSession {
-  const { id, createdAt, lastSeenAt, expiresAt, meta } = record;
+  return { ...toSummary(record), userId, authenticatedAt: new Date(record.createdAt) };
+}
+
+function toSummary(record: SessionRecord): SessionSummary {
+  const { id, userId, createdAt, lastSeenAt, expiresAt, meta } = record;
   return {
     id,
     userId,
     createdAt: new Date(createdAt),
     lastSeenAt: new Date(lastSeenAt),
     expiresAt: new Date(expiresAt),
-    authenticatedAt: new Date(createdAt),
+    authenticatedAt: userId === null ? null : new Date(createdAt),
     remembered: meta.remembered ?? false,
     ...(meta.device && { device: { ...meta.device } }),
   };

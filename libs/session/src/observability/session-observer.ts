@@ -14,6 +14,8 @@ import { openMetrics, type SessionMetrics } from './session-metrics.js';
  * other listeners.
  */
 export class SessionObserver implements OnModuleInit, OnApplicationShutdown {
+  /** When this process last finished a sweep, by `performance.now()`; else when it started, if it is going to sweep. */
+  sweptAt: number | undefined;
   private readonly listeners: SessionEventListener[];
   private readonly outage = new Outage();
 
@@ -27,7 +29,9 @@ export class SessionObserver implements OnModuleInit, OnApplicationShutdown {
 
   /** @param sweeping does the application clear expired sessions regularly? */
   static async open(moduleRef: ModuleRef, logger: Logger, sweeping: boolean): Promise<SessionObserver> {
-    return new SessionObserver(moduleRef, logger, await openMetrics(sweeping));
+    const observer = new SessionObserver(moduleRef, logger, await openMetrics(sweeping));
+    if (sweeping) observer.sweptAt = performance.now();
+    return observer;
   }
 
   /** Watches the calls of the store. Of an outage the log tells when it begins and when it is over. */
@@ -45,6 +49,7 @@ export class SessionObserver implements OnModuleInit, OnApplicationShutdown {
   };
 
   readonly emit: SessionEventListener = (event) => {
+    if (event.type === 'cleared') this.sweptAt = performance.now();
     for (const listener of this.listeners) {
       try {
         listener(event);

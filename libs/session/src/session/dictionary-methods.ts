@@ -1,5 +1,5 @@
 import { SessionKeyError } from '../session.errors.js';
-import { type JsonObject } from '../stores/session-store.js';
+import { type JsonObject, type JsonValue } from '../stores/session-store.js';
 import { type TrackedData } from './tracked-data.js';
 import { createSessionId } from './session-key.js';
 import { type LiveSession } from './live-session.js';
@@ -8,11 +8,11 @@ import { type LiveSession } from './live-session.js';
 export const LIVE = Symbol('nest-sessions:live-session');
 
 /** A message left by `addFlash` for the next page. */
-export interface FlashMessage {
+export interface FlashMessage<Message = string> {
   /** What kind of message it is, in words of the application: `success`, `error`. */
   type: string;
   /** What `addFlash` was given. */
-  message: string;
+  message: Message;
 }
 
 /** Keys of `Data` whose values may be of type `Value`. */
@@ -34,6 +34,8 @@ type KeyOf<Data> = keyof Data & string;
 const TEST_COOKIE = { key: 'testcookie', value: 'worked' };
 /** Each message has a key of its own, so that taking one never takes another that has just arrived. */
 const FLASH = '_flash:';
+/** Input of a form. Not beside the messages, where a page that shows all of them would come upon it. */
+const INPUT = '_flash_input';
 
 /** What a session can do as a dictionary: Django's methods, and those that stay exact under concurrency. */
 export abstract class DictionaryMethods<Data extends object> {
@@ -208,24 +210,66 @@ export abstract class DictionaryMethods<Data extends object> {
 
   // --- Flash messages ---
 
-  /** Leaves a message for the next page that asks for it. */
-  addFlash(type: string, message: string): void {
+  /**
+   * Leaves a message for the next page that asks for it: a text, or whatever else JSON can carry.
+   * @throws SessionValueError when JSON cannot carry the message
+   * @throws SessionLimitError when the session would grow past `limits`
+   */
+  addFlash(type: string, message: JsonValue): void {
     write(this).set(`${FLASH}${createSessionId()}`, { type, message });
   }
 
-  /** The messages left so far (of one type), which are thereby taken away. */
-  takeFlash(type?: string): FlashMessage[] {
+  /**
+   * The messages left so far (of one type), which are thereby taken away. Where they are no texts, say what they are:
+   * `takeFlash<Undo>('undo')`.
+   */
+  takeFlash<Message = string>(type?: string): FlashMessage<Message>[] {
     const dictionary = read(this);
     const keys = dictionary.keys().filter((key) => key.startsWith(FLASH));
-    const taken: FlashMessage[] = [];
+    const taken: FlashMessage<Message>[] = [];
     for (const key of keys) {
-      const flash = dictionary.get(key) as unknown as FlashMessage;
+      const flash = dictionary.get(key) as unknown as FlashMessage<Message>;
       if (type !== undefined && flash.type !== type) continue;
       taken.push(flash);
-      write(this).delete(key);
+      take(this, key);
     }
     return taken;
   }
+
+  /**
+   * Keeps what was typed into a form, for the page that shows the form again. It takes the place of what was kept before.
+   * **Leave passwords out**: what is given here is stored.
+   * @throws SessionValueError when JSON cannot carry a value
+   * @throws SessionLimitError when the session would grow past `limits`
+   */
+  flashInput(values: { [field: string]: JsonValue | undefined }): void {
+    write(this).set(INPUT, values);
+  }
+
+  /** What `flashInput` has kept, which is thereby taken away; `{}` when there is nothing. */
+  takeOldInput(): Partial<JsonObject> {
+    const input = read(this).get(INPUT);
+    if (input === undefined) return {};
+    take(this, INPUT);
+    return input as JsonObject;
+  }
+
+  /**
+   * Puts back what `takeFlash` and `takeOldInput` have taken in this request, for one request more: where the page that
+   * would have shown it is a redirect after all. Nothing is put back after a login or a logout.
+   */
+  reflash(): void {
+    const { taken } = this[LIVE];
+    const dictionary = write(this);
+    for (const [key, value] of taken) if (!dictionary.has(key)) dictionary.set(key, value);
+    taken.clear();
+  }
+}
+
+function take(session: { [LIVE]: LiveSession }, key: string): void {
+  const dictionary = write(session);
+  session[LIVE].taken.set(key, dictionary.get(key));
+  dictionary.delete(key);
 }
 
 export function read(session: { [LIVE]: LiveSession }): TrackedData {

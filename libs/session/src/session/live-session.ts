@@ -99,6 +99,8 @@ export class LiveSession {
   loaded = false;
   /** The application was told something that depends on the cookie, though Django does not call that access. */
   observed = false;
+  /** Flash messages that this request has taken, by their keys. Those of another session are never among them. */
+  readonly taken = new Map<string, unknown>();
 
   // What the application sees.
   #data: TrackedData | undefined;
@@ -288,6 +290,7 @@ export class LiveSession {
     this.#expiry = record.expiry;
     this.#meta = record.meta;
     const accessed = this.#data?.accessed ?? false;
+    this.taken.clear();
     this.#data = new TrackedData(record.data, this.#environment.limits);
     this.#data.accessed = accessed;
     this.#requests = NO_REQUESTS;
@@ -739,6 +742,7 @@ export class LiveSession {
     this.#held = this.#lost = null;
     this.#freshId = this.#unreportedLoss = null;
     this.#gone = false;
+    this.taken.clear();
     this.#generation += 1;
   }
 

@@ -160,6 +160,9 @@ describe('the flags, as Django sets them', () => {
     ['push', (session) => session.push('list', 1), true, true],
     ['addFlash', (session) => session.addFlash('info', 'hello'), true, true],
     ['takeFlash without messages', (session) => session.takeFlash(), true, false],
+    ['flashInput', (session) => session.flashInput({ name: 'ada' }), true, true],
+    ['takeOldInput without input', (session) => session.takeOldInput(), true, false],
+    ['reflash without messages', (session) => session.reflash(), false, false],
   ];
 
   it.each(table)('%s', async (_what, act, accessed, modified) => {
@@ -659,6 +662,85 @@ describe('flash messages', () => {
     expect(next.takeFlash('error')).toEqual([{ type: 'error', message: 'but' }]);
     expect(next.takeFlash()).toEqual([{ type: 'info', message: 'saved' }]);
     expect(next.takeFlash()).toEqual([]);
+  });
+
+  it('are whatever JSON can carry', async () => {
+    const { stored, open } = world();
+    const session = await stored({});
+    const messages = ['text', 7, false, null, ['a', 1], { undo: { path: '/cart', items: [1] } }];
+    for (const message of messages) session.addFlash('any', message);
+    expect(() => session.addFlash('any', new Date() as never)).toThrow(/"_flash:.*message" is a Date/);
+    expect(() => session.addFlash('any', (() => {}) as never)).toThrow(/SESSION_VALUE|function/);
+    await session.save();
+    const next = await open(session.sessionKey() as string);
+    const taken = next.takeFlash<unknown>();
+    expect(taken.map(({ message }) => message)).toEqual(messages);
+    expect(taken.every(({ type }) => type === 'any')).toBe(true);
+  });
+
+  it('are kept for one request more, without a write to the store', async () => {
+    const { store, stored, open } = world();
+    const session = await stored({ name: 'ada' });
+    session.addFlash('info', 'saved');
+    session.addFlash('error', { field: 'name' });
+    session.flashInput({ name: 'Ada', born: 1815, notes: undefined });
+    await session.save();
+    store.calls.length = 0;
+
+    const redirected = await open(session.sessionKey() as string);
+    expect(redirected.takeFlash()).toHaveLength(2);
+    expect(redirected.takeOldInput()).toEqual({ name: 'Ada', born: 1815 });
+    redirected.reflash();
+    redirected.reflash();
+    await redirected.save();
+    expect(store.calls).toEqual(['load']);
+
+    const shown = await open(session.sessionKey() as string);
+    expect(shown.takeFlash('error')).toEqual([{ type: 'error', message: { field: 'name' } }]);
+    shown.reflash();
+    expect(shown.takeFlash('error')).toHaveLength(1);
+    expect(shown.takeFlash()).toEqual([{ type: 'info', message: 'saved' }]);
+    expect(shown.takeOldInput()).toEqual({ name: 'Ada', born: 1815 });
+    await shown.save();
+    const over = await open(session.sessionKey() as string);
+    expect([over.takeFlash(), over.takeOldInput(), { ...over }]).toEqual([[], {}, { name: 'ada' }]);
+  });
+
+  it('bring no message of one user to another', async () => {
+    const { stored, open } = world();
+    for (const leave of [
+      (session: Session) => session.logout(),
+      (session: Session) => session.login('bob'),
+      (session: Session) => session.flush(),
+    ]) {
+      const session = await stored({});
+      session.login('ann');
+      session.addFlash('info', 'for ann');
+      session.flashInput({ iban: 'of ann' });
+      await session.save();
+      const next = await open(session.sessionKey() as string);
+      next.takeFlash();
+      next.takeOldInput();
+      leave(next);
+      next.reflash();
+      expect([next.takeFlash(), next.takeOldInput()]).toEqual([[], {}]);
+    }
+  });
+});
+
+describe('old input', () => {
+  it('is for the next form, once, and no message', async () => {
+    const { stored, open } = world();
+    const session = await stored({});
+    session.flashInput({ name: 'first' });
+    session.flashInput({ name: 'Ada', interests: ['maths'] });
+    session.addFlash('error', 'Wrong password.');
+    await session.save();
+    const next = await open(session.sessionKey() as string);
+    expect(next.takeFlash()).toEqual([{ type: 'error', message: 'Wrong password.' }]);
+    expect(next.takeOldInput()).toEqual({ name: 'Ada', interests: ['maths'] });
+    expect(next.takeOldInput()).toEqual({});
+    expect(() => next.flashInput({ at: new Date() as never })).toThrow(/"_flash_input\.at"/);
   });
 });
 

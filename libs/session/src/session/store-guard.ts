@@ -1,6 +1,12 @@
 import { SessionStoreUnavailableError } from '../session.errors.js';
 import { Deadlines } from '../stores/deadlines.js';
-import { type SessionChanges, type SessionRecord, type SessionStore } from '../stores/session-store.js';
+import {
+  type RecordPage,
+  type SessionChanges,
+  type SessionCount,
+  type SessionRecord,
+  type SessionStore,
+} from '../stores/session-store.js';
 
 export type StoreOutcome = 'ok' | 'error' | 'timeout';
 
@@ -124,5 +130,13 @@ export class StoreGuard {
 
   deleteByUser(userId: string, exceptIds?: readonly string[]): Promise<number> {
     return this.#timeLimit.run('deleteByUser', this.#store.deleteByUser(userId, exceptIds));
+  }
+
+  count(): Promise<SessionCount> {
+    return this.#timeLimit.run('count', this.#store.count());
+  }
+
+  list(after: string | null, limit: number): Promise<RecordPage> {
+    return this.#timeLimit.run('list', this.#store.list(after, limit));
   }
 }

@@ -108,6 +108,22 @@ export interface RecordLimits {
   keys: number;
 }
 
+/** How many sessions there are. */
+export interface SessionCount {
+  /** Sessions that are live. */
+  live: number;
+  /** Those of them in which a user is logged in; null where the store would have to read every session to tell. */
+  loggedIn: number | null;
+}
+
+/** Some of the live records of a store, and where the next ones begin. */
+export interface RecordPage {
+  /** The records. There may be none of them although there is a next page. */
+  records: SessionRecord[];
+  /** What the next call of `list` takes as `after`; null: there are no more. 1 to 64 of `A-Z a-z 0-9 _ - .`. */
+  next: string | null;
+}
+
 /**
  * The contract of a store. Records are kept under their session id, which is safe in SQL, in a file name and in a Redis
  * key: 22 characters of `A-Z a-z 0-9 _ -`.
@@ -221,6 +237,26 @@ export abstract class SessionStore {
    */
   deleteByUser(_userId: string, _exceptIds: readonly string[] = []): Promise<number> {
     return this.unsupported("end a user's sessions");
+  }
+
+  /**
+   * How many live records there are. May count those that have just expired, and may be an estimate where there are very
+   * many.
+   * @throws SessionUnsupportedError unless the store can
+   */
+  count(): Promise<SessionCount> {
+    return this.unsupported('count its sessions');
+  }
+
+  /**
+   * One page of the live records, in an order of the store's own. Whoever follows `next` from the first page to the last
+   * meets every record that is there all the time.
+   * @param after null for the first page, or the `next` of the page before
+   * @param limit about how many, from 1 to 1000. A page may have fewer; one of a store that reads in portions a few more
+   * @throws SessionUnsupportedError unless the store can
+   */
+  list(_after: string | null, _limit: number): Promise<RecordPage> {
+    return this.unsupported('list its sessions');
   }
 
   /**

@@ -1,6 +1,7 @@
 import { concurrencyCases, limitCases } from './cases/concurrency.cases.js';
 import { endingCases } from './cases/ending.cases.js';
 import { faultCases } from './cases/fault.cases.js';
+import { listingCases } from './cases/listing.cases.js';
 import { recordCases } from './cases/record.cases.js';
 import { rotationCases } from './cases/rotation.cases.js';
 import { saveCases, touchCases } from './cases/save.cases.js';
@@ -37,6 +38,7 @@ const subjects: Readonly<Record<string, Cases>> = {
   clocks: clockCases,
   clearExpired: clearingCases,
   users: userCases,
+  'all sessions': listingCases,
   faults: faultCases,
 };
 

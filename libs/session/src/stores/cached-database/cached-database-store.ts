@@ -2,7 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { fromRecordText, RecordCodec, toRecordText } from '../record-codec.js';
 import { type EncryptionOptions } from '../sealing.js';
-import { type SessionChanges, type SessionRecord, SessionStore } from '../session-store.js';
+import {
+  type RecordPage,
+  type SessionChanges,
+  type SessionCount,
+  type SessionRecord,
+  SessionStore,
+} from '../session-store.js';
 import { type CacheLog, GuardedCache, type GuardedCacheOptions } from './guarded-cache.js';
 import { type RecordCache } from './record-cache.js';
 
@@ -141,6 +147,14 @@ export class CachedDatabaseStore extends SessionStore {
     } finally {
       await Promise.all(records.map(({ id }) => this.mark(id)));
     }
+  }
+
+  override count(): Promise<SessionCount> {
+    return this.database.count();
+  }
+
+  override list(after: string | null, limit: number): Promise<RecordPage> {
+    return this.database.list(after, limit);
   }
 
   override clearExpired(batchSize: number): Promise<number> {

@@ -2,7 +2,13 @@ import { SessionConfigError, SessionError, SessionRecordCorruptError } from '../
 import { RecordCodec } from '../record-codec.js';
 import { checkRecordSize } from '../record-log.js';
 import { type EncryptionOptions } from '../sealing.js';
-import { type SessionChanges, type SessionRecord, SessionStore } from '../session-store.js';
+import {
+  type RecordPage,
+  type SessionChanges,
+  type SessionCount,
+  type SessionRecord,
+  SessionStore,
+} from '../session-store.js';
 import { checkDirectory } from './directory-check.js';
 import { systemErrorCode, toStoreError } from './file-errors.js';
 import {
@@ -15,7 +21,7 @@ import {
   toRecord,
   wantsFolding,
 } from './file-format.js';
-import { noteDeadline, SessionDirectory } from './session-directory.js';
+import { noteDeadline, SessionDirectory, statsOf } from './session-directory.js';
 import { APPEND, newTag, READ, SessionFile } from './session-file.js';
 import { inTurns, LEFTOVER_KEPT, Sweep } from './sweep.js';
 
@@ -126,12 +132,8 @@ export class FileStore extends SessionStore {
     return this.attempt('list the sessions of a user', async () => {
       const found: SessionRecord[] = [];
       for await (const id of inTurns(this.directory.sessionsOf(userId))) {
-        try {
-          const state = this.read(id);
-          if (state && isLiveOf(state, userId)) found.push(toRecord(state, this.codec));
-        } catch (error) {
-          if (!(error instanceof SessionRecordCorruptError)) throw error;
-        }
+        const record = this.readable(id);
+        if (record?.userId === userId) found.push(record);
       }
       return found;
     });
@@ -148,8 +150,42 @@ export class FileStore extends SessionStore {
     });
   }
 
+  /** By the deadlines that are noted in the time stamps, without a look into the files. */
+  override count(): Promise<SessionCount> {
+    return this.attempt('count the sessions', async () => {
+      let live = 0;
+      for await (const { path } of inTurns(this.directory.sessionsAfter(null))) {
+        if ((statsOf(path)?.mtimeMs ?? 0) > Date.now()) live += 1;
+      }
+      return { live, loggedIn: null };
+    });
+  }
+
+  override list(after: string | null, limit: number): Promise<RecordPage> {
+    return this.attempt('list the sessions', async () => {
+      const records: SessionRecord[] = [];
+      for await (const { id } of inTurns(this.directory.sessionsAfter(after))) {
+        const record = this.readable(id);
+        if (record) records.push(record);
+        if (records.length >= limit) return { records, next: id };
+      }
+      return { records, next: null };
+    });
+  }
+
   override clearExpired(batchSize: number): Promise<number> {
     return this.attempt('clear expired sessions', () => this.sweep.next(batchSize));
+  }
+
+  /** The live session; null also for what cannot be decoded, which in a list must not hide the others. */
+  private readable(id: string): SessionRecord | null {
+    try {
+      const state = this.read(id);
+      return state && isLive(state) ? toRecord(state, this.codec) : null;
+    } catch (error) {
+      if (error instanceof SessionRecordCorruptError) return null;
+      throw error;
+    }
   }
 
   private read(id: string): FileState | null {

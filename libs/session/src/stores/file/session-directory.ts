@@ -156,6 +156,19 @@ export class SessionDirectory {
     }
   }
 
+  /** All sessions after this one, in the order of their names; null: from the first on. */
+  *sessionsAfter(id: string | null): Generator<{ path: string; id: string }> {
+    this.demandPresence();
+    if (id !== null && !SESSION_ID.test(id)) return;
+    const after = id === null ? '' : nameOf(id);
+    const shards = this.namesIn('.').filter((name) => SHARD.test(name) && name >= after.slice(0, 2));
+    for (const shard of shards.toSorted()) {
+      for (const name of this.namesIn(shard).toSorted()) {
+        if (SESSION_NAME.test(name) && name > after) yield { path: this.pathTo(name), id: idOf(name) };
+      }
+    }
+  }
+
   temporaries(): string[] {
     return this.namesIn(TEMPORARY).map((name) => join(this.path, TEMPORARY, name));
   }

@@ -1,7 +1,13 @@
 import { SessionConfigError } from '../../session.errors.js';
 import { plainCodec } from '../record-codec.js';
 import { applyChanges, changedMetadata, changesData, checkRecordSize } from '../record-log.js';
-import { type SessionChanges, type SessionRecord, SessionStore } from '../session-store.js';
+import {
+  type RecordPage,
+  type SessionChanges,
+  type SessionCount,
+  type SessionRecord,
+  SessionStore,
+} from '../session-store.js';
 
 /** The options of `MemoryStore`. Every member may be left out. */
 export interface MemoryStoreOptions {
@@ -125,6 +131,23 @@ export class MemoryStore extends SessionStore {
     return ending.length;
   }
 
+  override async count(): Promise<SessionCount> {
+    const live = this.#allLive();
+    return { live: live.length, loggedIn: live.filter(({ userId }) => userId !== null).length };
+  }
+
+  /** In the order of the session ids. */
+  override async list(after: string | null, limit: number): Promise<RecordPage> {
+    const rest = this.#allLive()
+      .filter(({ id }) => after === null || id > after)
+      .toSorted((one, other) => (one.id < other.id ? -1 : 1));
+    const page = rest.slice(0, limit);
+    return {
+      records: page.map(toRecord),
+      next: rest.length > limit ? (page.at(-1)?.id ?? null) : null,
+    };
+  }
+
   #live(id: string): Kept | undefined {
     const kept = this.#records.get(id);
     return kept && kept.expiresAt > this.now() ? kept : undefined;
@@ -133,6 +156,11 @@ export class MemoryStore extends SessionStore {
   #ofUser(userId: string): Kept[] {
     const now = this.now();
     return this.#all((kept) => kept.userId === userId && kept.expiresAt > now);
+  }
+
+  #allLive(): Kept[] {
+    const now = this.now();
+    return this.#all(({ expiresAt }) => expiresAt > now);
   }
 
   #all(matches: (kept: Kept) => boolean): Kept[] {

@@ -13,6 +13,7 @@ import {
   fateOf,
   followRedirection,
   LONGEST_PAUSE,
+  onlyReply,
   READ_ONLY_RESTS,
   type RedisConnection,
   type ReplicaWait,
@@ -154,6 +155,16 @@ export class IoRedisConnection implements RedisConnection {
   sendAll(commands: readonly Command[]): Promise<PromiseSettledResult<unknown>[]> {
     if (!this.cluster) return this.together('', commands);
     return Promise.allSettled(commands.map((command) => this.send(command)));
+  }
+
+  primaries(): string[] {
+    if (!this.cluster) return [''];
+    const nodes = this.client.nodes?.('master') ?? [];
+    return nodes.map(({ options }) => `${options.host}:${options.port}`).toSorted();
+  }
+
+  async sendTo(primary: string, command: Command): Promise<unknown> {
+    return onlyReply(await this.together(primary, [command]));
   }
 
   run(script: RedisScript, [key]: [string], values: string[]): Promise<unknown> {

@@ -9,6 +9,7 @@ import {
   fateOf,
   followRedirection,
   LONGEST_PAUSE,
+  onlyReply,
   READ_ONLY_RESTS,
   type RedisConnection,
   type ReplicaWait,
@@ -143,6 +144,16 @@ export class NodeRedisConnection implements RedisConnection {
   /** What is sent in one turn of the event loop goes out together. */
   sendAll(commands: readonly Command[]): Promise<PromiseSettledResult<unknown>[]> {
     return Promise.allSettled(commands.map((command) => this.send(command)));
+  }
+
+  primaries(): string[] {
+    if (this.kind !== 'cluster') return [''];
+    const { masters } = this.client as NodeRedisClient & Clustered;
+    return masters.map(({ address }) => address).toSorted();
+  }
+
+  async sendTo(primary: string, command: Command): Promise<unknown> {
+    return onlyReply(await this.together(primary, [command]));
   }
 
   run(script: RedisScript, keys: [string], values: string[]): Promise<unknown> {

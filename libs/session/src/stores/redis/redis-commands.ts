@@ -51,6 +51,15 @@ export class RedisCommands {
     });
   }
 
+  primaries(): readonly string[] {
+    return this.connection.primaries();
+  }
+
+  /** A command that reads and names no key. */
+  ask(operation: string, primary: string, ...command: Command): Promise<unknown> {
+    return this.onceConnected(operation, undefined, true, () => this.connection.sendTo(primary, command));
+  }
+
   run(operation: string, script: RedisScript, key: string, values: Values): Promise<unknown> {
     return this.onceConnected(operation, key, repeatable.has(script), () =>
       this.connection.run(script, [key], values.map(String)),

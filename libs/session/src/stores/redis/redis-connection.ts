@@ -35,6 +35,10 @@ export interface RedisConnection {
   send(command: Command): Promise<unknown>;
   /** Commands about any keys, sent together where the client can. Each has its own outcome. */
   sendAll(commands: readonly Command[]): Promise<PromiseSettledResult<unknown>[]>;
+  /** The primaries, each by a name for `sendTo`, in an order that stays the same while there are the same ones. */
+  primaries(): readonly string[];
+  /** Sends a command that names no key to one of the primaries. */
+  sendTo(primary: string, command: Command): Promise<unknown>;
   /** Runs a script about one key. */
   run(script: RedisScript, keys: [string], values: string[]): Promise<unknown>;
   /**
@@ -49,6 +53,12 @@ export interface RedisConnection {
   duplicate(): RedisConnection;
   /** Closes the client, unless it is the application's own. */
   close(): Promise<void>;
+}
+
+/** The reply to the only command of these. */
+export function onlyReply([outcome]: readonly PromiseSettledResult<unknown>[]): unknown {
+  if (outcome?.status === 'fulfilled') return outcome.value;
+  throw outcome?.reason ?? new Error('The client left a command without an answer');
 }
 
 /** Runs a script by its hash, which is short; in full when the server does not know it, as after a restart. */

@@ -3,7 +3,13 @@ import { SessionRecordCorruptError, SessionStoreUnavailableError } from '../../s
 import { KeyLock } from '../key-lock.js';
 import { RecordCodec } from '../record-codec.js';
 import { checkRecordSize } from '../record-log.js';
-import { type SessionChanges, type SessionRecord, SessionStore } from '../session-store.js';
+import {
+  type RecordPage,
+  type SessionChanges,
+  type SessionCount,
+  type SessionRecord,
+  SessionStore,
+} from '../session-store.js';
 import { inBatches, RedisCommands, ServerClock, UnansweredError } from './redis-commands.js';
 import { type RedisConnection } from './redis-connection.js';
 import { hasRoomFor, type RecentLoad, RedisLoads, SMALL } from './redis-loads.js';
@@ -21,6 +27,7 @@ import {
   onClock,
 } from './redis-record.js';
 import { createScript, endScript, replaceScript, saveScript, touchScript } from './redis-scripts.js';
+import { SessionScan } from './redis-scan.js';
 import { UserIndex } from './redis-users.js';
 
 /** A key is kept for a twentieth of the session's life longer than the session, but for no more than an hour. */
@@ -63,6 +70,7 @@ export class RedisStore extends SessionStore {
   private readonly codec: RecordCodec;
   private readonly commands: RedisCommands;
   private readonly users: UserIndex;
+  private readonly sessions: SessionScan;
   private readonly clock: ServerClock;
   private readonly loads: RedisLoads;
   private readonly wholeSaves = new KeyLock();
@@ -78,6 +86,7 @@ export class RedisStore extends SessionStore {
     this.codec = new RecordCodec(options.encryption);
     this.commands = new RedisCommands(connection, waitForReplicas);
     this.users = new UserIndex(this.commands, prefix);
+    this.sessions = new SessionScan(this.commands, prefix);
     this.clock = new ServerClock(this.commands, prefix);
     const { codec, commands, users, clock } = this;
     this.loads = new RedisLoads({ prefix, codec, commands, users, clock, store: this });
@@ -172,20 +181,21 @@ export class RedisStore extends SessionStore {
   }
 
   override async listByUser(userId: string): Promise<SessionRecord[]> {
-    const ids = await this.users.members('list', userId);
-    await this.clock.ready('list');
-    const records: SessionRecord[] = [];
-    for (const batch of inBatches(ids)) {
-      const replies = await this.commands.sendAll(
-        'list',
-        batch.map((id) => ['lrange', this.keyOf(id), '0', '-1']),
-      );
-      for (const [place, id] of batch.entries()) {
-        const decoded = this.loads.decodeListed(replies[place], id);
-        if (decoded?.record.userId === userId) records.push(onClock(decoded.record, -this.clock.offset));
-      }
-    }
-    return records;
+    const records = await this.records(await this.users.members('list', userId));
+    return records.filter((record) => record.userId === userId);
+  }
+
+  /** Counts keys, which are kept somewhat longer than their sessions live. */
+  override count(): Promise<SessionCount> {
+    return this.sessions.count('count');
+  }
+
+  override async list(after: string | null, limit: number): Promise<RecordPage> {
+    const { ids, next } = await this.sessions.page('list', after, limit);
+    const records = await this.records(ids);
+    const ofUsers = records.flatMap(({ id, userId }) => (userId === null ? [] : [{ id, userId }]));
+    const entered = await this.users.entered('list', ofUsers);
+    return { records: records.filter(({ id, userId }) => userId === null || entered.has(id)), next };
   }
 
   /**
@@ -207,6 +217,23 @@ export class RedisStore extends SessionStore {
 
   override close(): Promise<void> {
     return this.commands.close();
+  }
+
+  /** Those of these sessions that have not expired and can be decoded. */
+  private async records(ids: readonly string[]): Promise<SessionRecord[]> {
+    await this.clock.ready('list');
+    const records: SessionRecord[] = [];
+    for (const batch of inBatches(ids)) {
+      const replies = await this.commands.sendAll(
+        'list',
+        batch.map((id) => ['lrange', this.keyOf(id), '0', '-1']),
+      );
+      for (const [place, id] of batch.entries()) {
+        const decoded = this.loads.decodeListed(replies[place], id);
+        if (decoded) records.push(onClock(decoded.record, -this.clock.offset));
+      }
+    }
+    return records;
   }
 
   /** Makes the entry in the index last as long as the session is to live. False: there is none. */

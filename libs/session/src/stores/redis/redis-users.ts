@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { SessionRecordCorruptError } from '../../session.errors.js';
-import { inBatches, type RedisCommands } from './redis-commands.js';
+import { inBatches, type RedisCommands, valueOf } from './redis-commands.js';
+import { type Command } from './redis-connection.js';
 import { enterScript } from './redis-scripts.js';
 
 /** Entries outlive their sessions by this, for the clocks of two servers and the way between them. Milliseconds. */
@@ -47,6 +48,18 @@ export class UserIndex {
     }, null);
   }
 
+  /** Which of these sessions of users have their entry. Asked all at once. */
+  async entered(
+    operation: string,
+    sessions: readonly { id: string; userId: string }[],
+  ): Promise<Set<string>> {
+    const questions = sessions.map(({ id, userId }): Command => ['zscore', this.keyOf(userId), id]);
+    const scores = questions.length > 0 ? await this.commands.sendAll(operation, questions) : [];
+    return new Set(
+      sessions.filter((_, place) => unlessCorrupt(scores[place], null) !== null).map(({ id }) => id),
+    );
+  }
+
   members(operation: string, userId: string): Promise<string[]> {
     return unlessLost(
       async () => (await this.commands.send(operation, 'zrange', this.keyOf(userId), '0', '-1')) as string[],
@@ -76,6 +89,12 @@ export class UserIndex {
 
 function lasts(lives: number): number {
   return Math.round(Math.max(SHORTEST_ENTRY, 2 * lives) + MARGIN);
+}
+
+/** A reply of `sendAll`, or this instead of one from a key of another type. */
+function unlessCorrupt(reply: unknown, instead: unknown): unknown {
+  if (reply instanceof SessionRecordCorruptError) return instead;
+  return valueOf(reply);
 }
 
 /** An index of another type is as good as lost. */

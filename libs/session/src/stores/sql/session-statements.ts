@@ -59,6 +59,27 @@ export class SessionStatements {
     );
   }
 
+  /** Reads the whole table: few rows have expired, so that no index would spare much. */
+  count(): Statement {
+    const { name, columns } = this.table;
+    return this.statement(
+      'count',
+      () => `
+        SELECT COUNT(*) AS live_rows, COUNT(${columns.userId}) AS user_rows FROM ${name} WHERE ${this.isUnexpired}`,
+    );
+  }
+
+  /** In the order of the primary key. The limit stands in the text, as in `clearExpired`. */
+  list(limit: number): Statement {
+    const { sessionId } = this.table.columns;
+    const count = Math.trunc(limit);
+    return this.statement(
+      `list ${count}`,
+      () => `
+        ${this.select} WHERE ${sessionId} > ⟨after⟩ AND ${this.isUnexpired} ORDER BY ${sessionId} LIMIT ${count}`,
+    );
+  }
+
   insert(extraColumns: readonly string[]): Statement {
     return this.statement(`insert ${extraColumns.join()}`, () => {
       const { name, columns } = this.table;

@@ -3,7 +3,14 @@ import { SessionConfigError, SessionRecordCorruptError } from '../../session.err
 import { RecordCodec } from '../record-codec.js';
 import { changedRecord, checkRecordSize, shouldFold } from '../record-log.js';
 import { type EncryptionOptions } from '../sealing.js';
-import { type JsonObject, type SessionChanges, type SessionRecord, SessionStore } from '../session-store.js';
+import {
+  type JsonObject,
+  type RecordPage,
+  type SessionChanges,
+  type SessionCount,
+  type SessionRecord,
+  SessionStore,
+} from '../session-store.js';
 import { Batches } from './batches.js';
 import { type Dialect, type Statement } from './dialects.js';
 import { plainSave, SessionStatements } from './session-statements.js';
@@ -201,22 +208,30 @@ export class SqlStore extends SessionStore {
 
   /** Rows that cannot be decoded are left out: nobody can use them. */
   override async listByUser(userId: string): Promise<SessionRecord[]> {
-    const rows = await this.run('listByUser', this.statements.listByUser(), { userId }, rowsOf);
-    const now = Date.now();
-    return rows.flatMap((row) => {
-      try {
-        return [toRecord(row, this.codec, now)];
-      } catch (error) {
-        if (error instanceof SessionRecordCorruptError) return [];
-        throw error;
-      }
-    });
+    return this.readable(await this.run('listByUser', this.statements.listByUser(), { userId }, rowsOf));
   }
 
   override async deleteByUser(userId: string, exceptIds: readonly string[] = []): Promise<number> {
     const spared = Object.fromEntries(exceptIds.map((id, index) => [`id ${index}`, id]));
     const statement = this.statements.deleteByUser(exceptIds.length);
     return this.run('deleteByUser', statement, { userId, ...spared }, affectedRows);
+  }
+
+  override async count(): Promise<SessionCount> {
+    const countOf = ({ rows: [row] }: SqlResult): SessionCount => ({
+      live: Number(row?.['live_rows']),
+      loggedIn: Number(row?.['user_rows']),
+    });
+    return this.run('count', this.statements.count(), {}, countOf);
+  }
+
+  /** By the primary key: a page costs the same wherever it is. Rows that cannot be decoded are left out. */
+  override async list(after: string | null, limit: number): Promise<RecordPage> {
+    const page = await this.run('list', this.statements.list(limit), { after: after ?? '' }, rowsOf);
+    return {
+      records: this.readable(page),
+      next: page.length < limit ? null : (page.at(-1)?.id ?? null),
+    };
   }
 
   override async clearExpired(batchSize: number): Promise<number> {
@@ -242,6 +257,18 @@ export class SqlStore extends SessionStore {
       );
     }
     await this.checkEncodings();
+  }
+
+  private readable(rows: readonly SessionRow[]): SessionRecord[] {
+    const now = Date.now();
+    return rows.flatMap((row) => {
+      try {
+        return [toRecord(row, this.codec, now)];
+      } catch (error) {
+        if (error instanceof SessionRecordCorruptError) return [];
+        throw error;
+      }
+    });
   }
 
   /** In another encoding than Unicode, a text is saved without an error and comes back as another one. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { SessionStore } from '../../stores/session-store.js';
 import { assertData, assertFails, type Cases, HOUR, newId, newRecord } from '../store-bench.js';
 
 export const faultCases: Cases = (it, bench) => {
@@ -59,6 +60,8 @@ export const faultCases: Cases = (it, bench) => {
           store.delete(id),
           ...(bench.capabilities.byUser ? [store.listByUser('Ann'), store.deleteByUser('Ann')] : []),
           ...(bench.capabilities.clearsExpired ? [store.clearExpired(10)] : []),
+          ...(store.count === SessionStore.prototype.count ? [] : [store.count()]),
+          ...(store.list === SessionStore.prototype.list ? [] : [store.list(null, 10)]),
         ];
         await Promise.all(operations.map((operation) => assertFails(operation, unavailable)));
       } finally {
