@@ -449,13 +449,12 @@ describeWithKillableRedis('with redis on express', (redis) => {
 });
 
 it('keeps the sessions of the engine database when the engine is sql, and back', async () => {
-  let begun: Awaited<ReturnType<typeof request.get>> | undefined;
+  let cookie = '';
   for (const [visit, engine] of ['database', 'sql', 'database'].entries()) {
     const DATABASE_URL = `sqlite:${join(directory, 'both.sqlite')}`;
     const { app, url } = await listen('express', { SESSION_ENGINE: engine, DATABASE_URL });
-    const cookie = begun === undefined ? '' : `sessionid=${sessionKeyIn(begun)}`;
     const home = await request(url).get('/').set('Cookie', cookie);
-    begun ??= home;
+    cookie ||= `sessionid=${sessionKeyIn(home)}`;
     expect(home.text).toContain(`<output id="visits">${visit + 1}</output>`);
     await app.close();
   }

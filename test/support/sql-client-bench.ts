@@ -66,8 +66,7 @@ export class SqlClientBench {
   /** For the conformance kit. On a server the store has a connection that can be cut. */
   async underTest(options: Partial<SqlEngineOptions> = {}): Promise<StoreUnderTest> {
     await this.open();
-    const open = (client: SqlClient): Promise<SqlStore> =>
-      openSqlStore({ ...client.options, ...options } as SqlEngineOptions);
+    const open = (client: SqlClient): Promise<SqlStore> => openSqlStore({ ...client.options, ...options });
     const shared = {
       sibling: () => open(this.client),
       elapse: (ms: number) => this.elapse(ms),

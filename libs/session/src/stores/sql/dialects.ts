@@ -53,6 +53,7 @@ export interface Dialect {
   clearExpired(table: SessionTable, limit: number): string;
 }
 
+/** The SQL that a database speaks. MariaDB speaks `mysql`. */
 export type DialectName = 'postgres' | 'mysql' | 'sqlite';
 
 /** First half of the names of our advisory locks, so that they do not meet the application's: "nest" in ASCII. */

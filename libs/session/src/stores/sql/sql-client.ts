@@ -192,7 +192,9 @@ export async function checkClient(query: SqlQuery, dialect: Dialect, limit: numb
   } catch (error) {
     if (isBroken(error)) throw toStoreError('start', error);
   }
-  const { isOneOf: _list, saveTogether: _saves, ...oneByOne } = dialect;
+  const oneByOne = { ...dialect };
+  delete oneByOne.isOneOf;
+  delete oneByOne.saveTogether;
   return oneByOne;
 }
 
