@@ -153,6 +153,8 @@ function pgPool(connectionString: string): Pool {
   const pool = new Pool({ connectionString });
   // A broken idle connection is replaced. Without a listener it would end the process.
   pool.on('error', () => {});
+  // The pool ends before its connections, and the wire may break them then.
+  pool.on('connect', (client) => client.on('error', () => {}));
   return pool;
 }
 
