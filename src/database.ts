@@ -1,10 +1,9 @@
-import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { TypeOrmModule, type TypeOrmModuleOptions } from '@nestjs/typeorm';
 import { CreateNestSession1767225600000, SessionEntity } from 'nest-sessions/database';
 import { type EngineSurroundings } from './inspect/stored-session.js';
 import { TableRow } from './inspect/table-row.js';
 import { type Settings } from './settings.js';
+import { replaceFile, sqliteFile } from './sqlite-file.js';
 
 export function aroundTheDatabase(settings: Settings): EngineSurroundings {
   return {
@@ -18,7 +17,7 @@ export function aroundTheDatabase(settings: Settings): EngineSurroundings {
 }
 
 function databaseOptions({ databaseType, databaseUrl }: Settings): TypeOrmModuleOptions {
-  if (databaseType === 'sqlite') return embeddedDatabase(databaseUrl.replace(/^sqlite:(\/\/)?/, ''));
+  if (databaseType === 'sqlite') return embeddedDatabase(sqliteFile(databaseUrl));
   return {
     type: databaseType === 'postgresql' ? 'postgres' : databaseType,
     url: databaseUrl,
@@ -32,16 +31,11 @@ function databaseOptions({ databaseType, databaseUrl }: Settings): TypeOrmModule
 
 /** SQLite inside this process (sql.js): nothing to install. It lives in memory; the file is rewritten by every change. */
 function embeddedDatabase(file: string): TypeOrmModuleOptions {
-  mkdirSync(dirname(file), { recursive: true });
   return {
     type: 'sqljs',
     location: file,
     autoSave: true,
-    // Renamed into place, so that a crash in the middle of the writing leaves the old file whole.
-    autoSaveCallback: (content: Uint8Array) => {
-      writeFileSync(`${file}.new`, content);
-      renameSync(`${file}.new`, file);
-    },
+    autoSaveCallback: (content: Uint8Array) => replaceFile(file, content),
     autoLoadEntities: true,
     synchronize: true,
   };

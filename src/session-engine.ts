@@ -13,6 +13,11 @@ const engines: Record<Settings['engine'], (settings: Settings) => Promise<Sessio
     const { databaseEngine } = await import('nest-sessions/database');
     return databaseEngine();
   },
+  async sql({ databaseUrl }) {
+    const { sqlEngine } = await import('nest-sessions/sql');
+    const { openSqlite } = await import('./sqlite.js');
+    return sqlEngine(await openSqlite(databaseUrl));
+  },
   async redis({ redisUrl = 'redis://localhost:6379' }) {
     const { redisEngine } = await import('nest-sessions/redis');
     return redisEngine({ url: redisUrl });

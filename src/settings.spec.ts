@@ -13,10 +13,17 @@ it('needs no environment', () => {
   });
 });
 
-it.each(['database', 'redis', 'cache', 'cached-database', 'file', 'cookie', 'memory', 'express-store'])(
-  'takes the engine %s',
-  (engine) => expect(readSettings({ SESSION_ENGINE: engine }).engine).toBe(engine),
-);
+it.each([
+  'database',
+  'sql',
+  'redis',
+  'cache',
+  'cached-database',
+  'file',
+  'cookie',
+  'memory',
+  'express-store',
+])('takes the engine %s', (engine) => expect(readSettings({ SESSION_ENGINE: engine }).engine).toBe(engine));
 
 it('takes several secrets', () => {
   expect(readSettings({ SESSION_SECRETS: ' new old ' }).sessionSecrets).toEqual(['new', 'old']);
@@ -27,7 +34,7 @@ it.each([
   [
     'SESSION_ENGINE',
     'mongo',
-    'SESSION_ENGINE is "mongo", but must be database, redis, cache, cached-database, file, cookie, memory, or express-store.',
+    'SESSION_ENGINE is "mongo", but must be database, sql, redis, cache, cached-database, file, cookie, memory, or express-store.',
   ],
   ['PORT', '-1', 'PORT is "-1", but must be a number from 0 to 65535.'],
   ['PORT', '70000', 'PORT is "70000", but must be a number from 0 to 65535.'],
@@ -41,6 +48,13 @@ it('refuses an unknown database without telling its password', () => {
     new SettingsError(
       'DATABASE_URL must begin with postgres://, postgresql://, mysql://, mariadb://, or sqlite:<file>.',
     ),
+  );
+});
+
+it('takes only SQLite for the engine sql', () => {
+  const environment = { SESSION_ENGINE: 'sql', DATABASE_URL: 'postgres://ada:hunter2@db/shop' };
+  expect(() => readSettings(environment)).toThrow(
+    new SettingsError('DATABASE_URL must begin with sqlite:<file> for SESSION_ENGINE=sql.'),
   );
 });
 

@@ -1,6 +1,7 @@
 const platforms = ['express', 'fastify'] as const;
 const engines = [
   'database',
+  'sql',
   'redis',
   'cache',
   'cached-database',
@@ -17,7 +18,7 @@ export interface Settings {
   platform: Platform;
   port: number;
   engine: (typeof engines)[number];
-  /** For the engines `database` and `cached-database`. */
+  /** For the engines `database` and `cached-database`, and for `sql`, which takes SQLite. */
   databaseType: (typeof databases)[number];
   databaseUrl: string;
   /** For the engine `redis`, and for `cached-database`, which without it caches in its own memory. */
@@ -48,6 +49,9 @@ export function readSettings(environment: NodeJS.ProcessEnv): Settings {
     sessionDirectory: environment['SESSION_DIRECTORY'] || 'var/sessions',
     sessionSecrets: environment['SESSION_SECRETS']?.split(/\s+/).filter(Boolean) ?? [],
   };
+  if (settings.engine === 'sql' && settings.databaseType !== 'sqlite') {
+    throw new SettingsError('DATABASE_URL must begin with sqlite:<file> for SESSION_ENGINE=sql.');
+  }
   const isProduction = environment['NODE_ENV'] === 'production';
   if (settings.engine === 'cookie' && isProduction && settings.sessionSecrets.length === 0) {
     throw new SettingsError('SESSION_SECRETS is not set. In production SESSION_ENGINE=cookie needs it.');

@@ -438,6 +438,11 @@ const otherEngines: {
   cannotList?: true;
 }[] = [
   { environment: { SESSION_ENGINE: 'memory' }, platform: 'fastify', place: 'In the memory of this process' },
+  {
+    environment: { SESSION_ENGINE: 'sql', DATABASE_URL: `sqlite:${join(directory, 'sql', 'demo.sqlite')}` },
+    platform: 'fastify',
+    place: 'In the table nest_session, without TypeORM',
+  },
   { environment: { SESSION_ENGINE: 'cache' }, platform: 'express', place: 'In the cache' },
   {
     environment: { SESSION_ENGINE: 'express-store' },
@@ -468,6 +473,18 @@ describeWithKillableRedis('with redis on express', (redis) => {
     platform: 'express',
     place: 'In Redis',
   }));
+});
+
+it('keeps the sessions of the engine database when the engine is sql, and back', async () => {
+  let cookie = '';
+  for (const [visit, engine] of ['database', 'sql', 'database'].entries()) {
+    const DATABASE_URL = `sqlite:${join(directory, 'both.sqlite')}`;
+    const { app, url } = await listen('express', { SESSION_ENGINE: engine, DATABASE_URL });
+    const home = await request(url).get('/').set('Cookie', cookie);
+    cookie ||= `sessionid=${sessionKeyIn(home)}`;
+    expect(home.text).toContain(`<output id="visits">${visit + 1}</output>`);
+    await app.close();
+  }
 });
 
 it('seals cookies with a secret for this start when it was given none, and says so', async () => {

@@ -80,6 +80,35 @@ describe('what is wrong at the start is told in a few lines', () => {
   });
 });
 
+it('the SQL engine, and its table by command, need no TypeORM', async () => {
+  const installation = new Installation([...nest, 'sql.js']);
+  try {
+    const output = await installation.run(`
+      import { execFileSync } from 'node:child_process';
+      import { createRequire } from 'node:module';
+      import { dirname, join } from 'node:path';
+      import initSqlJs from 'sql.js';
+      import { sqlEngine } from 'nest-sessions/sql';
+      const require = createRequire(import.meta.url);
+      try { require.resolve('typeorm'); console.log('TypeORM is there.'); } catch {}
+      const command = join(dirname(require.resolve('nest-sessions/package.json')), 'dist/management/cli.js');
+      const schema = execFileSync(process.execPath, [command, 'schema', '--dialect', 'sqlite'], { encoding: 'utf8' });
+      const database = new (await initSqlJs()).Database();
+      database.exec(schema);
+      const query = (sql, values, returns) => {
+        const statement = database.prepare(sql, values);
+        const rows = [];
+        while (statement.step()) rows.push(statement.getAsObject());
+        statement.free();
+        return returns === 'rows' ? rows : database.getRowsModified();
+      };
+      ${program('', "SessionModule.forRoot(sqlEngine({ dialect: 'sqlite', query }))")}`);
+    expect(output).toBe('started\n');
+  } finally {
+    installation.remove();
+  }
+});
+
 async function failureOf(run: Promise<string>): Promise<{ stderr: string }> {
   const outcome: unknown = await run.catch((error: unknown) => error);
   expect(outcome).toHaveProperty('stderr');

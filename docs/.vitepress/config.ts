@@ -10,6 +10,7 @@ const docs = join(root, 'docs');
 
 const engines: DefaultTheme.SidebarItem[] = [
   { text: 'Database', link: '/engines/database' },
+  { text: 'Any SQL client', link: '/engines/sql' },
   { text: 'Redis', link: '/engines/redis' },
   { text: 'Cached database', link: '/engines/cached-database' },
   { text: 'Cache', link: '/engines/cache' },
@@ -71,6 +72,7 @@ const api: DefaultTheme.SidebarItem[] = [
   { text: 'nest-sessions', link: '/api/nest-sessions/' },
   ...[
     'database',
+    'sql',
     'redis',
     'cached-database',
     'cache',

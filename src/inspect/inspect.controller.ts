@@ -6,6 +6,7 @@ import { StoredSession } from './stored-session.js';
 
 const places: Record<Settings['engine'], string> = {
   database: 'In the table nest_session',
+  sql: 'In the table nest_session, without TypeORM',
   redis: 'In Redis, as one value',
   cache: 'In the cache, as one entry',
   'cached-database': 'In the table nest_session, behind a cache',

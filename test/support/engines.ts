@@ -14,6 +14,7 @@ import { expressSession, expressStoreEngine } from 'nest-sessions/express-store'
 import { fileEngine } from 'nest-sessions/file';
 import { memoryEngine } from 'nest-sessions/memory';
 import { redisEngine } from 'nest-sessions/redis';
+import { sqlEngine } from 'nest-sessions/sql';
 import { DataSource } from 'typeorm';
 import { type AppSetup, type RunningApp } from './app.js';
 import { testDatabase } from './data-source.js';
@@ -21,6 +22,8 @@ import { age } from './database-app.js';
 import { ageRedis, removeKeys, setClockAhead, setClockRight } from './elapse.js';
 import { testRedis } from './redis-store-bench.js';
 import { type DatabaseKind, type ServiceName } from './services.js';
+import { SqlClientBench } from './sql-client-bench.js';
+import { type SqlClientKind, sqlClients } from './sql-clients.js';
 import { testsAll } from './test-all.js';
 
 /**
@@ -72,6 +75,7 @@ export const enginesOnDatabases: Record<string, EngineUnderTest> = {
   'database (postgres)': { ...onDatabase('postgres'), rounds: testsAll ? MANY : FEW },
   'database (mysql)': onDatabase('mysql'),
   'database (sqljs)': { ...onDatabase('sqljs'), lacks: IN_PROCESS },
+  'sql (pg)': onSqlClient('postgres', sqlClients['pg'] as SqlClientKind),
   'cached database (postgres, redis)': cachedDatabase('postgres', 'redis'),
   'cached database (mysql, redis)': cachedDatabase('mysql', 'redis'),
   'cached database (postgres, in process)': cachedDatabase('postgres', 'process'),
@@ -151,6 +155,23 @@ async function makeDatabase(kind: DatabaseKind, engine: Engine): Promise<EngineS
     elapse: (seconds, app) => age(app.get(DataSource), seconds),
     rows: (app) => app.get(DataSource).getRepository(SessionEntity).find(),
     dispose,
+  };
+}
+
+function onSqlClient(service: ServiceName, client: SqlClientKind): EngineUnderTest {
+  return {
+    services: [service],
+    lacks: {},
+    rounds: FEW,
+    async make() {
+      const bench = new SqlClientBench(client);
+      await bench.open();
+      return {
+        wire: () => ({ engine: sqlEngine(bench.client.options) }),
+        elapse: (seconds) => bench.elapse(seconds * 1000),
+        dispose: () => bench.close(),
+      };
+    },
   };
 }
 

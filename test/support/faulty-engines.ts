@@ -11,13 +11,16 @@ import { databaseEngine } from 'nest-sessions/database';
 import { expressStoreEngine } from 'nest-sessions/express-store';
 import { fileEngine } from 'nest-sessions/file';
 import { redisEngine } from 'nest-sessions/redis';
-import { Client } from 'pg';
+import { sqlEngine, type SqlEngineOptions } from 'nest-sessions/sql';
+import { Client, Pool } from 'pg';
 import { createClient, type RedisClientType } from 'redis';
 import { DataSource } from 'typeorm';
 import { type AppSetup, type RunningApp } from './app.js';
 import { testDatabase } from './data-source.js';
 import { type KillableRedis } from './killable-redis.js';
 import { type DatabaseServer } from './services.js';
+import { urlOf } from './sql-client-bench.js';
+import { createSessionTable } from './sql-clients.js';
 import { startTcpProxy } from './tcp-proxy.js';
 import { testsAll } from './test-all.js';
 
@@ -52,6 +55,7 @@ export interface FaultyEngine {
 const engines: FaultyEngine[] = [
   onDatabase('postgres'),
   onDatabase('mysql'),
+  onSqlClient(),
   onRedis('redis (ioredis)', async (url) => ({
     engine: redisEngine({ url, library: 'ioredis', options: quickTimers }),
   })),
@@ -131,6 +135,54 @@ function onDatabase(kind: DatabaseServer): FaultyEngine {
           await proxy.close();
           await dispose();
           await role?.drop();
+        },
+      };
+    },
+  };
+}
+
+function onSqlClient(): FaultyEngine {
+  return {
+    name: 'sql (pg)',
+    needs: 'postgres',
+    faults: faultNames,
+    async make() {
+      const { options, dispose } = await testDatabase('postgres');
+      const role = await postgresRole((options as { url: string }).url);
+      const database = { options: { ...options, url: role.url } as typeof options, dispose };
+      const target = new URL(role.url);
+      const proxy = await startTcpProxy(target.hostname, Number(target.port || standardPorts.postgres));
+      const pool = new Pool({ connectionString: urlOf('postgres', database, proxy), max: 1 });
+      pool.on('error', () => {});
+      const onPool: SqlEngineOptions = {
+        dialect: 'postgres',
+        query: async (sql, values, returns) => {
+          const { rows, rowCount } = await pool.query<object>(sql, values);
+          return returns === 'rows' ? rows : rowCount;
+        },
+      };
+      await createSessionTable(onPool);
+      const setReadOnly = async (on: boolean): Promise<void> => {
+        await role.setReadOnly(on);
+        proxy.cut();
+        proxy.mend();
+      };
+      return {
+        engine: sqlEngine(onPool),
+        faults: () => ({
+          down: { strike: async () => proxy.cut(), mend: async () => proxy.mend() },
+          slow: { strike: async () => proxy.stall(), mend: async () => proxy.mend() },
+          emptied: {
+            strike: async () => void (await pool.query('TRUNCATE TABLE nest_session')),
+            mend: async () => {},
+          },
+          'read-only': { strike: () => setReadOnly(true), mend: () => setReadOnly(false) },
+        }),
+        async dispose() {
+          await pool.end();
+          await proxy.close();
+          await dispose();
+          await role.drop();
         },
       };
     },

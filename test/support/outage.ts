@@ -8,7 +8,7 @@ import { type Platform, type RunningApp, silent, startApp } from './app.js';
 import { exchange, sessionCookie } from './wire.js';
 
 @Controller()
-class VisitorController {
+export class VisitorController {
   @Get('seen')
   seen(@Session() session: Session<{ visits: number }>) {
     return session.visits ?? 0;

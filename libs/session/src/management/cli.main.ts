@@ -9,6 +9,9 @@ import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type * as NestCore from '@nestjs/core';
 import { SESSIONS } from '../session.tokens.js';
+import { type DialectName, dialects } from '../stores/sql/dialects.js';
+import { ormSchema, type OrmName } from '../stores/sql/orm-schema.js';
+import { sessionSchema, TABLE_NAME } from '../stores/sql/session-schema.js';
 
 /** What the command touches of the process it runs in. */
 export interface CommandIo {
@@ -25,6 +28,12 @@ interface ClearExpiredArguments {
   app?: string;
   batchSize?: number;
   limit?: number;
+}
+
+interface SchemaArguments {
+  dialect: DialectName;
+  orm?: OrmName;
+  table: string;
 }
 
 const FAILED = 1;
@@ -61,6 +70,25 @@ export async function main(args: string[], io: CommandIo): Promise<number> {
     .option('--limit <records>', 'clear at most so many (default: all)', wholeNumber)
     .action(async (given: ClearExpiredArguments) => {
       exitCode = await clearExpiredCommand(given, io);
+    });
+
+  program
+    .command('schema')
+    .description('Prints the table of the sessions with its indexes, for a migration of yours.')
+    .addOption(
+      new Option('--dialect <dialect>', 'of the database; mysql is MariaDB as well')
+        .choices(Object.keys(dialects))
+        .makeOptionMandatory(),
+    )
+    .addOption(
+      new Option('--orm <orm>', 'as a model of Prisma or a table of Drizzle (default: as SQL)').choices([
+        'prisma',
+        'drizzle',
+      ]),
+    )
+    .option('--table <name>', 'what the table is called', TABLE_NAME)
+    .action(({ dialect, orm, table }: SchemaArguments) => {
+      io.stdout.write(orm === undefined ? sessionSchema(dialect, table) : ormSchema(orm, dialect, table));
     });
 
   try {

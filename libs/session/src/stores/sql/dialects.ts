@@ -53,6 +53,7 @@ export interface Dialect {
   clearExpired(table: SessionTable, limit: number): string;
 }
 
+/** The SQL that a database speaks. MariaDB speaks `mysql`. */
 export type DialectName = 'postgres' | 'mysql' | 'sqlite';
 
 /** First half of the names of our advisory locks, so that they do not meet the application's: "nest" in ASCII. */
@@ -119,8 +120,9 @@ const mysql: Dialect = {
   integer: (value) => `CAST(${value} AS SIGNED)`,
   hour: (moment) => `((${moment}) DIV 3600000)`,
   bytes: (column) => `LENGTH(${column})`,
-  // The collations that both MySQL and MariaDB have take no notice of blanks at the end.
-  isExactly: (column, text) => `${column} = ${text} AND CHAR_LENGTH(${column}) = CHAR_LENGTH(${text})`,
+  // The collations that both MySQL and MariaDB have take no notice of blanks at the end, and that of a table that another
+  // tool has made may take none of case and accents.
+  isExactly: (column, text) => `${column} = ${text} AND CAST(${column} AS BINARY) = CAST(${text} AS BINARY)`,
   append: (column, text) => `CONCAT(${column}, ${text})`,
 
   encodings: ({ name, columns }) => {

@@ -20,6 +20,22 @@ export const sessionColumns = [
 
 export type SessionColumn = (typeof sessionColumns)[number];
 
+/** How the columns are called, unless an application with TypeORM names them otherwise. */
+export const columnNames: Readonly<Record<SessionColumn, string>> = {
+  sessionId: 'session_key',
+  expireDate: 'expire_date',
+  createdAt: 'created_at',
+  lastSeenAt: 'last_seen_at',
+  version: 'version',
+  expireBucket: 'expire_bucket',
+  keyHash: 'key_hash',
+  userId: 'user_id',
+  expiry: 'expiry',
+  sessionMeta: 'session_meta',
+  sessionLog: 'session_log',
+  sessionData: 'session_data',
+};
+
 /** A session table, in names as they stand in SQL: quoted. */
 export interface SessionTable {
   /** With its schema. */
