@@ -31,6 +31,7 @@ export {
   type RememberOptions,
   type SessionCookieOptions,
   type SessionOptions,
+  type SocketOptions,
 } from './session.options.js';
 export { type FlashMessage } from './session/dictionary-methods.js';
 export { type ExpiryInput } from './session/expiry.js';

@@ -15,7 +15,7 @@ export function resolveOptions(options: SessionOptions = {}) {
   const parsed = parseOptions(options);
   const { cookie, device, exclude, renewAfter, clearExpired } = parsed;
   const { application, login, onReuse, sessionsPerUser, currentStamp, pepper } = parsed;
-  const { saveEveryRequest, loading, limits, storeTimeout } = parsed;
+  const { saveEveryRequest, loading, limits, storeTimeout, sockets } = parsed;
   return {
     ...resolveTimeouts(parsed),
     application,
@@ -34,6 +34,7 @@ export function resolveOptions(options: SessionOptions = {}) {
     excluded: compileExclude(exclude),
     limits,
     storeTimeout,
+    sockets,
   };
 }
 
