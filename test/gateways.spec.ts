@@ -62,6 +62,13 @@ class ShopGateway {
     return { to: 'add', items: session.items };
   }
 
+  @SubscribeMessage('add inside')
+  async addInside(@Session() session: Session<Data>, @MessageBody() item: string) {
+    session.items?.push(item);
+    await this.gate.checkpoint?.wait();
+    return { to: 'add inside' };
+  }
+
   @SubscribeMessage('count')
   count(@Session() session: Session<Data>): Observable<object> {
     return from([1, 2, 3]).pipe(
@@ -135,6 +142,8 @@ class MembersGateway {
 /** What handlers were told instead of being obeyed. */
 const refused: string[] = [];
 
+const DAY = 86_400_000;
+
 const running: RunningApp[] = [];
 const clients: Client[] = [];
 
@@ -190,7 +199,7 @@ describe.each(
   };
   const request = (path: string, key: string) => app.request.post(path).set('Cookie', `sessionid=${key}`);
 
-  it('hands out the session of the handshake, or an empty one', async () => {
+  it('S102: hands out the session of the handshake, or an empty one', async () => {
     await start();
     const { key } = await logIn({ name: 'Ann' });
     const read = await (await connect(key)).ask('read');
@@ -261,6 +270,34 @@ describe.each(
     both.open();
     await Promise.all(answers);
     expect((await stored(key))?.items?.toSorted()).toEqual(['apple', 'pear']);
+  });
+
+  it('shows no message what another has not saved yet', async () => {
+    await start({ staleness: '1h' });
+    const { key } = await logIn({ items: ['apple'] });
+    const client = await connect(key);
+    await client.ask('read');
+    const checkpoint = (gate.checkpoint = new Checkpoint());
+    const adding = client.ask('add inside', 'pear');
+    await checkpoint.reached;
+    expect(await client.ask('read')).toMatchObject({ data: { items: ['apple'] } });
+    checkpoint.open();
+    await adding;
+    expect(await client.ask('read')).toMatchObject({ data: { items: ['apple', 'pear'] } });
+  });
+
+  it('counts a message that uses the session as its use', async () => {
+    await start();
+    const { id, key } = await logIn();
+    const client = await connect(key);
+    const record = store.records.get(id);
+    if (!record) throw new Error('There is no record.');
+    record.lastSeenAt -= 3 * DAY;
+    record.expiresAt -= 3 * DAY;
+    await client.ask('ping');
+    expect(store.writes).not.toContain('touch');
+    await client.ask('account');
+    expect(store.writes).toContain('touch');
   });
 
   it('answers when the session has been saved, not before', async () => {
@@ -387,7 +424,7 @@ describe.each(
     expect([...store.records.values()].map(({ data }) => data)).toEqual([{ items: ['apple'] }]);
   });
 
-  describe('closes the socket', () => {
+  describe('S44: closes the socket', () => {
     const quick = { staleness: '50ms', closeCode: 4999, closeReason: 'Log in again.' };
     const ends: [
       how: string,

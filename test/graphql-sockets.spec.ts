@@ -199,7 +199,7 @@ describe.each(servers)('GraphQL over a socket, by %s', (_name, platform, graphql
     while (app.app.get(News).listeners !== count) await new Promise(setImmediate);
   };
 
-  it('knows the session in queries and subscriptions', async () => {
+  it('S102: knows the session in queries and subscriptions', async () => {
     await start();
     const { key } = await logIn();
     const [ann, nobody] = [connect(key), connect()];
@@ -270,7 +270,7 @@ describe.each(servers)('GraphQL over a socket, by %s', (_name, platform, graphql
     ['logged out over a socket', ({ key }) => connect(key).ask('mutation { logout }')],
   ];
 
-  it.each(ends)('ends subscriptions with their session: %s', async (_how, end) => {
+  it.each(ends)('S44: ends subscriptions with their session: %s', async (_how, end) => {
     await start({ staleness: '50ms' });
     const [session, other] = [await logIn(), await logIn()];
     const client = connect(session.key);
@@ -288,7 +288,7 @@ describe.each(servers)('GraphQL over a socket, by %s', (_name, platform, graphql
   });
 });
 
-it('a context without the request says what to return', async () => {
+it('S102: a context without the request says what to return', async () => {
   const app = await startApp('express', {
     engine: { useFactory: () => store },
     logger: silent,
