@@ -12,9 +12,10 @@ import {
 } from 'nest-sessions';
 import { cookieEngine } from 'nest-sessions/cookie';
 import { concatMap, from, type Observable } from 'rxjs';
-import { platforms, type Platform, type RunningApp, silent, startApp } from './support/app.js';
+import { platforms, type RunningApp, silent, startApp } from './support/app.js';
 import { adapters, type Client } from './support/gateway-clients.js';
 import { RecordingStore } from './support/recording-store.js';
+import { rowsOf } from './support/test-all.js';
 import { Checkpoint } from './suites/checkpoint.js';
 
 type Data = { items?: string[]; name?: string; count?: number };
@@ -152,9 +153,14 @@ afterEach(async () => {
   for (const app of running.splice(0)) await app.close();
 });
 
-describe.each(
-  platforms.flatMap((platform) => Object.keys(adapters).map((kind) => [kind, platform] as const)),
-)('a gateway of %s on %s', (kind, platform: Platform) => {
+const everywhere = Object.fromEntries(
+  platforms.flatMap((platform) =>
+    Object.keys(adapters).map((kind) => [`${kind} on ${platform}`, { kind, platform }] as const),
+  ),
+);
+const quick = ['socket.io on express', 'ws on fastify'];
+
+describe.each(rowsOf(everywhere, quick))('a gateway of %s', (_name, { kind, platform }) => {
   const adapter = adapters[kind] as (typeof adapters)[string];
   const store = new RecordingStore();
   const gate = new Gate();
@@ -425,7 +431,7 @@ describe.each(
   });
 
   describe('S44: closes the socket', () => {
-    const quick = { staleness: '50ms', closeCode: 4999, closeReason: 'Log in again.' };
+    const soon = { staleness: '50ms', closeCode: 4999, closeReason: 'Log in again.' };
     const ends: [
       how: string,
       end: (session: { id: string; key: string }, client: Client) => Promise<unknown>,
@@ -443,7 +449,7 @@ describe.each(
     ];
 
     it.each(ends)('of a session that %s, with code and reason', async (_how, end) => {
-      await start(quick);
+      await start(soon);
       const [session, others] = [await logIn(), await app.app.get(Sessions).create({ name: 'Eve' })];
       const [client, other] = [await connect(session.key), await connect(String(others.sessionKey()))];
       await client.ask('read');
@@ -464,7 +470,7 @@ describe.each(
     });
 
     it('of nobody while the store is away', async () => {
-      await start(quick);
+      await start(soon);
       const { key } = await logIn();
       const client = await connect(key);
       await client.ask('read');
@@ -476,7 +482,7 @@ describe.each(
     });
 
     it('and stops asking when the client has gone', async () => {
-      await start(quick);
+      await start(soon);
       const { key } = await logIn();
       const client = await connect(key);
       await client.ask('read');

@@ -7,7 +7,7 @@ import { WsAdapter } from '@nestjs/platform-ws';
 import { type RequestOrHeaders, Sessions } from 'nest-sessions';
 import { memoryEngine } from 'nest-sessions/memory';
 import { Server } from 'socket.io';
-import { io as connect } from 'socket.io-client';
+import { io as connect, type Socket } from 'socket.io-client';
 import { WebSocket } from 'ws';
 import { platforms, type RunningApp, startApp } from './support/app.js';
 import { snippetsOf } from './support/markdown.js';
@@ -35,7 +35,7 @@ const written = resolve('var/open-from', String(process.pid));
 /** The snippet that defines this, as it stands on the page. */
 async function recipe<Name extends keyof Recipes>(name: Name): Promise<Recipes[Name]> {
   const snippets = snippetsOf(readFileSync('docs/sockets.md', 'utf8'));
-  const { code = '' } = snippets.find((snippet) => snippet.code.includes(`${name}`)) ?? {};
+  const { code = '' } = snippets.find((snippet) => snippet.code.includes(name)) ?? {};
   mkdirSync(written, { recursive: true });
   const file = join(written, `${name}.ts`);
   writeFileSync(file, code);
@@ -43,6 +43,30 @@ async function recipe<Name extends keyof Recipes>(name: Name): Promise<Recipes[N
 }
 
 afterAll(() => rmSync(written, { recursive: true, force: true }));
+
+function socketOf(url: string, key?: string): Socket {
+  return connect(url, {
+    transports: ['websocket'],
+    reconnection: false,
+    forceNew: true,
+    ...(key !== undefined && { extraHeaders: { cookie: `sid=${key}` } }),
+  });
+}
+
+function outcome(socket: Socket): Promise<string> {
+  return new Promise((settle) => {
+    socket.on('connect', () => settle('connected'));
+    socket.on('connect_error', ({ message }) => settle(message));
+  });
+}
+
+function open(url: string, key: string): WebSocket {
+  return new WebSocket(url.replace('http', 'ws'), { headers: { cookie: `sid=${key}` } });
+}
+
+function closed(socket: WebSocket): Promise<string> {
+  return new Promise((settle) => socket.on('close', (code, reason) => settle(`${code} ${String(reason)}`)));
+}
 
 describe.each(platforms)('sessions.openFrom on %s', (platform) => {
   let app: RunningApp;
@@ -114,31 +138,18 @@ describe.each(platforms)('sessions.openFrom on %s', (platform) => {
   });
 
   describe('in the recipes for sockets:', () => {
-    const socketOf = (key?: string) =>
-      connect(app.url, {
-        transports: ['websocket'],
-        reconnection: false,
-        forceNew: true,
-        ...(key !== undefined && { extraHeaders: { cookie: `sid=${key}` } }),
-      });
-    const outcome = (socket: ReturnType<typeof socketOf>): Promise<string> =>
-      new Promise((settle) => {
-        socket.on('connect', () => settle('connected'));
-        socket.on('connect_error', ({ message }) => settle(message));
-      });
-
     it('S44: io.use lets users in, until their session ends', async () => {
       await start();
       const io = (await recipe('serveSockets'))(app.app);
-      expect(await outcome(socketOf(dead))).toBe('Log in first.');
+      expect(await outcome(socketOf(app.url, dead))).toBe('Log in first.');
       const key = await logIn();
-      const socket = socketOf(key);
+      const socket = socketOf(app.url, key);
       expect(await outcome(socket)).toBe('connected');
       const [server] = await io.fetchSockets();
       expect(server?.data).toEqual({ userId: 'ann' });
-      const closed = new Promise((settle) => socket.on('disconnect', settle));
+      const end = new Promise((settle) => socket.on('disconnect', settle));
       await sessions.revokeAll('ann');
-      expect(await closed).toBe('io server disconnect');
+      expect(await end).toBe('io server disconnect');
       await io.close();
     });
 
@@ -146,8 +157,8 @@ describe.each(platforms)('sessions.openFrom on %s', (platform) => {
       await start();
       const io = new Server(app.app.getHttpServer());
       (await recipe('onlyUsers'))(io, sessions);
-      expect(await outcome(socketOf())).not.toBe('connected');
-      const socket = socketOf(await logIn());
+      expect(await outcome(socketOf(app.url))).not.toBe('connected');
+      const socket = socketOf(app.url, await logIn());
       expect(await outcome(socket)).toBe('connected');
       socket.close();
       await io.close();
@@ -158,12 +169,8 @@ describe.each(platforms)('sessions.openFrom on %s', (platform) => {
         providers: [await recipe('PricesGateway')],
         prepare: (application) => void application.useWebSocketAdapter(new WsAdapter(application)),
       });
-      const open = (key: string) =>
-        new WebSocket(app.url.replace('http', 'ws'), { headers: { cookie: `sid=${key}` } });
-      const closed = (socket: WebSocket): Promise<string> =>
-        new Promise((settle) => socket.on('close', (code, reason) => settle(`${code} ${String(reason)}`)));
-      expect(await closed(open(dead))).toBe('4401 Log in first.');
-      const socket = open(await logIn());
+      expect(await closed(open(app.url, dead))).toBe('4401 Log in first.');
+      const socket = open(app.url, await logIn());
       const end = closed(socket);
       await new Promise((settle) => socket.on('open', settle));
       await sessions.revokeAll('ann');

@@ -7,7 +7,7 @@
  * ```
  * @module nest-sessions
  */
-export { type RequestOrHeaders } from './http/presented-keys.js';
+export { type AnyHeaders, type RequestLike, type RequestOrHeaders } from './http/presented-keys.js';
 export { Sessions, type UserSession } from './management/sessions.js';
 export { type ClearingOptions } from './management/clear-expired.js';
 export { type SessionEventMap, type SessionEventOf } from './observability/session-observer.js';

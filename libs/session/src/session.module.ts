@@ -131,7 +131,7 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
     // Testing modules get their adapter only when everything has been constructed.
     decoratePlatform(this.adapterHost);
     if (!mounted.has(httpAdapter)) httpAdapter.use(createSessionMiddleware(this.environment));
-    serveSockets(httpAdapter.getHttpServer() as object, this.environment);
+    serveSockets(httpAdapter.getHttpServer() as object | undefined, this.environment);
   }
 
   /** Closes what the engine has opened. Nest calls it; applications do not. */

@@ -1,14 +1,20 @@
 import { SessionNotLoadedError } from '../session.errors.js';
 import { readCookies } from './cookie-header.js';
 
-type HeaderObject = Readonly<Record<string, string | readonly string[] | undefined>>;
-type HeadersOfRequest = HeaderObject | Pick<Headers, 'get'>;
+type HeaderObject = Exclude<AnyHeaders, Pick<Headers, 'get'>>;
 
-/**
- * What `Sessions.openFrom` takes: a request of Node, Express or Fastify, a `Request` of the web, or only the headers, as
- * an object or as `Headers`.
- */
-export type RequestOrHeaders = HeadersOfRequest | { readonly headers: HeadersOfRequest };
+/** Headers as Node has them, an object of texts, or as the web has them, `Headers`. */
+export type AnyHeaders =
+  Readonly<Record<string, string | readonly string[] | undefined>> | Pick<Headers, 'get'>;
+
+/** What `Sessions.openFrom` takes: a request of Node, Express or Fastify, a `Request` of the web, or only its headers. */
+export type RequestOrHeaders = AnyHeaders | RequestLike;
+
+/** As much of a request as a session needs. */
+export interface RequestLike {
+  /** With the cookies in them. */
+  readonly headers: AnyHeaders;
+}
 
 /**
  * The session keys that a request brings, the likeliest first, well-formed or not.

@@ -62,8 +62,8 @@ export function rememberHandshakes(
 }
 
 /** Sockets that are opened on this server belong to this application. */
-export function serveSockets(server: object, environment: HttpEnvironment): void {
-  servers.set(server, environment);
+export function serveSockets(server: object | undefined, environment: HttpEnvironment): void {
+  if (server) servers.set(server, environment);
   running.add(environment);
 }
 
