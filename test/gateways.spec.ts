@@ -1,4 +1,5 @@
 import { Controller, Injectable, Post, UseGuards } from '@nestjs/common';
+import { WsAdapter } from '@nestjs/platform-ws';
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import {
   type Engine,
@@ -13,8 +14,10 @@ import {
 import { cookieEngine } from 'nest-sessions/cookie';
 import { concatMap, from, type Observable } from 'rxjs';
 import { platforms, type RunningApp, silent, startApp } from './support/app.js';
+import { type EngineUnderTest, enginesOnDatabases, otherEngines } from './support/engines.js';
 import { adapters, type Client } from './support/gateway-clients.js';
 import { RecordingStore } from './support/recording-store.js';
+import { describeWithService, type ServiceName } from './support/services.js';
 import { rowsOf } from './support/test-all.js';
 import { Checkpoint } from './suites/checkpoint.js';
 
@@ -508,3 +511,41 @@ describe.each(rowsOf(everywhere, quick))('a gateway of %s', (_name, { kind, plat
     });
   }
 });
+
+/** Each with two processes of one site. */
+const shared = {
+  postgres: enginesOnDatabases['database (postgres)'],
+  redis: otherEngines['redis (ioredis)'],
+};
+
+for (const [service, engine] of Object.entries(shared)) {
+  describeWithService(service as ServiceName, `a gateway with sessions in ${service}`, () => {
+    it('S44: saves, and closes the socket after an end in another process', async () => {
+      const setup = await (engine as EngineUnderTest).make();
+      const [here, there] = [
+        await startApp('express', {
+          ...setup.wire(),
+          providers: [Gate, ShopGateway],
+          prepare: (app) => void app.useWebSocketAdapter(new WsAdapter(app)),
+        }),
+        await startApp('fastify', setup.wire()),
+      ];
+      const sessions = there.app.get(Sessions);
+      const session = await sessions.create();
+      session.login('ann');
+      await session.save();
+      const key = String(session.sessionKey());
+      const client = await (adapters['ws'] as (typeof adapters)[string]).connect(
+        here.url,
+        `sessionid=${key}`,
+      );
+      await client.ask('add', { item: 'apple' });
+      expect(await sessions.open<Data>(key)).toMatchObject({ items: ['apple'] });
+      await sessions.revokeAll('ann');
+      expect(await client.closed).toEqual({ code: 4401, reason: 'The session has ended.' });
+      await here.close();
+      await there.close();
+      await setup.dispose();
+    });
+  });
+}

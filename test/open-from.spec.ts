@@ -92,10 +92,13 @@ describe.each(platforms)('sessions.openFrom on %s', (platform) => {
 
   it('takes the request of the platform', async () => {
     await start();
-    const who = (cookie: string) => app.request.get('/excluded/who').set('Cookie', cookie);
-    expect((await who(`sid=${await logIn()}`)).body).toEqual({ userId: 'ann' });
-    expect((await who(`sessionid=${await logIn()}`)).body).toEqual({ userId: null });
-    expect((await who('a=1')).body).toEqual({ userId: null });
+    const cookies = [`sid=${await logIn()}`, `sessionid=${await logIn()}`, 'a=1'];
+    const users = [];
+    for (const cookie of cookies) {
+      const { body } = await app.request.get('/excluded/who').set('Cookie', cookie);
+      users.push(body);
+    }
+    expect(users).toEqual([{ userId: 'ann' }, { userId: null }, { userId: null }]);
   });
 
   it('takes a request of another server, and headers', async () => {
@@ -120,12 +123,16 @@ describe.each(platforms)('sessions.openFrom on %s', (platform) => {
   it('takes the first of three well-formed cookies that is live', async () => {
     await start();
     const [ann, bob] = [await logIn('ann'), await logIn('bob')];
-    const userOf = async (...keys: string[]): Promise<string | null | undefined> =>
-      (await sessions.openFrom({ cookie: keys.map((key) => `sid=${key}`).join('; ') }))?.userId;
-    expect(await userOf(ann, bob)).toBe('ann');
-    expect(await userOf(dead, 'malformed', dead, bob, ann)).toBe('bob');
-    expect(await userOf(dead, dead, dead, bob)).toBeUndefined();
-    expect(await userOf()).toBeUndefined();
+    const rows: [keys: string[], user: string | undefined][] = [
+      [[ann, bob], 'ann'],
+      [[dead, 'malformed', dead, bob, ann], 'bob'],
+      [[dead, dead, dead, bob], undefined],
+      [[], undefined],
+    ];
+    for (const [keys, user] of rows) {
+      const session = await sessions.openFrom({ cookie: keys.map((key) => `sid=${key}`).join('; ') });
+      expect(session?.userId).toBe(user);
+    }
   });
 
   it('gives a session that can be written to', async () => {
