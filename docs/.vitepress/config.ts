@@ -29,6 +29,7 @@ const guide: DefaultTheme.SidebarItem[] = [
   { text: 'Logins and guards', link: '/login' },
   { text: 'Expiry', link: '/expiry' },
   { text: "A user's sessions", link: '/users-sessions' },
+  { text: 'Sockets and subscriptions', link: '/sockets' },
   { text: 'Testing', link: '/testing' },
   { text: 'Going live', link: '/going-live' },
   { text: 'Monitoring', link: '/events' },

@@ -323,7 +323,7 @@ const listed: Fault[] = [
   [
     'S44',
     'test/user-sessions.spec.ts',
-    'management/sessions.ts',
+    'session/watch-end.ts',
     '      }, wait);',
     '      }, () => {\n        subscriber.next();\n        wait();\n      });',
   ],
@@ -690,8 +690,8 @@ const listed: Fault[] = [
     'S102',
     'libs/session/src/nest/session.decorator.spec.ts',
     'nest/session.decorator.ts',
-    'if (requestSession) return requestSession;',
-    'if (requestSession || !request) return requestSession as RequestSession;',
+    'if (holder) return holder;',
+    'if (holder || !platformRequest(context)) return holder as SessionHolder;',
   ],
   // Parallel requests
   [

@@ -84,4 +84,9 @@ export const sessionOptions = some({
   exclude: list(['/health', '/a/*path', '/:a', '/{a}'], ['/{a', '/*', 5, '\0']),
   limits: some({ size: count, keyLength: count, depth: count }),
   storeTimeout: duration,
+  sockets: some({
+    staleness: duration,
+    closeCode: one([4401, 3000, 4999], [1000, 5000, 4000.5]),
+    closeReason: one(['The session has ended.'], ['x'.repeat(124), 'ä'.repeat(62)]),
+  }),
 });

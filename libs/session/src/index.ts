@@ -7,6 +7,7 @@
  * ```
  * @module nest-sessions
  */
+export { type AnyHeaders, type RequestLike, type RequestOrHeaders } from './http/presented-keys.js';
 export {
   type ExportedSession,
   type SessionPage,
@@ -37,6 +38,7 @@ export {
   type RememberOptions,
   type SessionCookieOptions,
   type SessionOptions,
+  type SocketOptions,
 } from './session.options.js';
 export { type FlashMessage } from './session/dictionary-methods.js';
 export { type ExpiryInput } from './session/expiry.js';

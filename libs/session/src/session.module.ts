@@ -15,6 +15,7 @@ import {
 import {
   APP_FILTER,
   type AbstractHttpAdapter,
+  type ApplicationConfig,
   HttpAdapterHost,
   ModuleRef,
   ModulesContainer,
@@ -28,7 +29,8 @@ import { makePlaces } from './nest/express.js';
 import { decorateFastify, type FastifyInstance } from './nest/fastify.js';
 import { SessionErrorFilter } from './nest/session-error.filter.js';
 import { SessionGuard } from './nest/session.guard.js';
-import { loadAheadOfHandlers } from './nest/session-loader.guard.js';
+import { prepareHandlers } from './nest/session-loader.guard.js';
+import { leaveSockets, rememberHandshakes, serveSockets } from './nest/sockets.js';
 import { SessionObserver } from './observability/session-observer.js';
 import { SessionConfigError } from './session.errors.js';
 import { resolveOptions, type ResolvedSessionOptions } from './options/resolve-options.js';
@@ -82,7 +84,8 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
     private readonly adapterHost: HttpAdapterHost,
     @Inject(BACKEND) private readonly backend: SessionStore | SessionSealer,
     @Inject(HTTP_ENVIRONMENT) private readonly environment: HttpEnvironment,
-    private readonly modules: ModulesContainer,
+    modules: ModulesContainer,
+    moduleRef: ModuleRef,
   ) {
     if (applications.has(adapterHost)) {
       throw new SessionConfigError(
@@ -93,6 +96,9 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
     }
     applications.add(adapterHost);
     decoratePlatform(adapterHost);
+    // Nest makes gateways before it calls `configure`.
+    prepareHandlers(modules);
+    rememberHandshakes(configOf(moduleRef), environment);
   }
 
   /** @throws SessionConfigError naming the option that is wrong */
@@ -126,11 +132,12 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
     // Testing modules get their adapter only when everything has been constructed.
     decoratePlatform(this.adapterHost);
     if (!mounted.has(httpAdapter)) httpAdapter.use(createSessionMiddleware(this.environment));
-    loadAheadOfHandlers(this.modules);
+    serveSockets(httpAdapter.getHttpServer() as object | undefined, this.environment);
   }
 
   /** Closes what the engine has opened. Nest calls it; applications do not. */
   async onApplicationShutdown(): Promise<void> {
+    leaveSockets(this.environment);
     await this.backend.close();
   }
 }
@@ -161,6 +168,12 @@ function decoratePlatform({ httpAdapter }: { httpAdapter?: AbstractHttpAdapter }
   if (httpAdapter?.getType() === 'fastify') decorateFastify(httpAdapter.getInstance<FastifyInstance>());
   if (httpAdapter?.getType() === 'express')
     makePlaces(httpAdapter.getHttpServer() as Parameters<typeof makePlaces>[0]);
+}
+
+/** Nest hands it to no provider. It has the adapter of the gateways. */
+function configOf(moduleRef: ModuleRef): ApplicationConfig | undefined {
+  return (moduleRef as unknown as { container?: { applicationConfig?: ApplicationConfig } }).container
+    ?.applicationConfig;
 }
 
 function assemble(

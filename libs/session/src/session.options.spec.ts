@@ -44,6 +44,7 @@ describe('the defaults', () => {
       loading: 'lazy',
       limits: { size: 65_536, keys: 1000, keyLength: 128, depth: 32 },
       storeTimeout: 5000,
+      sockets: { staleness: 1000, closeCode: 4401, closeReason: 'The session has ended.' },
     });
     expect(excluded('/anything')).toBe(false);
   });
@@ -139,6 +140,9 @@ describe('S30: bad options stop the start, naming the option', () => {
     ['currentStamp', { currentStamp: 'stamp' }],
     ['pepper.secrets', { pepper: {} }],
     ['storeTimeout', { storeTimeout: null }],
+    ['sockets.staleness', { sockets: { staleness: '13d' } }],
+    ['sockets.closeCode', { sockets: { closeCode: 1006 } }],
+    ['sockets.closeReason', { sockets: { closeReason: 'ä'.repeat(62) } }],
     ['cookie.maxAge', { cookie: { maxAge: '401d' } }],
     ['cookie.name', { cookie: { name: 'a b' } }],
     ['cookie.name', { cookie: { name: '' } }],

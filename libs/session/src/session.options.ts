@@ -98,6 +98,8 @@ export interface SessionOptions {
   accept?: AcceptedSessions;
   /** Time limit of one call of the store; past it the visitor gets a 503. Default: 5 seconds. */
   storeTimeout?: Duration;
+  /** What gateways and GraphQL subscriptions see of a session, and how they end with it. */
+  sockets?: SocketOptions;
 }
 
 /** The option `cookie`: name, lifetime and attributes of the session cookie. Every member may be left out. */
@@ -171,6 +173,22 @@ export interface DeviceTraits {
   ip: boolean;
   /** The first 256 characters of the header `User-Agent`. */
   userAgent: boolean;
+}
+
+/** The option `sockets`: sessions in gateways, and in GraphQL over sockets. Every member may be left out. */
+export interface SocketOptions {
+  /**
+   * How old may be what a message sees of the session, and how late may a socket learn of the end? The store is asked at
+   * most so often for each socket, however many messages come. 0: every message asks. Default: `'1s'`.
+   */
+  staleness?: Duration;
+  /**
+   * The code that a WebSocket is closed with when its session ends, from 3000 to 4999. Default: 4401. Sockets of
+   * socket.io get it as an event `exception` before they are disconnected.
+   */
+  closeCode?: number;
+  /** The reason that goes with it: at most 123 bytes. Default: `'The session has ended.'`. */
+  closeReason?: string;
 }
 
 /** The option `clearExpired`: the job that clears expired sessions. */

@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { cookieOverhead } from './http/cookie-header.js';
+import { presentedKeys } from './http/presented-keys.js';
 import { type HttpEnvironment } from './http/request-session.js';
 import { Sessions } from './management/sessions.js';
 import { type SessionObserver } from './observability/session-observer.js';
@@ -69,7 +70,9 @@ export function wire(
       sessions: environment,
       oldSessions: accept && new OldSessions(accept, new TimeLimit(storeTimeout, observe)),
     },
-    sessions: new Sessions(backend, environment, guard),
+    sessions: new Sessions(backend, environment, guard, (request) =>
+      presentedKeys(request, rules.cookie.name),
+    ),
   };
 }
 

@@ -1,5 +1,6 @@
-import { Observable } from 'rxjs';
-import { SessionConfigError, SessionRecordCorruptError, SessionUnsupportedError } from '../session.errors.js';
+import { type Observable } from 'rxjs';
+import { type RequestOrHeaders } from '../http/presented-keys.js';
+import { SessionConfigError, SessionUnsupportedError } from '../session.errors.js';
 import { parseDuration } from '../session/expiry.js';
 import { type SessionEnvironment } from '../session/session-environment.js';
 import { LIVE } from '../session/dictionary-methods.js';
@@ -10,6 +11,7 @@ import { createSession, type Session, type SessionData, type StorableData } from
 import { type StoreGuard } from '../session/store-guard.js';
 import { TrackedData } from '../session/tracked-data.js';
 import { acceptanceOf, liveSessionsOf } from '../session/user-sessions.js';
+import { nullIfUnreadable, watchEnd, watchSession } from '../session/watch-end.js';
 import {
   type JsonObject,
   type SessionCount,
@@ -41,25 +43,48 @@ export class Sessions {
   readonly #backend: Pick<SessionStore, 'clearExpired'>;
   readonly #environment: SessionEnvironment;
   readonly #guard: StoreGuard | null;
+  readonly #keysIn: (request: RequestOrHeaders) => string[];
 
   /** @internal `guard` is null on the cookie engine: clients carry the sessions. */
   constructor(
     backend: Pick<SessionStore, 'clearExpired'>,
     environment: SessionEnvironment,
     guard: StoreGuard | null,
+    keysIn: (request: RequestOrHeaders) => string[],
   ) {
     this.#backend = backend;
     this.#environment = environment;
     this.#guard = guard;
+    this.#keysIn = keysIn;
   }
 
   /** The live session with this session key (the value of the cookie), or null. */
   async open<Data extends StorableData<Data> = SessionData>(
     sessionKey: string,
   ): Promise<Session<Data> | null> {
-    const live = new LiveSession(this.#environment, [sessionKey]);
-    await live.load();
-    return live.record && (createSession(live) as unknown as Session<Data>);
+    return this.openFirst<Data>([sessionKey]);
+  }
+
+  /**
+   * The live session that this request brings, or null. It knows the name of the cookie, and of several cookies of the
+   * name it takes the first that is live, as a handler does. For handshakes of sockets, and for servers that Nest does
+   * not know of.
+   * @param request a request of Node, Express or Fastify, or its headers
+   * @throws SessionNotLoadedError for what has no headers, such as a socket
+   * @throws SessionStoreUnavailableError
+   *
+   * @example
+   * ```ts
+   * io.use(async (socket, next) => {
+   *   const session = await sessions.openFrom(socket.request);
+   *   next(session?.userId ? undefined : new Error('Log in first.'));
+   * });
+   * ```
+   */
+  async openFrom<Data extends StorableData<Data> = SessionData>(
+    request: RequestOrHeaders,
+  ): Promise<Session<Data> | null> {
+    return this.openFirst<Data>(this.#keysIn(request));
   }
 
   /** A new session with these data, saved; its `sessionKey()` is what a cookie would carry. */
@@ -281,6 +306,12 @@ export class Sessions {
     return record && (await acceptanceOf(record.userId, this.#environment))(record) ? record : null;
   }
 
+  private async openFirst<Data extends StorableData<Data>>(keys: string[]): Promise<Session<Data> | null> {
+    const live = new LiveSession(this.#environment, keys);
+    await live.load();
+    return live.record && (createSession(live) as unknown as Session<Data>);
+  }
+
   /** @throws SessionUnsupportedError on the cookie engine */
   private store(purpose: 'list' | 'end' | 'count' | 'read' | 'change' | 'export'): StoreGuard {
     if (this.#guard) return this.#guard;
@@ -290,11 +321,8 @@ export class Sessions {
   }
 
   private watch(token: string): () => Promise<boolean> {
-    const look = this.#environment.tokens.watch(token);
-    return async () => {
-      const record = await look().catch(nullIfUnreadable);
-      return record !== null && (await acceptanceOf(record.userId, this.#environment))(record);
-    };
+    const look = watchSession(this.#environment, token);
+    return async () => (await look()) !== null;
   }
 
   /**
@@ -323,12 +351,6 @@ export class Sessions {
 function idsOf(session: Pick<Session, 'id'>): string[] {
   const live = (session as { [LIVE]?: LiveSession })[LIVE];
   return live ? live.recordIds : [session.id];
-}
-
-/** A record that cannot be read lets nobody in. */
-function nullIfUnreadable(error: unknown): null {
-  if (error instanceof SessionRecordCorruptError) return null;
-  throw error;
 }
 
 /** What may be told of a session. It opens nothing. */
@@ -409,27 +431,4 @@ function toSummary(record: SessionRecord): SessionSummary {
     remembered: meta.remembered ?? false,
     ...(meta.device && { device: { ...meta.device } }),
   };
-}
-
-/**
- * Emits once, and completes, when a session has ended. It looks only while somebody is subscribed, and an unsubscribed
- * process can exit. While the store is away nothing is known, and nothing is emitted.
- * @param every milliseconds from one look to the next, on average: many sockets do not ask all at once
- */
-function watchEnd(isAlive: () => Promise<boolean>, every: number): Observable<void> {
-  return new Observable((subscriber) => {
-    let timer: NodeJS.Timeout | undefined;
-    const wait = (): void => {
-      if (!subscriber.closed) timer = setTimeout(look, every * (0.75 + Math.random() / 2)).unref();
-    };
-    const look = (): void => {
-      isAlive().then((alive) => {
-        if (alive) return wait();
-        subscriber.next();
-        subscriber.complete();
-      }, wait);
-    };
-    look();
-    return () => clearTimeout(timer);
-  });
 }

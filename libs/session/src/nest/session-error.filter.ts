@@ -4,12 +4,8 @@ import { BaseExceptionFilter, HttpAdapterHost } from '@nestjs/core';
 import { type Observable, throwError } from 'rxjs';
 import { statusOf, toHttpException } from '../http/failure-response.js';
 import { safeMessage } from '../session/safe-message.js';
-import {
-  SessionGoneError,
-  SessionLimitError,
-  SessionsPerUserError,
-  SessionStoreUnavailableError,
-} from '../session.errors.js';
+import { SessionGoneError, SessionsPerUserError } from '../session.errors.js';
+import { type Failure, FAILURES } from './gateway-errors.js';
 import { SessionRedirect } from './session.guard.js';
 
 /**
@@ -20,13 +16,7 @@ import { SessionRedirect } from './session.guard.js';
  * errors, or for all errors, comes first.
  */
 @Injectable()
-@Catch(
-  SessionStoreUnavailableError,
-  SessionGoneError,
-  SessionLimitError,
-  SessionsPerUserError,
-  SessionRedirect,
-)
+@Catch(...FAILURES, SessionRedirect)
 export class SessionErrorFilter extends BaseExceptionFilter {
   constructor(private readonly adapterHost: HttpAdapterHost) {
     super(adapterHost.httpAdapter);
@@ -44,7 +34,6 @@ export class SessionErrorFilter extends BaseExceptionFilter {
   }
 }
 
-type Failure = SessionStoreUnavailableError | SessionGoneError | SessionLimitError | SessionsPerUserError;
 type Caught = Failure | SessionRedirect;
 
 function conflict(error: Failure): ConflictException | undefined {

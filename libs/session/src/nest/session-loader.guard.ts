@@ -1,11 +1,18 @@
 import { type CanActivate, type ExecutionContext, type Type } from '@nestjs/common';
 import { MetadataScanner, type ModulesContainer } from '@nestjs/core';
-import { findRequestSession, injectSession } from './session.decorator.js';
+import { toWsException } from './gateway-errors.js';
+import { messageSaver } from './message-saver.interceptor.js';
+import { findSessionHolder, injectSession } from './session.decorator.js';
 
 /** Nest's own metadata, by the names it has had since its beginnings; it exports them from no package root. */
 const ROUTE_ARGUMENTS = '__routeArguments__';
 const RENDER_TEMPLATE = '__renderTemplate__';
 const GUARDS = '__guards__';
+const INTERCEPTORS = '__interceptors__';
+/** Of `@SubscribeMessage()`. */
+const MESSAGE = 'websockets:message_mapping';
+/** Of `@Query()`, `@Mutation()` and `@Subscription()` of GraphQL. */
+const RESOLVER_TYPE = 'graphql:resolver_type';
 /** The kind of parameter that Nest's own `@Session()` makes. */
 const NEST_SESSION = /^7:/;
 
@@ -18,25 +25,32 @@ const NEST_SESSION = /^7:/;
  */
 const sessionLoader: CanActivate = {
   canActivate(context: ExecutionContext): boolean | Promise<boolean> {
-    return findRequestSession(context)?.load() ?? true;
+    const loading = findSessionHolder(context)?.load();
+    if (!loading) return true;
+    if (context.getType() !== 'ws') return loading;
+    return loading.catch(async (error: unknown) => {
+      throw await toWsException(error);
+    });
   },
 };
 
 /**
  * Has the session loaded ahead of every handler that takes it, by our `@Session()` or by Nest's own, and of those whose
- * `@Render()` template may show it. Other handlers get no guard, which would cost all of their requests. To be called
- * before the routes are made.
+ * `@Render()` template may show it; and has it saved before the answers to messages over sockets. Other handlers get
+ * neither, which would cost all of their requests. To be called before Nest makes routes and gateways.
  */
-export function loadAheadOfHandlers(modules: ModulesContainer): void {
+export function prepareHandlers(modules: ModulesContainer): void {
   const scanner = new MetadataScanner();
   for (const { controllers, providers } of modules.values()) {
-    // Resolvers of GraphQL are providers.
+    // Gateways, and resolvers of GraphQL, are providers.
     for (const { metatype } of [...controllers.values(), ...providers.values()]) {
       const prototype = (metatype as Partial<Type> | null)?.prototype as Record<string, unknown> | undefined;
       if (!prototype) continue;
       for (const name of scanner.getAllMethodNames(prototype)) {
         const handler = prototype[name] as object;
-        if (takesSession(metatype as Type, name, handler)) guard(handler);
+        const takes = takesSession(metatype as Type, name, handler);
+        if (takes) putFirst(GUARDS, sessionLoader, handler);
+        if (answersMessages(handler, takes)) putFirst(INTERCEPTORS, messageSaver, handler);
       }
     }
   }
@@ -53,8 +67,15 @@ function takesSession(owner: Type, name: string, handler: object): boolean {
   );
 }
 
+/** Guards use the session, too: of every message to a gateway, and where a subscription is to end with it. */
+function answersMessages(handler: object, takesTheSession: boolean): boolean {
+  if (Reflect.hasMetadata(MESSAGE, handler)) return true;
+  const type: unknown = Reflect.getMetadata(RESOLVER_TYPE, handler);
+  return type === 'Subscription' || (takesTheSession && (type === 'Query' || type === 'Mutation'));
+}
+
 /** Once, however many applications have this handler. */
-function guard(handler: object): void {
-  const guards = (Reflect.getMetadata(GUARDS, handler) ?? []) as unknown[];
-  if (!guards.includes(sessionLoader)) Reflect.defineMetadata(GUARDS, [sessionLoader, ...guards], handler);
+function putFirst(kind: string, enhancer: object, handler: object): void {
+  const enhancers = (Reflect.getMetadata(kind, handler) ?? []) as unknown[];
+  if (!enhancers.includes(enhancer)) Reflect.defineMetadata(kind, [enhancer, ...enhancers], handler);
 }

@@ -2,7 +2,7 @@ import { type IncomingMessage, type ServerResponse } from 'node:http';
 import { Reflector } from '@nestjs/core';
 import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
 import { type HttpEnvironment, REQUEST_SESSION, RequestSession } from '../http/request-session.js';
-import { requestSessionIn } from './session.decorator.js';
+import { sessionHolderIn } from './session.decorator.js';
 import { SessionGuard } from './session.guard.js';
 
 const request = { headers: {} } as IncomingMessage & { [REQUEST_SESSION]?: RequestSession };
@@ -22,17 +22,24 @@ describe('S102: the session of a context', () => {
     ['graphql on Express', contextOf('graphql', {}, {}, { req: request })],
     ['graphql on Fastify', contextOf('graphql', {}, {}, { req: { raw: request } })],
   ])('is that of the request: %s', (_what, context) => {
-    expect(requestSessionIn(context)).toBe(requestSession);
+    expect(sessionHolderIn(context)).toBe(requestSession);
   });
 
   it.each([
-    ['rpc', contextOf('rpc', {}), 'context of type "rpc"'],
-    ['ws', contextOf('ws', {}), 'context of type "ws"'],
-    ['graphql over a socket', contextOf('graphql', {}, {}, {}), 'context of type "graphql"'],
-    ['http without the middleware', contextOf('http', { headers: {} }), 'SessionModule.forRoot()'],
+    ['rpc', contextOf('rpc', {}), 'sessions.open(sessionKey)'],
+    ['a gateway whose adapter tells of no handshake', contextOf('ws', {}), 'bindClientConnect'],
+    ['graphql without a request', contextOf('graphql', {}, {}, {}), '({ req, extra })'],
+    [
+      'graphql over a socket without its request',
+      contextOf('graphql', {}, {}, { req: {} }),
+      '({ req, extra })',
+    ],
+    ['something else', contextOf('telegram', {}), 'sessions.openFrom(request)'],
+    ['http without the middleware', contextOf('http', { headers: {} }), '"exclude"'],
+    ['graphql without the middleware', contextOf('graphql', {}, {}, { req: { headers: {} } }), '"exclude"'],
   ])('is an error that says what to do, and lets nobody pass: %s', async (_what, context, message) => {
     const error = { code: 'SESSION_NOT_LOADED', message: expect.stringContaining(message) as unknown };
-    expect(() => requestSessionIn(context)).toThrow(expect.objectContaining(error));
+    expect(() => sessionHolderIn(context)).toThrow(expect.objectContaining(error));
     const guard = new SessionGuard(new Reflector(), {} as never);
     await expect(guard.canActivate(context)).rejects.toMatchObject({ code: 'SESSION_NOT_LOADED' });
   });

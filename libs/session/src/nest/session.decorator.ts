@@ -2,24 +2,28 @@ import { type IncomingMessage } from 'node:http';
 import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import { type RequestSession } from '../http/request-session.js';
 import { requestSessionOf } from '../http/session-middleware.js';
+import { type MessageSession } from '../http/socket-session.js';
 import { SessionNotLoadedError } from '../session.errors.js';
 import { type Session as SessionType, type SessionData, type StorableData } from '../session/session.js';
+import { currentMessage } from './message-saver.interceptor.js';
+import { messageOfGateway, messageOfOperation } from './sockets.js';
 
 /**
  * What `@Session()` does; exported so that handlers which take it can be told from others. In HTTP, the session has been
  * loaded ahead of them, and a promise would cost every request.
  */
 export function injectSession(key: string | undefined, context: ExecutionContext): unknown {
-  const requestSession = requestSessionIn(context);
+  const holder = (context.getType() === 'ws' && currentMessage.getStore()) || sessionHolderIn(context);
   const inject = (): unknown => {
-    const { session } = requestSession;
+    const { session } = holder;
     return key === undefined ? session : (session as Record<string, unknown> | undefined)?.[key];
   };
-  return requestSession.load()?.then(inject) ?? inject();
+  return holder.load()?.then(inject) ?? inject();
 }
 
 /**
- * Injects the session of the request, loaded; `@Session('cart')` injects one value of it.
+ * Injects the session of the request, loaded; `@Session('cart')` injects one value of it. In a gateway, and in GraphQL
+ * over a socket, it is the session of the request that opened the socket, as it is now.
  *
  * @example
  * ```ts
@@ -44,26 +48,32 @@ export type Session<Data extends StorableData<Data> = SessionData> = SessionType
 
 type PlatformRequest = IncomingMessage & { raw?: IncomingMessage };
 
+/** What has the session that a handler takes: a request, or a message over a socket. */
+export type SessionHolder = RequestSession | MessageSession;
+
 /**
- * The request session behind an execution context.
+ * What has the session behind an execution context.
  * @throws SessionNotLoadedError where there is none
  */
-export function requestSessionIn(context: ExecutionContext): RequestSession {
-  const requestSession = findRequestSession(context);
-  if (requestSession) return requestSession;
-  throw new SessionNotLoadedError(
-    platformRequest(context)
-      ? 'There is no session on this request: the path is excluded, or the session middleware did not run. Check the ' +
-          'option "exclude", and that SessionModule.forRoot() is imported by the application.'
-      : `There is no session in a context of type "${context.getType()}". Take it in HTTP or GraphQL handlers only.`,
-  );
+export function sessionHolderIn(context: ExecutionContext): SessionHolder {
+  const holder = findSessionHolder(context);
+  if (holder) return holder;
+  throw new SessionNotLoadedError(adviceFor(context));
 }
 
 /**
- * The request session of HTTP on either platform, and of GraphQL, whose context carries the request as `req`. Undefined in
- * other contexts, and where the middleware did not run.
+ * The request session of HTTP on either platform, and of GraphQL, whose context carries the request as `req`; in gateways
+ * and in GraphQL over a socket, the session of the message. Undefined in other contexts, and where the middleware did not
+ * run.
  */
-export function findRequestSession(context: ExecutionContext): RequestSession | undefined {
+export function findSessionHolder(context: ExecutionContext): SessionHolder | undefined {
+  const type = context.getType<string>();
+  if (type === 'ws') return messageOfGateway(context);
+  if (type === 'graphql') {
+    const operation = operationContext(context);
+    const message = operation && messageOfOperation(operation);
+    if (message) return message;
+  }
   const request = platformRequest(context);
   return request && requestSessionOf(request.raw ?? request);
 }
@@ -71,6 +81,40 @@ export function findRequestSession(context: ExecutionContext): RequestSession | 
 function platformRequest(context: ExecutionContext): PlatformRequest | undefined {
   const type = context.getType<string>();
   if (type === 'http') return context.switchToHttp().getRequest<PlatformRequest>();
-  if (type === 'graphql') return context.getArgByIndex<{ req?: PlatformRequest } | undefined>(2)?.req;
+  if (type === 'graphql') return operationContext(context)?.req;
   return undefined;
+}
+
+function operationContext(context: ExecutionContext): { req?: PlatformRequest } | undefined {
+  return context.getArgByIndex<{ req?: PlatformRequest } | undefined>(2);
+}
+
+/** Why there is no session in this context, and what to do. */
+function adviceFor(context: ExecutionContext): string {
+  const type = context.getType<string>();
+  const request = platformRequest(context);
+  if (request?.headers !== undefined) {
+    return (
+      'There is no session on this request: the path is excluded, or the session middleware did not run. Check the ' +
+      'option "exclude", and that SessionModule.forRoot() is imported by the application.'
+    );
+  }
+  if (type === 'graphql') {
+    return (
+      'There is no session in this context of type "graphql", because no request is in it. If GraphQLModule has an option ' +
+      '"context", let it return the request as `req`, and for subscriptions what it is given of the socket: ' +
+      '`context: ({ req, extra }) => ({ req, extra })` for Apollo, `subscription: { context: (socket, request) => ({ ' +
+      'request }) }` for Mercurius.'
+    );
+  }
+  if (type === 'rpc') {
+    return (
+      'There is no session in a context of type "rpc": messages between services carry no cookie. Send the session key ' +
+      'with the message, and open it by `sessions.open(sessionKey)` of the service Sessions.'
+    );
+  }
+  return (
+    `There is no session in a context of type "${type}". Take it in handlers of HTTP, GraphQL or gateways; elsewhere ` +
+    'open it by `sessions.openFrom(request)` of the service Sessions.'
+  );
 }

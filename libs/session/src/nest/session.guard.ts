@@ -13,7 +13,8 @@ import { SessionConfigError } from '../session.errors.js';
 import { parseDuration } from '../session/expiry.js';
 import { type Session } from '../session/session.js';
 import { type JsonValue } from '../stores/session-store.js';
-import { requestSessionIn } from './session.decorator.js';
+import { toWsException } from './gateway-errors.js';
+import { sessionHolderIn } from './session.decorator.js';
 
 /**
  * What the guard throws instead of a 401. The `Location` header is set already, and SessionErrorFilter answers as the
@@ -51,13 +52,21 @@ export class SessionGuard implements CanActivate {
 
   /**
    * Loads the session and decides. Nest calls it; override `satisfies` instead.
-   * @throws UnauthorizedException when the requirement is not met and no redirect is declared
+   * @throws UnauthorizedException when the requirement is not met and no redirect is declared; in a gateway it is the
+   * WsException with the same text
    * @throws SessionNotLoadedError where there is no session at all
    */
   async canActivate(context: ExecutionContext): Promise<boolean> {
-    const requestSession = requestSessionIn(context);
-    await requestSession.load();
-    const { session } = requestSession;
+    if (context.getType() !== 'ws') return this.decide(context);
+    return this.decide(context).catch(async (error: unknown) => {
+      throw await toWsException(error);
+    });
+  }
+
+  private async decide(context: ExecutionContext): Promise<boolean> {
+    const holder = sessionHolderIn(context);
+    await holder.load();
+    const { session } = holder;
     const requirement = this.reflector.getAllAndOverride<SessionRequirement | undefined>(
       SESSION_REQUIREMENT,
       [context.getHandler(), context.getClass()],

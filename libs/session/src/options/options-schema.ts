@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { SessionConfigError } from '../session.errors.js';
-import { type SessionCookieOptions, type SessionOptions } from '../session.options.js';
+import { type SessionCookieOptions, type SessionOptions, type SocketOptions } from '../session.options.js';
 import { type CurrentStamp } from '../session/login.js';
 import { parseDuration } from '../session/expiry.js';
 import { AcceptedSessions } from '../stores/accepted-sessions.js';
@@ -140,6 +140,19 @@ const schema = z.strictObject({
   storeTimeout: duration
     .refine((milliseconds) => milliseconds <= LONGEST_TIMER, 'must be at most 24 days')
     .default(5000),
+  sockets: z
+    .strictObject({
+      staleness: duration
+        .refine((milliseconds) => milliseconds <= LONGEST_TIMER / 2, 'must be at most 12 days')
+        .or(z.literal(0))
+        .default(1000),
+      closeCode: z.int().min(3000).max(4999).default(4401),
+      closeReason: z
+        .string()
+        .refine((reason) => Buffer.byteLength(reason) <= 123, 'must be at most 123 bytes')
+        .default('The session has ended.'),
+    } satisfies SchemaOf<SocketOptions>)
+    .prefault({}),
 } satisfies SchemaOf<SessionOptions>);
 
 /** The options as given, with defaults, and durations in milliseconds. */

@@ -15,7 +15,7 @@ export function resolveOptions(options: SessionOptions = {}) {
   const parsed = parseOptions(options);
   const { cookie, device, exclude, renewAfter, clearExpired } = parsed;
   const { application, login, onReuse, sessionsPerUser, currentStamp, pepper } = parsed;
-  const { saveEveryRequest, loading, limits, accept, storeTimeout } = parsed;
+  const { saveEveryRequest, loading, limits, accept, storeTimeout, sockets } = parsed;
   return {
     ...resolveTimeouts(parsed),
     application,
@@ -35,6 +35,7 @@ export function resolveOptions(options: SessionOptions = {}) {
     limits,
     accept,
     storeTimeout,
+    sockets,
   };
 }
 

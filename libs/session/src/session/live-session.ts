@@ -50,6 +50,8 @@ export interface SessionSlot {
   describeDevice?: () => SessionDevice | undefined;
   /** What the browser is asked to forget with the session: the value of a Clear-Site-Data header. */
   clearSiteData?: string;
+  /** Why nothing can hand a new cookie to the browser here; undefined: a response can, until it has begun. */
+  noCookie?: string;
 }
 
 /** What the application asked for besides changes. Another object after every request. */
@@ -154,6 +156,21 @@ export class LiveSession {
     this.#presented = old ? [...presented, old.token] : presented;
     this.#cookies = cookies;
     this.#old = old;
+  }
+
+  /**
+   * The session of one message over a socket, whose handshake has been answered: no cookie can follow.
+   * @param held null: the socket has no session. The record belongs to this session from now on
+   */
+  static ofMessage(environment: SessionEnvironment, held: Held | null): LiveSession {
+    const live = new LiveSession(environment);
+    live.slot.noCookie = ON_A_SOCKET;
+    live.loaded = live.#responseLeft = true;
+    if (held) {
+      live.#hold(held);
+      live.#adopt(held.record);
+    }
+    return live;
   }
 
   /** Attributes of the cookie, as configured. */
@@ -384,6 +401,8 @@ export class LiveSession {
   /** Ends the session: what is written next starts another one. */
   end(reason: EndReason = 'logout'): void {
     this.assertWritable();
+    // Where the cookie is the session, it would have to be removed.
+    if (this.slot.noCookie !== undefined && !this.#writable) this.#refuseNewCookie();
     this.#leaveRecord(reason);
     this.#data = undefined;
     this.data.markWritten();
@@ -519,9 +538,16 @@ export class LiveSession {
       failed,
       rotated: this.#requests.rotated === true,
       changed: !failed && (this.metadataChanged || (delta !== null && this.data.isChangedBy(delta))),
-      renewed: this.#requests.renewed === true || this.#data?.forced === true || environment.saveEveryRequest,
+      renewed:
+        this.#requests.renewed === true ||
+        this.#data?.forced === true ||
+        (environment.saveEveryRequest && this.#writable),
       empty: this.empty,
-      touchDue: record !== null && now >= environment.touchesRestUntil && touchDue(record, now, this.policy),
+      touchDue:
+        record !== null &&
+        this.#writable &&
+        now >= environment.touchesRestUntil &&
+        touchDue(record, now, this.policy),
       renewalDue: record !== null && !this.#responseLeft && renewalDue(record, now, environment.renewAfter),
     };
     return { step: planStore(facts), facts, delta };
@@ -751,13 +777,21 @@ export class LiveSession {
   }
 
   #assertDeliverable(step: StoreStep): void {
-    if (this.#responseLeft && (step === 'create' || this.#environment.tokens.everyWriteRenames))
-      throw new SessionCommittedError(NO_NEW_KEY);
+    if ((step === 'create' && this.#responseLeft) || !this.#writable) this.#refuseNewCookie();
   }
 
   #assertRotatable(): void {
     this.assertWritable();
-    if (this.#responseLeft) throw new SessionCommittedError(NO_NEW_KEY);
+    if (this.#responseLeft) this.#refuseNewCookie();
+  }
+
+  /** Can what is there be written without a new cookie that would have to follow it? */
+  get #writable(): boolean {
+    return !(this.#responseLeft && this.#environment.tokens.everyWriteRenames);
+  }
+
+  #refuseNewCookie(): never {
+    throw new SessionCommittedError(this.slot.noCookie ?? NO_NEW_KEY);
   }
 
   /** What the store has to be told so that the record becomes like this. */
@@ -823,6 +857,10 @@ const TOUCHES_REST_FOR = 5000;
 
 const NO_NEW_KEY =
   'The session needs a new key, but the response has begun and can carry no cookie any more. Do it before.';
+
+const ON_A_SOCKET =
+  'This needs a new session cookie, which a socket cannot give to the browser. Do it over HTTP, and open the socket again ' +
+  'afterwards.';
 
 const RESPONSE_LEFT =
   'The session was changed after the response had begun, when the change could reach neither the store nor the ' +

@@ -66,8 +66,9 @@ export interface TokenStore {
   /**
    * Asks whether the session that this token leads to is still there, as often as it is called, through all rotations. To
    * ask is no use of the session. Null: it has ended.
+   * @param admitted the token has opened the session already, and may have been replaced since
    */
-  watch(token: string): () => Promise<SessionRecord | null>;
+  watch(token: string, admitted?: boolean): () => Promise<SessionRecord | null>;
   /** Is this a session of this application, and not of another one that has the same store? */
   isOwn(record: SessionRecord): boolean;
   /** Asks for a session that does not exist, to see whether there is an answer. */
@@ -184,9 +185,8 @@ export class StoredTokens implements TokenStore {
     return this.#store.delete(record.id);
   }
 
-  watch(token: string): () => Promise<SessionRecord | null> {
+  watch(token: string, admitted = false): () => Promise<SessionRecord | null> {
     const key = parseSessionKey(token);
-    let admitted = false;
     return async () => {
       const record = this.isToken(token) ? await this.#store.load(key.id) : null;
       // The secret has to open the session once; rotations replace it later.

@@ -1,0 +1,53 @@
+import { SessionNotLoadedError } from '../session.errors.js';
+import { readCookies } from './cookie-header.js';
+
+type HeaderObject = Exclude<AnyHeaders, Pick<Headers, 'get'>>;
+
+/** Headers as Node has them, an object of texts, or as the web has them, `Headers`. */
+export type AnyHeaders =
+  Readonly<Record<string, string | readonly string[] | undefined>> | Pick<Headers, 'get'>;
+
+/** What `Sessions.openFrom` takes: a request of Node, Express or Fastify, a `Request` of the web, or only its headers. */
+export type RequestOrHeaders = AnyHeaders | RequestLike;
+
+/** As much of a request as a session needs. */
+export interface RequestLike {
+  /** With the cookies in them. */
+  readonly headers: AnyHeaders;
+}
+
+/**
+ * The session keys that a request brings, the likeliest first, well-formed or not.
+ * @throws SessionNotLoadedError for what has no headers
+ */
+export function presentedKeys(request: RequestOrHeaders, cookieName: string): string[] {
+  return readCookies(cookieHeaderOf(request), cookieName);
+}
+
+function cookieHeaderOf(request: unknown): string | undefined {
+  const headers = isObject(request) && isObject(request['headers']) ? request['headers'] : request;
+  if (isObject(headers)) {
+    if (typeof headers['get'] === 'function')
+      return (headers as unknown as Headers).get('cookie') ?? undefined;
+    if (areHeaders(headers)) {
+      const name = Object.keys(headers).find((key) => key.toLowerCase() === 'cookie') ?? 'cookie';
+      const value = headers[name];
+      return typeof value === 'object' ? value.join('; ') : value;
+    }
+  }
+  throw new SessionNotLoadedError(
+    'A session can be opened from a request or its headers, and this is neither. Of a socket, hand over the request of its ' +
+      'handshake: `socket.request` of socket.io, the second argument of the event "connection" of ws, `extra.request` ' +
+      'of graphql-ws.',
+  );
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}
+
+function areHeaders(value: Record<string, unknown>): value is HeaderObject {
+  return Object.values(value).every(
+    (header) => header === undefined || typeof header === 'string' || Array.isArray(header),
+  );
+}

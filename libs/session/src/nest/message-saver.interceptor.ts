@@ -1,0 +1,66 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { type CallHandler, type ExecutionContext, type NestInterceptor } from '@nestjs/common';
+import { catchError, concat, concatMap, defer, ignoreElements, map, Observable, takeWhile } from 'rxjs';
+import { type MessageSession } from '../http/socket-session.js';
+import { isFailure, toWsException } from './gateway-errors.js';
+import { knownMessage } from './sockets.js';
+import { untilEnded } from './until-ended.js';
+
+/** The session for the parameters of a gateway's handler: Nest makes them without what guards and interceptors get. */
+export const currentMessage = new AsyncLocalStorage<MessageSession>();
+
+/**
+ * Saves the session before the answer to a message leaves, be it an acknowledgement, each value of a stream, or the
+ * result of a GraphQL operation over a socket. After a failure only an end of the session reaches the store.
+ *
+ * What comes by HTTP passes: there the response waits.
+ */
+export const messageSaver: NestInterceptor = {
+  intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
+    const message = knownMessage(context);
+    if (!message) return next.handle();
+    if (context.getType() !== 'ws') {
+      return saved(next.handle(), message).pipe(map((answer) => untilEnded(answer, message.ended)));
+    }
+    const answers = saved(
+      currentMessage.run(message, () => next.handle()),
+      message,
+    ).pipe(
+      catchError(async (error: unknown) => {
+        throw isFailure(error) ? await toWsException(error) : error;
+      }),
+    );
+    return finishing(concat(answers, defer(async () => message.close()).pipe(ignoreElements())));
+  },
+};
+
+function saved(answers: Observable<unknown>, message: MessageSession): Observable<unknown> {
+  const save = (): Promise<void> => message.save();
+  return concat(
+    answers.pipe(concatMap((answer) => save().then(() => answer))),
+    defer(save).pipe(ignoreElements()),
+  ).pipe(
+    catchError(async (error: unknown) => {
+      await message.drop();
+      throw error;
+    }),
+  );
+}
+
+/** What a handler has begun is saved, though its client leaves before it has the answer. */
+function finishing<Answer>(answers: Observable<Answer>): Observable<Answer> {
+  return new Observable((client) => {
+    let answered = false;
+    const work = answers.pipe(takeWhile(() => !client.closed, true)).subscribe({
+      next: (answer) => {
+        answered = true;
+        client.next(answer);
+      },
+      error: (error: unknown) => client.error(error),
+      complete: () => client.complete(),
+    });
+    return () => {
+      if (answered) work.unsubscribe();
+    };
+  });
+}

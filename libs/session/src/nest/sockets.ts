@@ -1,0 +1,160 @@
+import { type IncomingMessage } from 'node:http';
+import { type ExecutionContext, type WebSocketAdapter } from '@nestjs/common';
+import { type ApplicationConfig } from '@nestjs/core';
+import { type HttpEnvironment } from '../http/request-session.js';
+import { MessageSession, SocketSession } from '../http/socket-session.js';
+import { SessionNotLoadedError } from '../session.errors.js';
+
+/** What a gateway's client may be: a socket of socket.io, or a WebSocket. */
+interface Client {
+  /** Of socket.io. */
+  request?: IncomingMessage;
+  once(event: 'close' | 'disconnect', listener: () => void): void;
+  emit?(event: string, payload: object): void;
+  /** Of socket.io. */
+  disconnect?(connectionToo: boolean): void;
+  close(code: number, reason: string): void;
+}
+
+interface Handshake {
+  request: IncomingMessage;
+  environment: HttpEnvironment;
+}
+
+/** Of every client that a gateway has accepted. */
+const handshakes = new WeakMap<object, Handshake>();
+/** Of every handshake that a message has needed the session of. */
+const socketSessions = new WeakMap<IncomingMessage, SocketSession>();
+/** By what stands for one message: its arguments in a gateway, the context of an operation in GraphQL. */
+const messages = new WeakMap<object, MessageSession>();
+/** Clients that are closed when their session ends. */
+const watched = new WeakSet<object>();
+const patched = new WeakSet<WebSocketAdapter>();
+
+/** Applications by their servers, for GraphQL, whose sockets are none of Nest's. */
+const servers = new WeakMap<object, HttpEnvironment>();
+const running = new Set<HttpEnvironment>();
+
+/**
+ * Has the handshake of every client of a gateway remembered. The adapter is asked for, and wrapped, when gateways are
+ * made: the application chooses it only when this module has long been constructed.
+ */
+export function rememberHandshakes(
+  config: Pick<ApplicationConfig, 'getIoAdapter'> | undefined,
+  environment: HttpEnvironment,
+): void {
+  if (!config) return;
+  const getIoAdapter = config.getIoAdapter.bind(config);
+  config.getIoAdapter = () => {
+    const adapter = getIoAdapter() as WebSocketAdapter | undefined;
+    if (adapter && !patched.has(adapter)) {
+      patched.add(adapter);
+      const bind = adapter.bindClientConnect.bind(adapter);
+      adapter.bindClientConnect = (server: unknown, callback: (...given: unknown[]) => void) =>
+        bind(server, (client: Client, ...rest: unknown[]) => {
+          const request = rest.find(isRequest) ?? client.request;
+          if (request) handshakes.set(client, { request, environment });
+          callback(client, ...rest);
+        });
+    }
+    return adapter as WebSocketAdapter;
+  };
+}
+
+/** Sockets that are opened on this server belong to this application. */
+export function serveSockets(server: object | undefined, environment: HttpEnvironment): void {
+  if (server) servers.set(server, environment);
+  running.add(environment);
+}
+
+export function leaveSockets(environment: HttpEnvironment): void {
+  running.delete(environment);
+}
+
+/**
+ * The session of the message that a gateway handles. From now on the socket is closed when the session ends.
+ * @throws SessionNotLoadedError where the adapter tells of no handshake
+ */
+export function messageOfGateway(context: ExecutionContext): MessageSession {
+  const args = context.getArgs<[Client]>();
+  const known = messages.get(args);
+  if (known) return known;
+  const [client] = args;
+  const handshake = handshakes.get(client);
+  if (!handshake) {
+    throw new SessionNotLoadedError(
+      'There is no session of this socket, because the adapter of the gateway tells nothing of its handshake. Import ' +
+        'SessionModule.forRoot() into the application, and let the adapter call what `bindClientConnect` is given with the ' +
+        'client and the request, as WsAdapter does, or with a client that has its `request`, as IoAdapter does.',
+    );
+  }
+  const message = new MessageSession(socketSessionOf(handshake));
+  messages.set(args, message);
+  if (!watched.has(client)) closeWithSession(client, message, handshake.environment);
+  return message;
+}
+
+/** That of the arguments of a gateway, if something ahead of the handler has asked for it. */
+export function knownMessage(context: ExecutionContext): MessageSession | undefined {
+  return messages.get(
+    context.getType() === 'ws' ? context.getArgs() : (context.getArgByIndex<object>(2) ?? {}),
+  );
+}
+
+/** The session of a GraphQL operation that came over a socket; undefined: it did not. */
+export function messageOfOperation(context: object): MessageSession | undefined {
+  const known = messages.get(context);
+  if (known) return known;
+  const request = upgradeRequestIn(context);
+  if (!request) return undefined;
+  const { server } = request.socket as { server?: object };
+  const environment = (server && servers.get(server)) ?? (running.size === 1 ? [...running][0] : undefined);
+  if (!environment) return undefined;
+  const message = new MessageSession(socketSessionOf({ request, environment }));
+  messages.set(context, message);
+  return message;
+}
+
+function socketSessionOf({ request, environment }: Handshake): SocketSession {
+  let session = socketSessions.get(request);
+  if (!session) {
+    session = new SocketSession(environment, request);
+    socketSessions.set(request, session);
+  }
+  return session;
+}
+
+function closeWithSession(client: Client, { ended }: MessageSession, { options }: HttpEnvironment): void {
+  watched.add(client);
+  const { closeCode, closeReason } = options.sockets;
+  const watch = ended.subscribe(() => {
+    if (client.disconnect) {
+      // socket.io has neither codes nor reasons of the server's own.
+      client.emit?.('exception', { status: 'error', message: closeReason, code: closeCode });
+      client.disconnect(true);
+    } else {
+      client.close(closeCode, closeReason);
+    }
+  });
+  for (const event of ['close', 'disconnect'] as const) client.once(event, () => watch.unsubscribe());
+}
+
+interface OperationContext {
+  /** The request over HTTP; over graphql-ws its context, unless the application says something else. */
+  req?: { extra?: { request?: unknown }; raw?: unknown };
+  extra?: { request?: unknown };
+  /** Of Mercurius, or of an application that returns what `extra` of graphql-ws holds. */
+  request?: { raw?: unknown };
+}
+
+/** The request that opened the socket, wherever servers of GraphQL leave it. */
+function upgradeRequestIn({ req, extra, request }: OperationContext): IncomingMessage | undefined {
+  const candidates = [req?.extra?.request, extra?.request, req?.raw ?? req, request?.raw ?? request];
+  return candidates.find((candidate) => isRequest(candidate) && candidate.upgrade === true) as
+    IncomingMessage | undefined;
+}
+
+function isRequest(value: unknown): value is IncomingMessage & { upgrade?: boolean | null } {
+  const request = value as Partial<IncomingMessage> | null | undefined;
+  return typeof request?.headers === 'object' && typeof request.socket === 'object';
+}

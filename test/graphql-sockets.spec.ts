@@ -1,0 +1,324 @@
+import { type DynamicModule, Injectable, UseGuards } from '@nestjs/common';
+import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
+import { GraphQLModule, Int, Mutation, Query, Resolver, Subscription } from '@nestjs/graphql';
+import { MercuriusDriver, type MercuriusDriverConfig } from '@nestjs/mercurius';
+import { PubSub } from 'graphql-subscriptions';
+import { type Client, createClient } from 'graphql-ws';
+import {
+  Session,
+  type SessionError,
+  SessionGuard,
+  Sessions,
+  SessionStoreUnavailableError,
+  type SocketOptions,
+} from 'nest-sessions';
+import { WebSocket } from 'ws';
+import { type Platform, type RunningApp, silent, startApp } from './support/app.js';
+import { RecordingStore } from './support/recording-store.js';
+import { rowsOf } from './support/test-all.js';
+
+type Data = { count?: number };
+
+@Injectable()
+class News extends PubSub {
+  get listeners(): number {
+    return this.ee.listenerCount('news');
+  }
+}
+
+@Resolver()
+class NewsResolver {
+  constructor(private readonly news: News) {}
+
+  @Query(() => String, { nullable: true })
+  who(@Session('userId') userId: string | null) {
+    return userId;
+  }
+
+  @Mutation(() => Int)
+  count(@Session() session: Session<Data>) {
+    return session.increment('count');
+  }
+
+  @Mutation(() => Boolean)
+  cycle(@Session() session: Session<Data>) {
+    session.cycleKey();
+    return true;
+  }
+
+  @Mutation(() => Boolean)
+  logout(@Session() session: Session<Data>) {
+    session.logout();
+    return true;
+  }
+
+  @Mutation(() => String)
+  login(@Session() session: Session<Data>) {
+    try {
+      session.login('bob');
+      return 'no error';
+    } catch (error) {
+      return (error as SessionError).code;
+    }
+  }
+
+  @Subscription(() => String, { resolve: ({ news }: { news: string }) => news })
+  @UseGuards(SessionGuard)
+  members() {
+    return this.news.asyncIterableIterator('news');
+  }
+
+  @Subscription(() => String, {
+    filter: ({ news }: { news: string }) => news !== 'secret',
+    resolve: ({ news }: { news: string }) => news,
+  })
+  filtered(@Session('userId') _userId: string | null) {
+    return this.news.asyncIterableIterator('news');
+  }
+
+  @Subscription(() => String)
+  greeting(@Session('userId') userId: string | null) {
+    return (async function* () {
+      yield { greeting: `Hello ${userId ?? 'stranger'}` };
+    })();
+  }
+}
+
+const apollo = (config: Partial<ApolloDriverConfig> = {}): DynamicModule =>
+  GraphQLModule.forRoot<ApolloDriverConfig>({
+    driver: ApolloDriver,
+    autoSchemaFile: true,
+    subscriptions: { 'graphql-ws': true },
+    ...config,
+  });
+const mercurius = (config: Partial<MercuriusDriverConfig> = {}): DynamicModule =>
+  GraphQLModule.forRoot<MercuriusDriverConfig>({
+    driver: MercuriusDriver,
+    autoSchemaFile: true,
+    subscription: { fullWsTransport: true },
+    ...config,
+  });
+
+const servers: Record<string, { platform: Platform; graphql: () => DynamicModule }> = {
+  'Apollo on Express': { platform: 'express', graphql: apollo },
+  'Apollo on Fastify': { platform: 'fastify', graphql: apollo },
+  'Apollo with a context of its own': {
+    platform: 'express',
+    graphql: () =>
+      apollo({ context: ({ req, extra }: { req?: object; extra?: object }) => ({ req, extra }) }),
+  },
+  'Apollo with what graphql-ws has': {
+    platform: 'fastify',
+    graphql: () => apollo({ context: (given: { extra?: object }) => given.extra ?? { req: given } }),
+  },
+  Mercurius: { platform: 'fastify', graphql: mercurius },
+  'Mercurius with a context of its own': {
+    platform: 'fastify',
+    graphql: () =>
+      mercurius({
+        context: (request: object) => ({ req: request }),
+        subscription: { fullWsTransport: true, context: (_socket, request) => ({ req: request }) },
+      }),
+  },
+};
+const quick = ['Apollo on Express', 'Apollo with what graphql-ws has', 'Mercurius'];
+
+interface Result {
+  data?: Record<string, unknown> | null;
+  errors?: readonly { message: string }[];
+}
+
+interface Subscribed {
+  events: Result[];
+  /** Resolves when the server has completed the operation; rejects when it failed as a whole. */
+  over: Promise<void>;
+  leave: () => void;
+}
+
+const store = new RecordingStore();
+const running: RunningApp[] = [];
+const clients: Client[] = [];
+
+afterEach(async () => {
+  for (const client of clients.splice(0)) await client.dispose();
+  for (const app of running.splice(0)) await app.close();
+  store.reset();
+});
+
+describe.each(rowsOf(servers, quick))('GraphQL over a socket, by %s', (_name, { platform, graphql }) => {
+  let app: RunningApp;
+  const start = async (sockets: SocketOptions = { staleness: 0 }): Promise<void> => {
+    app = await startApp(platform, {
+      engine: { useFactory: () => store },
+      logger: silent,
+      imports: [graphql()],
+      providers: [News, NewsResolver],
+      options: { sockets },
+    });
+    running.push(app);
+  };
+  const logIn = async (): Promise<{ key: string; id: string }> => {
+    const session = await app.app.get(Sessions).create<Data>();
+    session.login('ann');
+    await session.save();
+    return { key: String(session.sessionKey()), id: session.id };
+  };
+  const connect = (key?: string) => {
+    class WithCookie extends WebSocket {
+      constructor(url: string, protocols: string[]) {
+        super(url, protocols, key === undefined ? {} : { headers: { cookie: `sessionid=${key}` } });
+      }
+    }
+    const client = createClient({
+      url: `${app.url.replace('http', 'ws')}/graphql`,
+      webSocketImpl: WithCookie,
+      retryAttempts: 0,
+      // All operations go over one socket.
+      lazyCloseTimeout: 60_000,
+    });
+    clients.push(client);
+    const subscribe = (query: string): Subscribed => {
+      const events: Result[] = [];
+      let leave!: () => void;
+      const over = new Promise<void>((resolve, reject) => {
+        leave = client.subscribe(
+          { query },
+          { next: (event) => events.push(event as Result), error: reject, complete: resolve },
+        );
+      });
+      over.catch(() => {});
+      return { events, over, leave };
+    };
+    /** The one result of an operation, or its errors as messages. */
+    const ask = async (query: string): Promise<unknown> => {
+      const { events, over } = subscribe(query);
+      const failed = await over.then(
+        () => null,
+        (errors: unknown) => errors as { message: string }[],
+      );
+      const errors = failed ?? events[0]?.errors;
+      return errors ? [errors].flat().map(({ message }) => message) : { ...events[0]?.data };
+    };
+    return { subscribe, ask };
+  };
+  const publish = (news: string): Promise<void> => app.app.get(News).publish('news', { news });
+  const listening = async (count: number): Promise<void> => {
+    while (app.app.get(News).listeners !== count) await new Promise(setImmediate);
+  };
+
+  it('S102: knows the session in queries and subscriptions', async () => {
+    await start();
+    const { key } = await logIn();
+    const [ann, nobody] = [connect(key), connect()];
+    expect(await ann.ask('{ who }')).toEqual({ who: 'ann' });
+    expect(await nobody.ask('{ who }')).toEqual({ who: null });
+    expect(await ann.ask('subscription { greeting }')).toEqual({ greeting: 'Hello ann' });
+    expect(await nobody.ask('subscription { greeting }')).toEqual({ greeting: 'Hello stranger' });
+  });
+
+  it('still knows it over HTTP', async () => {
+    await start();
+    const { key } = await logIn();
+    const { body } = await app.request
+      .post('/graphql')
+      .set('Cookie', `sessionid=${key}`)
+      .send({ query: 'mutation { count }' });
+    expect(body).toEqual({ data: { count: 1 } });
+    expect([...store.records.values()].map(({ data }) => data)).toEqual([{ count: 1 }]);
+  });
+
+  it('saves what a mutation did before its result is sent', async () => {
+    await start();
+    const { key } = await logIn();
+    const client = connect(key);
+    const save = store.hold('save');
+    const mutation = client.subscribe('mutation { count }');
+    await save.reached;
+    expect(await client.ask('{ who }')).toEqual({ who: 'ann' });
+    expect(mutation.events).toEqual([]);
+    save.release();
+    await mutation.over;
+    expect(mutation.events).toEqual([{ data: { count: 1 } }]);
+    expect([...store.records.values()].map(({ data }) => data)).toEqual([{ count: 1 }]);
+    store.fail('save', new SessionStoreUnavailableError('save', 'it is away.'));
+    expect(await client.ask('mutation { count }')).not.toHaveProperty('count');
+  });
+
+  it('goes on through a rotation, and still writes', async () => {
+    await start();
+    const { key } = await logIn();
+    const client = connect(key);
+    expect(await client.ask('{ who }')).toEqual({ who: 'ann' });
+    await app.request
+      .post('/graphql')
+      .set('Cookie', `sessionid=${key}`)
+      .send({ query: 'mutation { cycle }' })
+      .expect(200);
+    expect(await client.ask('mutation { count }')).toEqual({ count: 1 });
+    expect(await connect(key).ask('{ who }')).toEqual({ who: null });
+  });
+
+  it('says that a login takes a new cookie', async () => {
+    await start();
+    const { key } = await logIn();
+    expect(await connect(key).ask('mutation { login }')).toEqual({ login: 'SESSION_COMMITTED' });
+  });
+
+  it('lets a guard refuse a subscription', async () => {
+    await start();
+    const { key } = await logIn();
+    expect(await connect().ask('subscription { members }')).toEqual(['Unauthorized']);
+    const { events, leave } = connect(key).subscribe('subscription { members }');
+    await listening(1);
+    await publish('first');
+    while (events.length === 0) await new Promise(setImmediate);
+    expect(events).toEqual([{ data: { members: 'first' } }]);
+    leave();
+    await listening(0);
+  });
+
+  const ends: [how: string, end: (session: { id: string; key: string }) => Promise<unknown>][] = [
+    ['revoked', ({ id }) => app.app.get(Sessions).revoke(id)],
+    [
+      'logged out by HTTP',
+      ({ key }) =>
+        app.request
+          .post('/graphql')
+          .set('Cookie', `sessionid=${key}`)
+          .send({ query: 'mutation { logout }' })
+          .expect(200),
+    ],
+    ['logged out over a socket', ({ key }) => connect(key).ask('mutation { logout }')],
+  ];
+
+  it.each(ends)('S44: ends subscriptions with their session: %s', async (_how, end) => {
+    await start({ staleness: '50ms' });
+    const [session, other] = [await logIn(), await logIn()];
+    const client = connect(session.key);
+    const [members, filtered] = ['subscription { members }', 'subscription { filtered }'].map(
+      client.subscribe,
+    );
+    const others = connect(other.key).subscribe('subscription { members }');
+    await listening(3);
+    await end(session);
+    await Promise.all([members?.over, filtered?.over]);
+    await listening(1);
+    await publish('last');
+    while (others.events.length === 0) await new Promise(setImmediate);
+    expect([members?.events, filtered?.events]).toEqual([[], []]);
+  });
+});
+
+it('S102: a context without the request says what to return', async () => {
+  const app = await startApp('express', {
+    engine: { useFactory: () => store },
+    logger: silent,
+    imports: [apollo({ context: () => ({ req: {} }) })],
+    providers: [News, NewsResolver],
+  });
+  running.push(app);
+  const client = createClient({ url: `${app.url.replace('http', 'ws')}/graphql`, webSocketImpl: WebSocket });
+  clients.push(client);
+  const { value } = await client.iterate({ query: '{ who }' }).next();
+  expect(JSON.stringify(value)).toContain('({ req, extra })');
+});
