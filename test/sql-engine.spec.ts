@@ -29,8 +29,14 @@ function clientNamed(name: string): SqlClientKind {
 function describeWithClient(name: string, title: string, suite: (bench: SqlClientBench) => void): void {
   const client = clientNamed(name);
   const bench = new SqlClientBench(client);
-  if (client.database === 'sqljs') describe(`${title} (${name})`, () => suite(bench));
-  else describeWithService(client.database, `${title} (${name})`, () => suite(bench));
+  if (client.database === 'sqljs')
+    describe(`${title} (${name})`, () => {
+      suite(bench);
+    });
+  else
+    describeWithService(client.database, `${title} (${name})`, () => {
+      suite(bench);
+    });
 }
 
 for (const [name, { database }] of rowsOf(sqlClients, QUICK_CLIENTS)) {
@@ -237,8 +243,7 @@ describeWithService('postgres', 'a client that binds no lists', () => {
       await Promise.all(records.map((record) => store.create(record.id, record)));
       const loaded = await Promise.all(records.map(({ id }) => store.load(id)));
       expect(loaded.map((record) => record?.id)).toEqual(records.map(({ id }) => id));
-      if (bindsLists) expect(loads).toBeLessThan(20);
-      else expect(loads).toBe(20);
+      expect(loads < records.length).toBe(bindsLists);
     } finally {
       await bench.close();
     }
