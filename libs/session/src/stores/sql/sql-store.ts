@@ -218,10 +218,6 @@ export class SqlStore extends SessionStore {
   }
 
   override async count(): Promise<SessionCount> {
-    const countOf = ({ rows: [row] }: SqlResult): SessionCount => ({
-      live: Number(row?.['live_rows']),
-      loggedIn: Number(row?.['user_rows']),
-    });
     return this.run('count', this.statements.count(), {}, countOf);
   }
 
@@ -424,6 +420,10 @@ function rowsOf({ rows }: SqlResult): SessionRow[] {
 
 function firstRow(result: SqlResult): SessionRow | undefined {
   return rowsOf(result)[0];
+}
+
+function countOf({ rows: [row] }: SqlResult): SessionCount {
+  return { live: Number(row?.['live_rows']), loggedIn: Number(row?.['user_rows']) };
 }
 
 function affectedRows({ affected }: SqlResult): number {
