@@ -24,12 +24,16 @@ export {
   type AssuranceLevel,
   type ClearExpiredOptions,
   type CookiePlace,
+  type CookieRequest,
   type DeviceTraits,
   type Duration,
+  type HeaderTransport,
   type LoginPolicyOptions,
   type RememberOptions,
+  type RequestCookie,
   type SessionCookieOptions,
   type SessionOptions,
+  type SessionTransport,
 } from './session.options.js';
 export { type FlashMessage } from './session/dictionary-methods.js';
 export { type ExpiryInput } from './session/expiry.js';

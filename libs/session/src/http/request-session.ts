@@ -1,18 +1,25 @@
 import { type IncomingMessage, type ServerResponse } from 'node:http';
 import { type Logger } from '@nestjs/common';
-import vary from 'vary';
 import { type ResolvedSessionOptions } from '../options/resolve-options.js';
-import { SessionLimitError, SessionsPerUserError, SessionStoreUnavailableError } from '../session.errors.js';
+import {
+  SessionCookieTooLargeError,
+  SessionLimitError,
+  SessionsPerUserError,
+  SessionStoreUnavailableError,
+} from '../session.errors.js';
 import { planCookie } from '../session/commit-plan.js';
 import { deadlineOf, expiresAtBrowserClose, LONGEST_COOKIE } from '../session/expiry.js';
 import { LiveSession, type SessionSlot } from '../session/live-session.js';
 import { safeMessage } from '../session/safe-message.js';
+import { LARGEST_COOKIE } from '../session/sealed-tokens.js';
 import { createSession, type Session } from '../session/session.js';
 import { type SessionEnvironment } from '../session/session-environment.js';
 import { type JsonValue } from '../stores/session-store.js';
-import { readCookies, removeCookieHeaders, setCookieHeader } from './cookie-header.js';
+import { removeCookieHeaders, setCookieHeader } from './cookie-header.js';
 import { sendFailure, takesHeaders, toHttpException } from './failure-response.js';
-import { describeDevice, isSecureConnection } from './platform-request.js';
+import { type Presented, readSessionKeys, varyBy } from './key-transport.js';
+import { describeDevice } from './platform-request.js';
+import { responseCookie } from './response-cookie.js';
 import { installResponseGate } from './response-gate.js';
 
 /** The options without what no request may reach. */
@@ -41,11 +48,13 @@ const SESSION_ID: PropertyDescriptor & ThisType<{ [REQUEST_SESSION]?: RequestSes
 };
 
 /**
- * The session of one request. Nothing exists behind it before the session is first asked for: then the cookie is read
- * and the response gate installed. The gate calls `commit`.
+ * The session of one request. Nothing exists behind it before the session is first asked for: then the session key is
+ * read and the response gate installed. The gate calls `commit`.
  */
 export class RequestSession {
   #slot: SessionSlot | null = null;
+  /** How the answer reaches the client. */
+  #by: Presented['by'] = 'cookie';
   #object: { live: LiveSession; session: Session } | null = null;
   /** The application took the session off the request, so the request has nothing to say about it any more. */
   #abandoned = false;
@@ -111,8 +120,10 @@ export class RequestSession {
   #open(): SessionSlot {
     if (this.#slot) return this.#slot;
     const { options, sessions } = this.#environment;
-    const live = new LiveSession(sessions, readCookies(this.#request.headers.cookie, options.cookie.name));
+    const { by, keys } = readSessionKeys(this.#request.headers, options);
+    const live = new LiveSession(sessions, keys);
     this.#slot = live.slot;
+    this.#by = by;
     const { device } = options;
     if (device.ip || device.userAgent) live.slot.describeDevice = () => describeDevice(this.#request, device);
     // Not in the middleware: before the session is asked for it is undefined anyway, and every property costs.
@@ -145,32 +156,37 @@ export class RequestSession {
     return Promise.resolve(live.load()).then(() => live.commit(failed));
   }
 
-  /** Says in the headers what the browser and caches have to know. */
+  /** Says in the headers what the client and caches have to know. */
   #setHeaders(failed: boolean): void {
     const [environment, response] = [this.#environment, this.#response];
     const { session: live, clearSiteData } = this.#open();
     if (!takesHeaders(response)) return live.close();
     if (clearSiteData !== undefined) response.setHeader('Clear-Site-Data', clearSiteData);
     if (this.#detached()) return;
-    const step = planCookie(live.cookieFacts(failed));
+    const [by, facts] = [this.#by, live.cookieFacts(failed)];
+    // A header has no lifetime that could be another one.
+    const step = planCookie(by === 'cookie' ? facts : { ...facts, deadlineMoved: false });
     live.close();
-    // The answer depends on the cookie, so that a shared cache must not give it to others.
-    if (live.observed || live.data.accessed || step !== 'keep') varyByCookie(response);
+    // The answer depends on the session key, so that a shared cache must not give it to others.
+    if (live.observed || live.data.accessed || step !== 'keep')
+      varyBy(response, environment.options.transport.vary);
     if (step === 'keep') return;
-    const { cookie } = environment.options;
-    const secure = this.#secure();
-    const headers =
-      step === 'remove'
-        ? removeCookieHeaders(cookie, secure)
-        : setCookieHeader(
-            cookie.name,
-            live.token as string,
-            { ...cookie, secure },
-            this.#cookieAge(live),
-            environment.sessions.now(),
-          );
-    appendHeader(response, 'Set-Cookie', headers);
+    const token = step === 'set' ? (live.token as string) : '';
+    if (by === 'cookie') appendHeader(response, 'Set-Cookie', this.#cookieHeaders(live, token));
+    else response.setHeader(by.answer, token);
     response.setHeader('Cache-Control', uncacheable(String(response.getHeader('Cache-Control') ?? '')));
+  }
+
+  /** @param token `''` removes the cookie */
+  #cookieHeaders(live: LiveSession, token: string): string | string[] {
+    const { options, sessions } = this.#environment;
+    const cookie = responseCookie(options.cookie, this.#request);
+    if (token === '') return removeCookieHeaders(cookie);
+    const header = setCookieHeader(cookie.name, token, cookie, this.#cookieAge(live), sessions.now());
+    const size = Buffer.byteLength(header);
+    // What the cookie engine has made fits with the attributes of the options, but perhaps not with other ones.
+    if (size > LARGEST_COOKIE) throw new SessionCookieTooLargeError(LARGEST_COOKIE, size);
+    return header;
   }
 
   /** Did the application take the session off the request, by assignment or by `delete`? */
@@ -188,12 +204,6 @@ export class RequestSession {
     return Math.min(end - now, LONGEST_COOKIE);
   }
 
-  #secure(): boolean {
-    const { secure } = this.#environment.options.cookie;
-    if (secure !== 'auto') return secure;
-    return process.env['NODE_ENV'] === 'production' || isSecureConnection(this.#request);
-  }
-
   /** A store that is not to be had is told of once, by the observer of its calls. */
   #report(what: string, error: unknown): void {
     if (error instanceof SessionStoreUnavailableError) return;
@@ -208,15 +218,8 @@ function appendHeader(response: ServerResponse, name: string, value: string | st
   else response.setHeader(name, [response.getHeader(name) ?? [], value].flat().map(String));
 }
 
-/** Most responses vary by nothing yet. */
-function varyByCookie(response: ServerResponse): void {
-  if (typeof response.hasHeader === 'function' && !response.hasHeader('Vary'))
-    response.setHeader('Vary', 'Cookie');
-  else vary(response, 'Cookie');
-}
-
 /**
- * A cache that keeps an answer with a cookie would hand one visitor's session to the next. What else is said to keep the
+ * A cache that keeps an answer with a session key would hand one visitor's session to the next. What else is said to keep the
  * answer as it is stays: server-sent events rely on `no-transform` not to be held up by a compression.
  */
 function uncacheable(cacheControl: string): string {

@@ -46,7 +46,7 @@ export class Sessions {
     this.#guard = guard;
   }
 
-  /** The live session with this session key (the value of the cookie), or null. */
+  /** The live session with this session key (the value of the cookie, or what a header carries), or null. */
   async open<Data extends StorableData<Data> = SessionData>(
     sessionKey: string,
   ): Promise<Session<Data> | null> {
@@ -55,7 +55,7 @@ export class Sessions {
     return live.record && (createSession(live) as unknown as Session<Data>);
   }
 
-  /** A new session with these data, saved; its `sessionKey()` is what a cookie would carry. */
+  /** A new session with these data, saved; its `sessionKey()` is what a cookie or header would carry. */
   async create<Data extends StorableData<Data> = SessionData>(
     data: Partial<Data> = {},
   ): Promise<Session<Data>> {
