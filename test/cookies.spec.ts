@@ -66,6 +66,11 @@ class CookieController {
     return 'ok';
   }
 
+  @Get('serialized')
+  serialized(@Session() session: Session) {
+    return { line: session.cookie.serialize('other', 'value') };
+  }
+
   @Get('headers')
   headers(
     @Session() session: Session,
@@ -356,6 +361,18 @@ describe.each(platforms)('the session cookie on %s', (platform) => {
       }
     });
 
+    it("sameSite: 'auto' goes by the option `secure` in a header that the handler makes", async () => {
+      for (const [secure, line] of [
+        [true, /Secure; SameSite=None/],
+        ['auto', /HttpOnly; SameSite=Lax/],
+      ] as const) {
+        const app = await start(platform, { cookie: { secure, sameSite: 'auto' } });
+        expect(JSON.parse((await get(app, '/serialized')).body.toString())).toEqual({
+          line: expect.stringMatching(line) as unknown,
+        });
+      }
+    });
+
     const bad: [option: string, returned: unknown, cookie?: SessionOptions['cookie']][] = [
       ['cookie.forRequest()', undefined],
       ['cookie.forRequest()', null],
@@ -390,6 +407,15 @@ describe.each(platforms)('the session cookie on %s', (platform) => {
         expect(lines).toEqual([expect.stringContaining(`Session option "${option}" `)]);
       },
     );
+
+    it('S51: withholds a response whose cookie browsers would drop for its length', async () => {
+      const lines: string[] = [];
+      const logger = { ...silent, error: (line: string) => void lines.push(line) };
+      const cookie = { forRequest: () => ({ path: `/${'x'.repeat(4096)}` }) };
+      const answer = await get(await start(platform, { cookie }, { logger }), '/write');
+      expect([answer.status, cookiesOf(answer)]).toEqual([500, []]);
+      expect(lines).toEqual([expect.stringContaining('browsers drop one of more than 4096')]);
+    });
 
     it('withholds the response when it throws', async () => {
       const cookie = { forRequest: thrower };

@@ -171,6 +171,7 @@ export interface HeaderTransport {
 
 /** What `cookie.forRequest` is given: the request of Express or of Fastify, which have this in common. */
 export interface CookieRequest {
+  /** As Node has them: names in lower case. */
   headers: IncomingHttpHeaders;
   /** Without the port. Behind proxies that the application trusts, the one that the visitor asked for. */
   hostname: string;
