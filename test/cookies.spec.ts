@@ -3,9 +3,9 @@ import { Controller, Get, Headers, Post, Query, Res } from '@nestjs/common';
 import { type AbstractHttpAdapter } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
-import { Session, type SessionOptions } from 'nest-sessions';
+import { type CookieRequest, type RequestCookie, Session, type SessionOptions } from 'nest-sessions';
 
-import { type AppSetup, type Platform, platforms, type RunningApp, startApp } from './support/app.js';
+import { type AppSetup, type Platform, platforms, type RunningApp, silent, startApp } from './support/app.js';
 import { certificate } from './support/certificate.js';
 import { RecordingStore } from './support/recording-store.js';
 import { type Answer, exchange, type ExchangeOptions } from './support/wire.js';
@@ -64,6 +64,11 @@ class CookieController {
   expire(@Session() session: Session, @Query('seconds') seconds: string) {
     session.setExpiry(Number(seconds));
     return 'ok';
+  }
+
+  @Get('serialized')
+  serialized(@Session() session: Session) {
+    return { line: session.cookie.serialize('other', 'value') };
   }
 
   @Get('headers')
@@ -141,6 +146,14 @@ const answering = (
   cookie?: string,
 ): Promise<Answer> =>
   get(app, `/headers?write=${write}`, cookie, { headers: { 'X-Answer': JSON.stringify(headers) } });
+
+const on = (host: string, headers: Record<string, string> = {}): ExchangeOptions => ({
+  headers: { Host: host, ...headers },
+});
+
+const thrower = (): never => {
+  throw new Error('of the application');
+};
 
 /** All Set-Cookie lines, with session keys masked. */
 const cookiesOf = (answer: Answer): string[] =>
@@ -249,6 +262,166 @@ describe.each(platforms)('the session cookie on %s', (platform) => {
     it('S53: believes no other', async () => {
       const app = await start(platform);
       expect(cookiesOf(await get(app, '/write', undefined, behindProxy))).toEqual([setLine(DEFAULT)]);
+    });
+  });
+
+  describe('by request', () => {
+    const sites: Record<string, RequestCookie> = {
+      'shop.example.org': { domain: 'example.org', sameSite: 'strict' },
+      'example.com': { domain: undefined, path: '/tenant', priority: 'high', secure: true, httpOnly: false },
+      'plain.example': {},
+    };
+    let asked: CookieRequest[] = [];
+    const forRequest = (request: CookieRequest): RequestCookie => {
+      asked.push(request);
+      return sites[request.hostname] as RequestCookie;
+    };
+    beforeEach(() => (asked = []));
+    const configured = { domain: 'example.net', path: '/shop', forRequest };
+
+    it.each([
+      [
+        'shop.example.org:8080',
+        'sessionid=VALUE; Max-Age=AGE; Domain=example.org; Path=/shop; Expires=DATE; HttpOnly; SameSite=Strict',
+      ],
+      [
+        'example.com',
+        'sessionid=VALUE; Max-Age=AGE; Path=/tenant; Expires=DATE; Secure; Priority=High; SameSite=Lax',
+      ],
+      [
+        'plain.example',
+        'sessionid=VALUE; Max-Age=AGE; Domain=example.net; Path=/shop; Expires=DATE; HttpOnly; SameSite=Lax',
+      ],
+    ])('S42 S46: %s sets and removes it with attributes of its own', async (host, line) => {
+      const app = await start(platform, { cookie: configured });
+      const written = await get(app, '/write', undefined, on(host));
+      expect(cookiesOf(written)).toEqual([setLine(line)]);
+      const cycled = await get(app, '/cycle', pairOf(written), on(host));
+      expect(cookiesOf(cycled)).toEqual([setLine(line)]);
+      expect(cookiesOf(await get(app, '/flush', pairOf(cycled), on(host)))).toEqual([removalLine(line)]);
+    });
+
+    it('S42: former places have what they leave out from the request', async () => {
+      const former = [{ path: '/' }, { domain: undefined }, { domain: 'example.edu', path: '/old' }];
+      const app = await start(platform, { cookie: { ...configured, former } });
+      const host = on('shop.example.org');
+      const written = await get(app, '/write', undefined, host);
+      const removals = cookiesOf(await get(app, '/flush', pairOf(written), host));
+      expect(removals.map((line) => line.match(/(Domain|Path)=[^;]+/g))).toEqual([
+        ['Domain=example.org', 'Path=/shop'],
+        ['Domain=example.org', 'Path=/'],
+        ['Path=/shop'],
+        ['Domain=example.edu', 'Path=/old'],
+      ]);
+      for (const line of removals) expect(line).toContain('SameSite=Strict');
+      expect(asked).toHaveLength(2);
+    });
+
+    it('asks once, when the cookie is set or removed, and not otherwise', async () => {
+      const app = await start(platform, { cookie: configured });
+      const host = on('shop.example.org', { 'X-Tenant': 'one' });
+      const written = await get(app, '/write', undefined, host);
+      expect(asked).toHaveLength(1);
+      for (const path of ['/untouched', '/loaded', '/read', '/write'])
+        await get(app, path, pairOf(written), host);
+      expect(asked).toHaveLength(1);
+      await get(app, '/flush?all', pairOf(written), host);
+      expect(asked).toHaveLength(2);
+      expect(asked[1]).toMatchObject({
+        hostname: 'shop.example.org',
+        protocol: 'http',
+        originalUrl: '/flush?all',
+        headers: { 'x-tenant': 'one' },
+      });
+    });
+
+    it('knows what a trusted proxy says, and no other', async () => {
+      const proxy = on('inside', { 'X-Forwarded-Host': 'shop.example.org', 'X-Forwarded-Proto': 'https' });
+      const trusted = await start(platform, { cookie: configured }, { adapter: trusting(platform) });
+      expect(cookiesOf(await get(trusted, '/write', undefined, proxy))[0]).toContain('Domain=example.org');
+      expect(asked[0]?.protocol).toBe('https');
+      const cookie = { forRequest: (request: CookieRequest) => ({ path: `/${request.hostname}` }) };
+      const other = await start(platform, { cookie });
+      expect(cookiesOf(await get(other, '/write', undefined, proxy))[0]).toContain('Path=/inside');
+    });
+
+    it("sameSite: 'auto' is none for a cookie that is Secure, else lax, and in a removal as well", async () => {
+      const behindProxy = { headers: { 'X-Forwarded-Proto': 'https' } };
+      const auto = { sameSite: 'auto' } as const;
+      for (const cookie of [auto, { forRequest: () => auto }]) {
+        const app = await start(platform, { cookie }, { adapter: trusting(platform) });
+        for (const [options, line] of [
+          [{}, DEFAULT],
+          [behindProxy, SECURE.replace('SameSite=Lax', 'SameSite=None')],
+        ] as const) {
+          const written = await get(app, '/write', undefined, options);
+          expect(cookiesOf(written)).toEqual([setLine(line)]);
+          expect(cookiesOf(await get(app, '/flush', pairOf(written), options))).toEqual([removalLine(line)]);
+        }
+      }
+    });
+
+    it("sameSite: 'auto' goes by the option `secure` in a header that the handler makes", async () => {
+      for (const [secure, line] of [
+        [true, /Secure; SameSite=None/],
+        ['auto', /HttpOnly; SameSite=Lax/],
+      ] as const) {
+        const app = await start(platform, { cookie: { secure, sameSite: 'auto' } });
+        expect(JSON.parse((await get(app, '/serialized')).body.toString())).toEqual({
+          line: expect.stringMatching(line) as unknown,
+        });
+      }
+    });
+
+    const bad: [option: string, returned: unknown, cookie?: SessionOptions['cookie']][] = [
+      ['cookie.forRequest()', undefined],
+      ['cookie.forRequest()', null],
+      ['cookie.forRequest()', 'example.com'],
+      ['cookie.forRequest()', Promise.resolve({ domain: 'example.com' })],
+      ['cookie.forRequest().domain', { domain: 5 }],
+      ['cookie.forRequest().domain', { domain: 'a;b' }],
+      ['cookie.forRequest().domain', { domain: 'a\r\nSet-Cookie: b=c' }],
+      ['cookie.forRequest().domain', { domain: 'example.com' }, { name: '__Host-sid', secure: true }],
+      ['cookie.forRequest().path', { path: 'tenant' }],
+      ['cookie.forRequest().path', { path: '/a;b' }],
+      ['cookie.forRequest().path', { path: '/a' }, { name: '__Host-sid', secure: true }],
+      ['cookie.forRequest().secure', { sameSite: 'none' }],
+      ['cookie.forRequest().secure', { secure: false }, { partitioned: true, secure: true }],
+      ['cookie.forRequest().sameSite', { sameSite: 'Lax' }],
+      ['cookie.forRequest().name', { name: 'sid' }],
+      ['cookie.forRequest().maxAge', { maxAge: 60 }],
+    ];
+
+    it.each(bad.map(([option, returned, cookie = {}]) => [option, returned, cookie] as const))(
+      'S52: %s is an error for %j, and nothing of it is sent',
+      async (option, returned, cookie) => {
+        const lines: string[] = [];
+        const logger = { ...silent, error: (line: string) => void lines.push(line) };
+        const app = await start(
+          platform,
+          { cookie: { ...cookie, forRequest: () => returned as RequestCookie } },
+          { logger },
+        );
+        const answer = await get(app, '/write');
+        expect([answer.status, cookiesOf(answer)]).toEqual([500, []]);
+        expect(lines).toEqual([expect.stringContaining(`Session option "${option}" `)]);
+      },
+    );
+
+    it('S51: withholds a response whose cookie browsers would drop for its length', async () => {
+      const lines: string[] = [];
+      const logger = { ...silent, error: (line: string) => void lines.push(line) };
+      const cookie = { forRequest: () => ({ path: `/${'x'.repeat(4096)}` }) };
+      const answer = await get(await start(platform, { cookie }, { logger }), '/write');
+      expect([answer.status, cookiesOf(answer)]).toEqual([500, []]);
+      expect(lines).toEqual([expect.stringContaining('browsers drop one of more than 4096')]);
+    });
+
+    it('withholds the response when it throws', async () => {
+      const cookie = { forRequest: thrower };
+      const app = await start(platform, { cookie }, { logger: silent });
+      expect((await get(app, '/write')).status).toBe(500);
+      expect((await get(app, '/read')).status).toBe(200);
     });
   });
 

@@ -189,6 +189,30 @@ describe.each(platforms)('the recipes, on %s', (platform) => {
     expect((await visitor.get('/me')).status).toBe(401);
   });
 
+  it('mobile: a phone has the key in a header, a browser has the cookie, and neither leads to the other', async () => {
+    const browser = await boot('mobile');
+    const ada = { name: 'ada', password: 'engine' };
+    const login = await browser.post('/login', ada);
+    expect([login.status, login.headers.get('session-key')]).toEqual([204, null]);
+    expect(await browser.json('/me')).toEqual({ userId: '1' });
+    const forged = { 'Sec-Fetch-Site': 'cross-site', Origin: 'https://evil.example' };
+    expect((await browser.post('/logout', {}, forged)).status).toBe(403);
+
+    const phone = new Visitor(browser.url);
+    const wrong = await phone.post('/login', { ...ada, password: 'wrong' }, { Authorization: 'Bearer' });
+    expect([wrong.status, wrong.headers.get('session-key')]).toEqual([401, null]);
+    const answer = await phone.post('/login', ada, { Authorization: 'Bearer' });
+    const Authorization = `Bearer ${answer.headers.get('session-key')}`;
+    expect(Authorization).toMatch(/^Bearer [\w-]{22}\.[\w-]{43}$/);
+    expect(phone.cookies.size).toBe(0);
+    expect(await (await phone.get('/me', { Authorization })).json()).toEqual({ userId: '1' });
+    const logout = await phone.post('/logout', {}, { Authorization });
+    expect([logout.status, logout.headers.get('session-key')]).toEqual([204, '']);
+    expect((await phone.get('/me', { Authorization })).status).toBe(401);
+    expect((await browser.get('/me')).status).toBe(200);
+    expect((await browser.get('/me', { Authorization: 'Bearer' })).status).toBe(401);
+  });
+
   it("csrf: Nest's protection refuses a page of somebody else", async () => {
     const visitor = await boot('csrf');
     expect((await visitor.post('/cart')).status).toBe(201);

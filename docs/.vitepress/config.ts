@@ -30,6 +30,7 @@ const guide: DefaultTheme.SidebarItem[] = [
   { text: 'Expiry', link: '/expiry' },
   { text: "A user's sessions", link: '/users-sessions' },
   { text: 'Sockets and subscriptions', link: '/sockets' },
+  { text: 'Mobile and API clients', link: '/mobile-clients' },
   { text: 'Testing', link: '/testing' },
   { text: 'Going live', link: '/going-live' },
   { text: 'Monitoring', link: '/events' },
@@ -50,6 +51,7 @@ const comingFrom: DefaultTheme.SidebarItem[] = [
 const recipes: DefaultTheme.SidebarItem[] = [
   { text: 'All recipes', link: '/recipes/' },
   { text: 'Page on another origin', link: '/recipes/spa' },
+  { text: 'A mobile application', link: '/recipes/mobile' },
   { text: 'Passport', link: '/recipes/passport' },
   { text: 'Forged requests', link: '/recipes/csrf' },
   { text: 'Rate limits', link: '/recipes/throttler' },

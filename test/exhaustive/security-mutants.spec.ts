@@ -159,9 +159,9 @@ const listed: Fault[] = [
   [
     'S20',
     'test/cookies.spec.ts',
-    'http/request-session.ts',
-    'readCookies(this.#request.headers.cookie,',
-    "readCookies(this.#request.headers.cookie ?? String(this.#request.url).split('?')[1]?.replaceAll('&', ';'),",
+    'http/key-transport.ts',
+    'readCookies(headers.cookie,',
+    "readCookies(headers.cookie ?? `sessionid=${String(headers['x-session-id'])}`,",
   ],
   ['S21', 'test/identity.spec.ts', 'session/live-session.ts', "this.#request('rotated');", ''],
   [
@@ -310,8 +310,8 @@ const listed: Fault[] = [
     'S42',
     'libs/session/src/http/cookie-header.spec.ts',
     'http/cookie-header.ts',
-    '...former.map((place) => ({ ...rest, ...place }))',
-    '...former.slice(1).map((place) => ({ ...rest, ...place }))',
+    '...former.map((place) => ({',
+    '...former.slice(1).map((place) => ({',
   ],
   [
     'S43',
@@ -381,13 +381,13 @@ const listed: Fault[] = [
     'S52',
     'libs/session/src/session.options.spec.ts',
     'options/option-checks.ts',
-    "checkSyntax('cookie.path', () =>",
-    "if (name === '') checkSyntax('cookie.path', () =>",
+    'checkSyntax(`${at}.path`, () =>',
+    "if (name === '') checkSyntax(`${at}.path`, () =>",
   ],
   [
     'S53',
     'test/cookies.spec.ts',
-    'http/request-session.ts',
+    'http/response-cookie.ts',
     "process.env['NODE_ENV'] === 'production' || ",
     '',
   ],
@@ -427,8 +427,14 @@ const listed: Fault[] = [
     "uncacheable(String(response.getHeader('Cache-Control') ?? ''))",
     "String(response.getHeader('Cache-Control') ?? 'no-store')",
   ],
-  ['S59', 'test/security.spec.ts', 'http/request-session.ts', "vary(response, 'Cookie');", ';'],
-  ['S60', 'test/shared-cache.spec.ts', 'http/request-session.ts', 'varyByCookie(response);', ';'],
+  ['S59', 'test/security.spec.ts', 'http/key-transport.ts', 'else vary(response, names);', ''],
+  [
+    'S60',
+    'test/shared-cache.spec.ts',
+    'http/request-session.ts',
+    'varyBy(response, environment.options.transport.vary);',
+    ';',
+  ],
   // Data
   [
     'S61',
@@ -685,6 +691,13 @@ const listed: Fault[] = [
     'session/live-session.ts',
     "emit({ type: 'created', ...idsOf(created.record) });\n      return created;",
     'return created;',
+  ],
+  [
+    'S100',
+    'test/header-transport.spec.ts',
+    'http/key-transport.ts',
+    'if (key !== undefined) return {',
+    "if (key !== undefined && key !== '') return {",
   ],
   [
     'S102',

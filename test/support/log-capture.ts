@@ -82,7 +82,7 @@ function captureErrors(record: Recorder): void {
   }
 }
 
-/** All that is drawn for a secret, and all that comes or goes in a cookie, but for session ids, which are public. */
+/** All that is drawn for a secret, and all that comes or goes in a cookie or a header, but for session ids, which are public. */
 function captureSecrets(files: LogFiles): void {
   after(crypto, 'randomBytes', (bytes, [size]) => {
     if (size === 32 && Buffer.isBuffer(bytes)) files.secret(bytes.toString('base64url'));
@@ -92,13 +92,21 @@ function captureSecrets(files: LogFiles): void {
       files.secret(value as string);
     }
   };
+  const inHeader = (text: string): void => {
+    const [, secret] = /^(?:bearer +)?(?:[\w-]{22}\.)?([\w.-]{43,})$/i.exec(text) ?? [];
+    if (secret !== undefined) files.secret(secret);
+  };
   for (const method of ['setHeader', 'appendHeader']) {
     before(http.OutgoingMessage.prototype, method, (name, value) => {
-      if (String(name).toLowerCase() === 'set-cookie') [value].flat().map(String).forEach(inCookies);
+      const look = String(name).toLowerCase() === 'set-cookie' ? inCookies : inHeader;
+      [value].flat().map(String).forEach(look);
     });
   }
   before(http.Server.prototype, 'emit', (event, request) => {
-    if (event === 'request') inCookies((request as { headers: { cookie?: string } }).headers.cookie ?? '');
+    if (event !== 'request') return;
+    const { cookie = '', ...headers } = (request as { headers: Record<string, unknown> }).headers;
+    inCookies(String(cookie));
+    Object.values(headers).flat().map(String).forEach(inHeader);
   });
 }
 

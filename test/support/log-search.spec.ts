@@ -1,5 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { Logger } from '@nestjs/common';
@@ -106,5 +109,25 @@ describe('S93: what the tests log', () => {
   it('is held against every session key', () => {
     const key = createSecret();
     expect(read('secrets')).toContain(key);
+  });
+
+  it('is held against what comes and goes in a header', async () => {
+    // Not drawn as a secret is.
+    const keys = Array.from({ length: 3 }, () => randomBytes(33).toString('base64url').slice(0, 43));
+    const server = createServer((_request, response) => {
+      response.setHeader('Session-Key', `${createSessionId()}.${keys[2]}`);
+      response.end();
+    });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const { port } = server.address() as AddressInfo;
+    await fetch(`http://127.0.0.1:${port}`, {
+      headers: {
+        Authorization: `Bearer ${createSessionId()}.${keys[0]}`,
+        'X-Session-Key': `${createSessionId()}.${keys[1]}`,
+        Connection: 'close',
+      },
+    });
+    server.close();
+    for (const key of keys) expect(read('secrets')).toContain(key);
   });
 });

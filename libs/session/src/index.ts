@@ -32,13 +32,17 @@ export {
   type AssuranceLevel,
   type ClearExpiredOptions,
   type CookiePlace,
+  type CookieRequest,
   type DeviceTraits,
   type Duration,
+  type HeaderTransport,
   type LoginPolicyOptions,
   type RememberOptions,
+  type RequestCookie,
   type SessionCookieOptions,
   type SessionOptions,
   type SocketOptions,
+  type SessionTransport,
 } from './session.options.js';
 export { type FlashMessage } from './session/dictionary-methods.js';
 export { type ExpiryInput } from './session/expiry.js';

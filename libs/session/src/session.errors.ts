@@ -26,8 +26,8 @@ export abstract class SessionError extends Error {
 }
 
 /**
- * An option is missing, malformed or at odds with another one. Thrown while the application starts, where Nest prints
- * all of an error. The message is what helps, so the stack is cut down to the line of the application that led here.
+ * An option is missing, malformed or at odds with another one, or `cookie.forRequest` has returned what no browser would
+ * keep. As a rule it is thrown while the application starts, where Nest prints all of an error. The message is what helps, so the stack is cut down to the line of the application that led here.
  *
  * @example
  * ```ts

@@ -19,6 +19,7 @@ describe('the defaults', () => {
         partitioned: false,
         former: [],
       },
+      transport: { headers: [], cookie: true, first: 'cookie', vary: 'Cookie' },
       policy: {
         cookieAge: 14 * DAY,
         idleTimeout: 14 * DAY,
@@ -52,6 +53,27 @@ describe('the defaults', () => {
   it('let the idle timeout follow the cookie, and the absolute timeout bound both', () => {
     expect(resolveOptions({ cookie: { maxAge: '1h' } }).policy.idleTimeout).toBe(3_600_000);
     expect(resolveOptions({ absoluteTimeout: '8h' }).policy.idleTimeout).toBe(8 * 3_600_000);
+  });
+});
+
+describe('transport', () => {
+  const bearer = { name: 'authorization', bearer: true, answer: 'Session-Key' };
+  const own = { name: 'x-key', bearer: false, answer: 'X-Key' };
+
+  it.each<[SessionOptions['transport'], object]>([
+    ['cookie', { headers: [], cookie: true, first: 'cookie', vary: 'Cookie' }],
+    [{ header: 'authorization' }, { headers: [bearer], cookie: false, first: bearer, vary: 'Authorization' }],
+    [{ header: 'X-Key' }, { headers: [own], cookie: false, first: own, vary: 'X-Key' }],
+    [
+      ['cookie', { header: 'Authorization' }],
+      { headers: [bearer], cookie: true, first: 'cookie', vary: 'Cookie, Authorization' },
+    ],
+    [
+      [{ header: 'X-Key' }, 'cookie', { header: 'authorization' }],
+      { headers: [own, bearer], cookie: true, first: own, vary: 'X-Key, Cookie, Authorization' },
+    ],
+  ])('%j', (transport, resolved) => {
+    expect(resolveOptions({ ...(transport && { transport }) }).transport).toEqual(resolved);
   });
 });
 
@@ -160,6 +182,19 @@ describe('S30: bad options stop the start, naming the option', () => {
     ['cookie.sameSite', { cookie: { sameSite: 'Lax' } }],
     ['cookie.priority', { cookie: { priority: 'urgent' } }],
     ['cookie.maxage', { cookie: { maxage: 60 } }],
+    ['cookie.forRequest', { cookie: { forRequest: { domain: 'example.com' } } }],
+    ['transport', { transport: 'header' }],
+    ['transport', { transport: { header: 5 } }],
+    ['transport', { transport: { name: 'authorization' } }],
+    ['transport', { transport: [] }],
+    ['transport', { transport: ['cookie', 'cookie'] }],
+    ['transport', { transport: [{ header: 'x-key' }, { header: 'X-Key' }] }],
+    ['transport.header', { transport: { header: '' } }],
+    ['transport.header', { transport: { header: 'x_key' } }],
+    ['transport.header', { transport: { header: 'x-key\r\nSet-Cookie: a=b' } }],
+    ['transport.header', { transport: { header: 'Set-Cookie' } }],
+    ['transport[1].header', { transport: ['cookie', { header: 'cookie' }] }],
+    ['transport[1].header', { transport: ['cookie', { header: 'Sec-Key' }] }],
     ['cookies', { cookies: {} }],
     ['loading', { loading: 'later' }],
     ['sessionsPerUser', { sessionsPerUser: 3 }],

@@ -1,3 +1,4 @@
+import { type IncomingHttpHeaders } from 'node:http';
 import { type Limits } from './session/json-value.js';
 import { type CurrentStamp } from './session/login.js';
 import { type PepperOptions } from './session/session-key.js';
@@ -16,6 +17,17 @@ export interface SessionOptions {
   application?: string;
   /** Name, lifetime and attributes of the cookie. */
   cookie?: SessionCookieOptions;
+  /**
+   * Where clients bring their session key, and get a new one: in the cookie, in a header, or either, as a list. A request
+   * that has the header does without the cookie, which is then neither read nor set. The first of the list is for
+   * clients that bring nothing. Default: `'cookie'`.
+   *
+   * @example
+   * ```ts
+   * transport: ['cookie', { header: 'authorization' }]
+   * ```
+   */
+  transport?: SessionTransport | SessionTransport[];
   /**
    * Let the session end with the browser: the cookie gets no Max-Age. A session that calls `setExpiry` overrules this.
    * Default: false.
@@ -129,12 +141,63 @@ export interface SessionCookieOptions {
   secure?: boolean | 'auto';
   /** Keep the cookie from scripts. Default: true. */
   httpOnly?: boolean;
-  /** `false` leaves the attribute out. Default: `'lax'`. */
-  sameSite?: 'lax' | 'strict' | 'none' | false;
+  /**
+   * `false` leaves the attribute out. `'auto'`: `'none'` for a cookie that is `Secure`, else `'lax'`, as in
+   * express-session. Default: `'lax'`.
+   */
+  sameSite?: 'lax' | 'strict' | 'none' | 'auto' | false;
   /** One cookie jar per top-level site (CHIPS). Needs `secure: true`. Default: false. */
   partitioned?: boolean;
   /** Which cookies Chromium evicts first. Default: the attribute is left out. */
   priority?: 'low' | 'medium' | 'high';
+  /**
+   * Attributes that depend on the request. What it returns takes the place of the ones above, for the cookie that is set
+   * and for its removal alike. It is called once in a request, and only when the cookie is set or removed. It must return
+   * the same for a login and a logout, or browsers ignore the removal. Default: none.
+   *
+   * @throws what it throws withholds the response, with a 500
+   *
+   * @example
+   * ```ts
+   * cookie: { forRequest: ({ hostname }) => ({ domain: hostname.endsWith('.example.org') ? 'example.org' : 'example.com' }) }
+   * ```
+   */
+  forRequest?(request: CookieRequest): RequestCookie;
+}
+
+/** One place for session keys: the cookie, or a header. */
+export type SessionTransport = 'cookie' | HeaderTransport;
+
+/** Session keys in a header, for clients that keep no cookies. */
+export interface HeaderTransport {
+  /**
+   * `'authorization'`: requests say `Authorization: Bearer <session key>`, and a new key comes in the response header
+   * `Session-Key`. Any other name, such as `'x-session-key'`: the key alone, in requests and in responses.
+   */
+  header: string;
+}
+
+/** What `cookie.forRequest` is given: the request of Express or of Fastify, which have this in common. */
+export interface CookieRequest {
+  /** As Node has them: names in lower case. */
+  headers: IncomingHttpHeaders;
+  /** Without the port. Behind proxies that the application trusts, the one that the visitor asked for. */
+  hostname: string;
+  /** `'http'` or `'https'`, as far as trusted proxies tell. */
+  protocol: string;
+  /** Path and query, as they were sent. */
+  originalUrl: string;
+  /** The address of the visitor. */
+  ip?: string | undefined;
+}
+
+/** What `cookie.forRequest` returns: the attributes that this request has of its own. */
+export interface RequestCookie extends Omit<
+  SessionCookieOptions,
+  'name' | 'maxAge' | 'former' | 'forRequest' | 'domain'
+> {
+  /** As in `cookie.domain`. Undefined: the host alone. */
+  domain?: string | undefined;
 }
 
 /** Where a browser keeps a cookie. */

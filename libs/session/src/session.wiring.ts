@@ -70,9 +70,7 @@ export function wire(
       sessions: environment,
       oldSessions: accept && new OldSessions(accept, new TimeLimit(storeTimeout, observe)),
     },
-    sessions: new Sessions(backend, environment, guard, (request) =>
-      presentedKeys(request, rules.cookie.name),
-    ),
+    sessions: new Sessions(backend, environment, guard, (request) => presentedKeys(request, rules)),
   };
 }
 

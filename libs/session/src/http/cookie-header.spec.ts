@@ -46,20 +46,20 @@ describe('removeCookieHeaders', () => {
   } as const;
 
   it('S42: removes the cookie from its place, and from those that it had before', () => {
-    const former = [{ path: '/' }, { domain: 'example.com', path: '/' }, { path: '/shop' }];
-    const headers = removeCookieHeaders({ ...cookie, domain: 'shop.example.com', former }, true);
+    const former = [{ domain: undefined }, { domain: 'example.com', path: '/' }, { path: '/shop' }];
+    const headers = removeCookieHeaders({ ...cookie, secure: true, domain: 'shop.example.com', former });
     expect(
       headers.map((header) => header.split('; ').filter((part) => /^(Domain|Path)=/.test(part))),
     ).toEqual([
       ['Domain=shop.example.com', 'Path=/'],
       ['Path=/'],
       ['Domain=example.com', 'Path=/'],
-      ['Path=/shop'],
+      ['Domain=shop.example.com', 'Path=/shop'],
     ]);
     for (const header of headers) expect(header).toMatch(/^sessionid=; Max-Age=0; .*Secure/);
   });
 
   it('says the same thing once', () => {
-    expect(removeCookieHeaders({ ...cookie, former: [{ path: '/' }] }, false)).toHaveLength(1);
+    expect(removeCookieHeaders({ ...cookie, former: [{ path: '/' }] })).toHaveLength(1);
   });
 });

@@ -1,7 +1,7 @@
 import { parseCookie, stringifySetCookie } from 'cookie';
-import { type ResolvedCookieOptions } from '../options/resolve-options.js';
 import { LONGEST_COOKIE } from '../session/expiry.js';
-import { type CookieAttributes } from '../session/session-environment.js';
+import { type CookieAttributes, sameSiteOf, type SentAttributes } from '../session/session-environment.js';
+import { type ResponseCookie } from './response-cookie.js';
 
 /**
  * The session cookies of a request, exactly as they were sent. Names are compared byte by byte and nothing is decoded.
@@ -25,7 +25,7 @@ const AS_SENT = { decode: (text: string) => text };
 export function setCookieHeader(
   name: string,
   token: string,
-  attributes: CookieAttributes & { secure: boolean },
+  attributes: SentAttributes,
   maxAge: number | null,
   now: number,
 ): string {
@@ -38,34 +38,31 @@ export function setCookieHeader(
 
 /** The bytes of a Set-Cookie header without the value, at the most. */
 export function cookieOverhead(name: string, attributes: CookieAttributes): number {
-  return Buffer.byteLength(setCookieHeader(name, '', { ...attributes, secure: true }, LONGEST_COOKIE, 0));
+  const sent = { ...attributes, secure: true, sameSite: sameSiteOf(attributes.sameSite, true) };
+  return Buffer.byteLength(setCookieHeader(name, '', sent, LONGEST_COOKIE, 0));
 }
 
 /**
  * Removes the cookie wherever the options know that it may be. A removal has the attributes that the cookie was set with:
  * browsers ignore it otherwise.
  */
-export function removeCookieHeaders(
-  { name, former, ...attributes }: ResolvedCookieOptions,
-  secure: boolean,
-): string[] {
-  const { domain: _domain, path: _path, ...rest } = attributes;
-  const places = [attributes, ...former.map((place) => ({ ...rest, ...place }))];
+export function removeCookieHeaders({ name, former, ...attributes }: ResponseCookie): string[] {
+  const places = [
+    attributes,
+    ...former.map((place) => ({
+      ...attributes,
+      path: place.path ?? attributes.path,
+      // A domain that is given as undefined means none; one that is left out, the present one.
+      ...('domain' in place && { domain: place.domain }),
+    })),
+  ];
   const headers = places.map((place) =>
-    stringifySetCookie(name, '', { ...common({ ...place, secure }), maxAge: 0, expires: new Date(0) }),
+    stringifySetCookie(name, '', { ...common(place), maxAge: 0, expires: new Date(0) }),
   );
   return [...new Set(headers)];
 }
 
-function common({
-  path,
-  domain,
-  httpOnly,
-  secure,
-  sameSite,
-  partitioned,
-  priority,
-}: CookieAttributes & { secure: boolean }) {
+function common({ path, domain, httpOnly, secure, sameSite, partitioned, priority }: SentAttributes) {
   return {
     path,
     httpOnly,

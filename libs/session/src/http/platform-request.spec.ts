@@ -1,5 +1,5 @@
 import { type IncomingMessage } from 'node:http';
-import { describeDevice, FASTIFY_REQUEST } from './platform-request.js';
+import { describeDevice, FASTIFY_REQUEST, platformRequestOf } from './platform-request.js';
 
 const both = { ip: true, userAgent: true };
 const from = (remoteAddress: string | undefined, beside: object = {}): IncomingMessage =>
@@ -34,4 +34,25 @@ it('S97: keeps 256 characters of the user agent, and what was asked for only', (
   expect(describeDevice(request, { ip: false, userAgent: true })).toEqual({ userAgent: 'x'.repeat(256) });
   expect(describeDevice(request, { ip: true, userAgent: false })).toEqual({ ip: '192.0.2.0' });
   expect(describeDevice(request, { ip: false, userAgent: false })).toBeUndefined();
+});
+
+describe('the request that attributes of the cookie depend on', () => {
+  const headers = { host: 'shop.example.com:8080' };
+
+  it('is that of the platform', () => {
+    const fastify = { headers, hostname: 'example.com', protocol: 'https', originalUrl: '/' };
+    expect(platformRequestOf(from('127.0.0.1', { [FASTIFY_REQUEST]: fastify }))).toBe(fastify);
+    const express = from('127.0.0.1', { hostname: 'example.com' });
+    expect(platformRequestOf(express)).toBe(express);
+  });
+
+  it('has the same members when the platform has not seen it', () => {
+    expect(platformRequestOf(from('127.0.0.1', { headers, url: '/a?b' }))).toEqual({
+      headers,
+      hostname: 'shop.example.com',
+      protocol: 'http',
+      originalUrl: '/a?b',
+    });
+    expect(platformRequestOf(from('127.0.0.1', { headers: { host: '[::1]:80' } })).hostname).toBe('[::1]');
+  });
 });

@@ -2,7 +2,7 @@ import { type IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
 import { type TLSSocket } from 'node:tls';
 import ipaddr from 'ipaddr.js';
-import { type DeviceTraits } from '../session.options.js';
+import { type CookieRequest, type DeviceTraits } from '../session.options.js';
 import { type SessionDevice } from '../stores/session-store.js';
 
 /** Where the Fastify hook leaves the framework's view of a raw request, which knows of trusted proxies. */
@@ -12,13 +12,27 @@ export const FASTIFY_REQUEST = Symbol.for('nest-sessions:fastify-request');
 type PlatformRequest = IncomingMessage & {
   ip?: string;
   secure?: boolean;
-  [FASTIFY_REQUEST]?: { ip?: string; protocol: string };
+  [FASTIFY_REQUEST]?: CookieRequest;
 };
 
 /** Did this request come over TLS, as far as the platform's own trust in proxies tells? */
 export function isSecureConnection(request: IncomingMessage): boolean {
   const { socket, secure, [FASTIFY_REQUEST]: fastify } = request as PlatformRequest;
   return (socket as TLSSocket).encrypted || secure === true || fastify?.protocol === 'https';
+}
+
+/** The request as handlers get it; where middleware has answered before the platform came to it, as good as it is known. */
+export function platformRequestOf(request: IncomingMessage): CookieRequest {
+  const { [FASTIFY_REQUEST]: fastify } = request as PlatformRequest;
+  if (fastify) return fastify;
+  if ('hostname' in request) return request as unknown as CookieRequest;
+  const { headers, url = '/' } = request;
+  return {
+    headers,
+    hostname: (headers.host ?? '').replace(/:\d*$/, ''),
+    protocol: isSecureConnection(request) ? 'https' : 'http',
+    originalUrl: url,
+  };
 }
 
 const LONGEST_USER_AGENT = 256;

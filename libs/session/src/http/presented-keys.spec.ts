@@ -1,6 +1,17 @@
+import { resolveOptions } from '../options/resolve-options.js';
 import { presentedKeys, type RequestOrHeaders } from './presented-keys.js';
 
 const cookie = 'a=1; sessionid=one; sessionid=two';
+
+it('a header for session keys counts, where there is one', () => {
+  const options = resolveOptions({ transport: ['cookie', { header: 'authorization' }] });
+  for (const headers of [
+    { cookie, Authorization: 'Bearer three' },
+    new Headers({ cookie, authorization: 'Bearer three' }),
+  ])
+    expect(presentedKeys(headers, options)).toEqual(['three']);
+  expect(presentedKeys({ cookie }, options)).toEqual(['one', 'two']);
+});
 
 describe('the session keys of', () => {
   it.each<[string, RequestOrHeaders, string[]]>([
@@ -16,13 +27,13 @@ describe('the session keys of', () => {
     ['Headers without cookies', new Headers(), []],
     ['another cookie only', { cookie: 'session=one' }, []],
   ])('%s', (_what, request, keys) => {
-    expect(presentedKeys(request, 'sessionid')).toEqual(keys);
+    expect(presentedKeys(request, resolveOptions())).toEqual(keys);
   });
 
   it.each([undefined, null, 'sessionid=one', 5, { send() {} }, { headers: { cookie: 5 } }])(
     '%p: an error that says what to hand over',
     (request) => {
-      expect(() => presentedKeys(request as never, 'sessionid')).toThrow(
+      expect(() => presentedKeys(request as never, resolveOptions())).toThrow(
         expect.objectContaining({
           code: 'SESSION_NOT_LOADED',
           message: expect.stringContaining('socket.request') as unknown,

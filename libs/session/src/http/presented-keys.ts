@@ -1,5 +1,6 @@
+import { type ResolvedSessionOptions } from '../options/resolve-options.js';
 import { SessionNotLoadedError } from '../session.errors.js';
-import { readCookies } from './cookie-header.js';
+import { readSessionKeys } from './key-transport.js';
 
 type HeaderObject = Exclude<AnyHeaders, Pick<Headers, 'get'>>;
 
@@ -20,19 +21,25 @@ export interface RequestLike {
  * The session keys that a request brings, the likeliest first, well-formed or not.
  * @throws SessionNotLoadedError for what has no headers
  */
-export function presentedKeys(request: RequestOrHeaders, cookieName: string): string[] {
-  return readCookies(cookieHeaderOf(request), cookieName);
+export function presentedKeys(
+  request: RequestOrHeaders,
+  options: Pick<ResolvedSessionOptions, 'transport' | 'cookie'>,
+): string[] {
+  const headerOf = headerReader(request);
+  const names = ['cookie', ...options.transport.headers.map(({ name }) => name)];
+  return readSessionKeys(Object.fromEntries(names.map((name) => [name, headerOf(name)])), options).keys;
 }
 
-function cookieHeaderOf(request: unknown): string | undefined {
+function headerReader(request: unknown): (name: string) => string | undefined {
   const headers = isObject(request) && isObject(request['headers']) ? request['headers'] : request;
   if (isObject(headers)) {
     if (typeof headers['get'] === 'function')
-      return (headers as unknown as Headers).get('cookie') ?? undefined;
+      return (name) => (headers as unknown as Headers).get(name) ?? undefined;
     if (areHeaders(headers)) {
-      const name = Object.keys(headers).find((key) => key.toLowerCase() === 'cookie') ?? 'cookie';
-      const value = headers[name];
-      return typeof value === 'object' ? value.join('; ') : value;
+      return (name) => {
+        const value = headers[Object.keys(headers).find((key) => key.toLowerCase() === name) ?? name];
+        return typeof value === 'object' ? value.join('; ') : value;
+      };
     }
   }
   throw new SessionNotLoadedError(

@@ -1,19 +1,26 @@
 import { type IncomingMessage, type ServerResponse } from 'node:http';
 import { type Logger } from '@nestjs/common';
-import vary from 'vary';
 import { type ResolvedSessionOptions } from '../options/resolve-options.js';
-import { SessionLimitError, SessionsPerUserError, SessionStoreUnavailableError } from '../session.errors.js';
+import {
+  SessionCookieTooLargeError,
+  SessionLimitError,
+  SessionsPerUserError,
+  SessionStoreUnavailableError,
+} from '../session.errors.js';
 import { planCookie } from '../session/commit-plan.js';
 import { deadlineOf, expiresAtBrowserClose, LONGEST_COOKIE } from '../session/expiry.js';
 import { LiveSession, type SessionSlot } from '../session/live-session.js';
 import { type OldSession, type OldSessions } from '../session/old-session.js';
 import { safeMessage } from '../session/safe-message.js';
+import { LARGEST_COOKIE } from '../session/sealed-tokens.js';
 import { createSession, type Session } from '../session/session.js';
 import { type SessionEnvironment } from '../session/session-environment.js';
 import { type JsonValue } from '../stores/session-store.js';
 import { readCookies, removeCookieHeaders, setCookieHeader } from './cookie-header.js';
 import { sendFailure, takesHeaders, toHttpException } from './failure-response.js';
-import { describeDevice, isSecureConnection } from './platform-request.js';
+import { type Presented, readSessionKeys, varyBy } from './key-transport.js';
+import { describeDevice } from './platform-request.js';
+import { responseCookie } from './response-cookie.js';
 import { installResponseGate } from './response-gate.js';
 
 /** The options without what no request may reach. */
@@ -44,11 +51,13 @@ const SESSION_ID: PropertyDescriptor & ThisType<{ [REQUEST_SESSION]?: RequestSes
 };
 
 /**
- * The session of one request. Nothing exists behind it before the session is first asked for: then the cookie is read
- * and the response gate installed. The gate calls `commit`.
+ * The session of one request. Nothing exists behind it before the session is first asked for: then the session key is
+ * read and the response gate installed. The gate calls `commit`.
  */
 export class RequestSession {
   #slot: SessionSlot | null = null;
+  /** How the answer reaches the client. */
+  #by: Presented['by'] = 'cookie';
   #object: { live: LiveSession; session: Session } | null = null;
   /** What the request came with of another library. */
   #old: OldSession | undefined;
@@ -116,11 +125,13 @@ export class RequestSession {
   #open(): SessionSlot {
     if (this.#slot) return this.#slot;
     const { options, sessions, oldSessions } = this.#environment;
-    const { cookie: header } = this.#request.headers;
-    this.#old = oldSessions?.find(readCookies(header, oldSessions.cookie.name));
-    const cookies = readCookies(this.#request.headers.cookie, options.cookie.name);
-    const live = new LiveSession(sessions, cookies, undefined, this.#old);
+    const { by, keys } = readSessionKeys(this.#request.headers, options);
+    // A client that brings its key in a header has no cookies that count.
+    if (by === 'cookie')
+      this.#old = oldSessions?.find(readCookies(this.#request.headers.cookie, oldSessions.cookie.name));
+    const live = new LiveSession(sessions, keys, undefined, this.#old);
     this.#slot = live.slot;
+    this.#by = by;
     const { device } = options;
     if (device.ip || device.userAgent) live.slot.describeDevice = () => describeDevice(this.#request, device);
     // Not in the middleware: before the session is asked for it is undefined anyway, and every property costs.
@@ -153,32 +164,41 @@ export class RequestSession {
     return Promise.resolve(live.load()).then(() => live.commit(failed));
   }
 
-  /** Says in the headers what the browser and caches have to know. */
+  /** Says in the headers what the client and caches have to know. */
   #setHeaders(failed: boolean): void {
     const [environment, response] = [this.#environment, this.#response];
     const { session: live, clearSiteData } = this.#open();
     if (!takesHeaders(response)) return live.close();
     if (clearSiteData !== undefined) response.setHeader('Clear-Site-Data', clearSiteData);
     if (this.#detached()) return;
-    const step = planCookie(live.cookieFacts(failed));
+    const [by, facts] = [this.#by, live.cookieFacts(failed)];
+    // A header has no lifetime that could be another one.
+    const step = planCookie(by === 'cookie' ? facts : { ...facts, deadlineMoved: false });
     live.close();
-    // The answer depends on the cookie, so that a shared cache must not give it to others.
-    if (live.observed || live.data.accessed || step !== 'keep') varyByCookie(response);
+    // The answer depends on the session key, so that a shared cache must not give it to others.
+    if (live.observed || live.data.accessed || step !== 'keep')
+      varyBy(response, environment.options.transport.vary);
     if (step === 'keep' && !this.#old?.spent) return;
-    const { cookie } = environment.options;
-    const secure = this.#secure();
-    const headers = this.#old?.spent ? this.#removeOldCookie(secure) : [];
-    if (step === 'remove') {
-      headers.push(...removeCookieHeaders(cookie, secure));
-    } else if (step === 'set') {
-      const attributes = { ...cookie, secure };
-      const now = environment.sessions.now();
-      headers.push(
-        setCookieHeader(cookie.name, live.token as string, attributes, this.#cookieAge(live), now),
-      );
+    const token = step === 'set' ? (live.token as string) : '';
+    if (by === 'cookie') {
+      const headers = step === 'keep' ? [] : [this.#cookieHeaders(live, token)].flat();
+      appendHeader(response, 'Set-Cookie', [...this.#oldCookieHeaders(), ...headers]);
+    } else {
+      response.setHeader(by.answer, token);
     }
-    appendHeader(response, 'Set-Cookie', headers);
     response.setHeader('Cache-Control', uncacheable(String(response.getHeader('Cache-Control') ?? '')));
+  }
+
+  /** @param token `''` removes the cookie */
+  #cookieHeaders(live: LiveSession, token: string): string | string[] {
+    const { options, sessions } = this.#environment;
+    const cookie = responseCookie(options.cookie, this.#request);
+    if (token === '') return removeCookieHeaders(cookie);
+    const header = setCookieHeader(cookie.name, token, cookie, this.#cookieAge(live), sessions.now());
+    const size = Buffer.byteLength(header);
+    // What the cookie engine has made fits with the attributes of the options, but perhaps not with other ones.
+    if (size > LARGEST_COOKIE) throw new SessionCookieTooLargeError(LARGEST_COOKIE, size);
+    return header;
   }
 
   /** Did the application take the session off the request, by assignment or by `delete`? */
@@ -196,19 +216,12 @@ export class RequestSession {
     return Math.min(end - now, LONGEST_COOKIE);
   }
 
-  /** With the attributes of ours, which is set in the same surroundings. */
-  #removeOldCookie(secure: boolean): string[] {
+  /** Removes the cookie of the other library, with the attributes of ours, which is set in the same surroundings. */
+  #oldCookieHeaders(): string[] {
     const { options, oldSessions } = this.#environment;
-    const { domain: _, former: __, ...attributes } = options.cookie;
-    return oldSessions
-      ? removeCookieHeaders({ ...attributes, former: [], ...oldSessions.cookie }, secure)
-      : [];
-  }
-
-  #secure(): boolean {
-    const { secure } = this.#environment.options.cookie;
-    if (secure !== 'auto') return secure;
-    return process.env['NODE_ENV'] === 'production' || isSecureConnection(this.#request);
+    if (!oldSessions || !this.#old?.spent) return [];
+    const { domain: _, ...attributes } = responseCookie(options.cookie, this.#request);
+    return removeCookieHeaders({ ...attributes, former: [], ...oldSessions.cookie });
   }
 
   /** A store that is not to be had is told of once, by the observer of its calls. */
@@ -225,15 +238,8 @@ function appendHeader(response: ServerResponse, name: string, value: string | st
   else response.setHeader(name, [response.getHeader(name) ?? [], value].flat().map(String));
 }
 
-/** Most responses vary by nothing yet. */
-function varyByCookie(response: ServerResponse): void {
-  if (typeof response.hasHeader === 'function' && !response.hasHeader('Vary'))
-    response.setHeader('Vary', 'Cookie');
-  else vary(response, 'Cookie');
-}
-
 /**
- * A cache that keeps an answer with a cookie would hand one visitor's session to the next. What else is said to keep the
+ * A cache that keeps an answer with a session key would hand one visitor's session to the next. What else is said to keep the
  * answer as it is stays: server-sent events rely on `no-transform` not to be held up by a compression.
  */
 function uncacheable(cacheControl: string): string {

@@ -38,7 +38,7 @@ export class SocketSession {
 
   constructor({ options, sessions }: HttpEnvironment, handshake: IncomingMessage) {
     this.#environment = sessions;
-    this.#keys = presentedKeys(handshake, options.cookie.name);
+    this.#keys = presentedKeys(handshake, options);
     this.#staleness = options.sockets.staleness;
     // A look may be late by a quarter of this.
     const every = (this.#staleness || LOOKS_EVERY) * 0.75;

@@ -58,7 +58,7 @@ export class Sessions {
     this.#keysIn = keysIn;
   }
 
-  /** The live session with this session key (the value of the cookie), or null. */
+  /** The live session with this session key (the value of the cookie, or what a header carries), or null. */
   async open<Data extends StorableData<Data> = SessionData>(
     sessionKey: string,
   ): Promise<Session<Data> | null> {
@@ -87,7 +87,7 @@ export class Sessions {
     return this.openFirst<Data>(this.#keysIn(request));
   }
 
-  /** A new session with these data, saved; its `sessionKey()` is what a cookie would carry. */
+  /** A new session with these data, saved; its `sessionKey()` is what a cookie or header would carry. */
   async create<Data extends StorableData<Data> = SessionData>(
     data: Partial<Data> = {},
   ): Promise<Session<Data>> {

@@ -9,6 +9,26 @@ import { LONGEST_TIMER, type ParsedOptions } from './options-schema.js';
  * @throws SessionConfigError
  */
 export function checkCookie(cookie: ParsedOptions['cookie']): void {
+  checkAttributes(cookie, 'cookie');
+  checkSyntax('cookie.name', () => stringifySetCookie({ name: cookie.name, value: '' }));
+  cookie.former.forEach((place, index) => {
+    const given = Object.entries(place).filter(([, value]) => value !== undefined);
+    checkSyntax(`cookie.former[${index}]`, () =>
+      stringifySetCookie({ name: 'a', value: '', ...Object.fromEntries(given) }),
+    );
+  });
+}
+
+type Attributes = Pick<
+  ParsedOptions['cookie'],
+  'name' | 'secure' | 'sameSite' | 'partitioned' | 'path' | 'domain'
+>;
+
+/**
+ * @param at the option that the attributes are from
+ * @throws SessionConfigError
+ */
+export function checkAttributes(cookie: Attributes, at: string): void {
   const { name, secure, sameSite, partitioned, path, domain } = cookie;
   const prefix = /^__(host|secure)-/i.exec(name)?.[0];
   if (prefix && prefix !== '__Host-' && prefix !== '__Secure-') {
@@ -24,26 +44,19 @@ export function checkCookie(cookie: ParsedOptions['cookie']): void {
   ].find(Boolean);
   if (needsSecure && secure !== true) {
     throw new SessionConfigError(
-      'cookie.secure',
+      `${at}.secure`,
       `must be true, because browsers demand it for ${needsSecure}.`,
     );
   }
   if (prefix === '__Host-' && path !== '/') {
-    throw new SessionConfigError('cookie.path', 'must be "/" for a name with the prefix __Host-.');
+    throw new SessionConfigError(`${at}.path`, 'must be "/" for a name with the prefix __Host-.');
   }
   if (prefix === '__Host-' && domain !== undefined) {
-    throw new SessionConfigError('cookie.domain', 'must be left out for a name with the prefix __Host-.');
+    throw new SessionConfigError(`${at}.domain`, 'must be left out for a name with the prefix __Host-.');
   }
-  checkSyntax('cookie.name', () => stringifySetCookie({ name, value: '' }));
-  checkSyntax('cookie.path', () => stringifySetCookie({ name: 'a', value: '', path }));
+  checkSyntax(`${at}.path`, () => stringifySetCookie({ name: 'a', value: '', path }));
   if (domain !== undefined)
-    checkSyntax('cookie.domain', () => stringifySetCookie({ name: 'a', value: '', domain }));
-  cookie.former.forEach((place, index) => {
-    const given = Object.entries(place).filter(([, value]) => value !== undefined);
-    checkSyntax(`cookie.former[${index}]`, () =>
-      stringifySetCookie({ name: 'a', value: '', ...Object.fromEntries(given) }),
-    );
-  });
+    checkSyntax(`${at}.domain`, () => stringifySetCookie({ name: 'a', value: '', domain }));
 }
 
 /** What the cookie library refuses to put into a header would be refused at every response: say so at the start. */

@@ -1,8 +1,14 @@
 import { z } from 'zod';
 import { SessionConfigError } from '../session.errors.js';
-import { type SessionCookieOptions, type SessionOptions, type SocketOptions } from '../session.options.js';
+import {
+  type RequestCookie,
+  type SessionCookieOptions,
+  type SessionOptions,
+  type SocketOptions,
+} from '../session.options.js';
 import { type CurrentStamp } from '../session/login.js';
 import { parseDuration } from '../session/expiry.js';
+import { type CookieAttributes } from '../session/session-environment.js';
 import { AcceptedSessions } from '../stores/accepted-sessions.js';
 
 const DAY = 86_400_000;
@@ -21,6 +27,20 @@ const duration = z
   })
   .refine((milliseconds) => milliseconds > 0, 'must be longer than nothing');
 
+/** Attributes of the cookie, in the options and for one request. */
+const attributes = {
+  domain: z.string(),
+  path: z.string().startsWith('/', "must start with '/'"),
+  secure: z.union([z.boolean(), z.literal('auto')], "must be true, false or 'auto'"),
+  sameSite: z.union(
+    [z.enum(['lax', 'strict', 'none', 'auto']), z.literal(false)],
+    "must be 'lax', 'strict', 'none', 'auto' or false",
+  ),
+  priority: z.enum(['low', 'medium', 'high']),
+};
+
+const place = z.union([z.literal('cookie'), z.strictObject({ header: z.string() })]);
+
 /** A schema for each option of the type, and for nothing else. */
 type SchemaOf<Options> = { [Name in keyof Options]-?: z.ZodType };
 
@@ -33,28 +53,27 @@ const schema = z.strictObject({
     .strictObject({
       name: z.string().default('sessionid'),
       maxAge: duration.default(14 * DAY),
-      domain: z.string().optional(),
-      path: z.string().startsWith('/', "must start with '/'").default('/'),
+      domain: attributes.domain.optional(),
+      path: attributes.path.default('/'),
       former: z
-        .array(
-          z.strictObject({
-            domain: z.string().optional(),
-            path: z.string().startsWith('/', "must start with '/'").optional(),
-          }),
-        )
+        .array(z.strictObject({ domain: attributes.domain.optional(), path: attributes.path.optional() }))
         .default([]),
-      secure: z.union([z.boolean(), z.literal('auto')], "must be true, false or 'auto'").default('auto'),
+      secure: attributes.secure.default('auto'),
       httpOnly: z.boolean().default(true),
-      sameSite: z
-        .union(
-          [z.enum(['lax', 'strict', 'none']), z.literal(false)],
-          "must be 'lax', 'strict', 'none' or false",
-        )
-        .default('lax'),
+      sameSite: attributes.sameSite.default('lax'),
       partitioned: z.boolean().default(false),
-      priority: z.enum(['low', 'medium', 'high']).optional(),
+      priority: attributes.priority.optional(),
+      forRequest: z
+        .custom<NonNullable<SessionCookieOptions['forRequest']>>(
+          (value) => typeof value === 'function',
+          'must be a function',
+        )
+        .optional(),
     } satisfies SchemaOf<SessionCookieOptions>)
     .prefault({}),
+  transport: z
+    .union([place, z.array(place).min(1)], "must be 'cookie', { header: 'authorization' }, or a list of such")
+    .default('cookie'),
   expireAtBrowserClose: z.boolean().default(false),
   saveEveryRequest: z.boolean().default(false),
   idleTimeout: duration.optional(),
@@ -167,12 +186,48 @@ export function parseOptions(options: SessionOptions): ParsedOptions {
   return parsed.data;
 }
 
-function firstProblem(error: z.ZodError): SessionConfigError {
-  const issue = error.issues[0];
-  if (issue?.code === 'unrecognized_keys') {
-    const option = [...issue.path, issue.keys[0]].join('.');
-    return new SessionConfigError(option, 'does not exist. Check its spelling.');
+const requestCookie = z.strictObject(
+  {
+    domain: attributes.domain.optional(),
+    path: attributes.path.optional(),
+    secure: attributes.secure.optional(),
+    httpOnly: z.boolean().optional(),
+    sameSite: attributes.sameSite.optional(),
+    partitioned: z.boolean().optional(),
+    priority: attributes.priority.optional(),
+  } satisfies SchemaOf<RequestCookie>,
+  'must be an object with attributes of the cookie',
+);
+
+type RequestAttributes = Partial<Omit<CookieAttributes, 'domain'>> & { domain?: string | undefined };
+
+/**
+ * What `cookie.forRequest` has returned, without the members that say nothing.
+ * @throws SessionConfigError naming the member of the wrong type
+ */
+export function parseRequestCookie(returned: unknown): RequestAttributes {
+  if (returned instanceof Promise) {
+    throw new SessionConfigError(
+      'cookie.forRequest()',
+      'is a promise. Return the attributes at once: look up what they depend on before, in a middleware.',
+    );
   }
-  const option = issue?.path.join('.') || 'options';
+  const parsed = requestCookie.safeParse(returned);
+  if (!parsed.success) throw firstProblem(parsed.error, 'cookie.forRequest()');
+  const members = Object.entries(parsed.data);
+  // A domain of undefined is the host alone.
+  return Object.fromEntries(members.filter(([name, value]) => value !== undefined || name === 'domain'));
+}
+
+function firstProblem(error: z.ZodError, within = ''): SessionConfigError {
+  const issue = error.issues[0];
+  const optionAt = (path: PropertyKey[]): string => [...(within ? [within] : []), ...path].join('.');
+  if (issue?.code === 'unrecognized_keys') {
+    return new SessionConfigError(
+      optionAt([...issue.path, issue.keys[0] ?? '']),
+      'does not exist. Check its spelling.',
+    );
+  }
+  const option = optionAt(issue?.path ?? []) || 'options';
   return new SessionConfigError(option, `is wrong: ${issue?.message ?? error.message}.`);
 }

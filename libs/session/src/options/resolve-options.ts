@@ -1,7 +1,8 @@
-import { type SessionOptions } from '../session.options.js';
+import { type CookiePlace, type SessionCookieOptions, type SessionOptions } from '../session.options.js';
 import { checkCookie, compileExclude, resolveClearing } from './option-checks.js';
 import { type ParsedOptions, parseOptions } from './options-schema.js';
 import { resolveRenewal, resolveTimeouts } from './timeouts.js';
+import { resolveTransport } from './transport.js';
 import { type CookieAttributes } from '../session/session-environment.js';
 
 /** The options with defaults filled in and durations in milliseconds: what the rest of the library reads. */
@@ -13,13 +14,14 @@ export type ResolvedSessionOptions = ReturnType<typeof resolveOptions>;
  */
 export function resolveOptions(options: SessionOptions = {}) {
   const parsed = parseOptions(options);
-  const { cookie, device, exclude, renewAfter, clearExpired } = parsed;
+  const { cookie, transport, device, exclude, renewAfter, clearExpired } = parsed;
   const { application, login, onReuse, sessionsPerUser, currentStamp, pepper } = parsed;
   const { saveEveryRequest, loading, limits, accept, storeTimeout, sockets } = parsed;
   return {
     ...resolveTimeouts(parsed),
     application,
     cookie: resolveCookie(cookie),
+    transport: resolveTransport(transport),
     login,
     renewAfter: resolveRenewal(renewAfter),
     onReuse,
@@ -41,21 +43,13 @@ export function resolveOptions(options: SessionOptions = {}) {
 
 export interface ResolvedCookieOptions extends CookieAttributes {
   name: string;
-  /** Where a logout removes the cookie as well. */
-  former: Pick<CookieAttributes, 'domain' | 'path'>[];
+  /** Where a logout removes the cookie as well. What a place leaves out is as in the cookie itself. */
+  former: CookiePlace[];
+  forRequest?: SessionCookieOptions['forRequest'];
 }
 
 function resolveCookie(cookie: ParsedOptions['cookie']): ResolvedCookieOptions {
   checkCookie(cookie);
-  const { maxAge: _, domain, priority, former, ...attributes } = cookie;
-  return {
-    ...attributes,
-    ...(domain !== undefined && { domain }),
-    ...(priority && { priority }),
-    former: former.map((place) => {
-      // A domain that is given as undefined means none; one that is left out, the present one.
-      const formerDomain = 'domain' in place ? place.domain : domain;
-      return { path: place.path ?? cookie.path, ...(formerDomain !== undefined && { domain: formerDomain }) };
-    }),
-  };
+  const { maxAge: _, domain, priority, ...attributes } = cookie;
+  return { ...attributes, ...(domain !== undefined && { domain }), ...(priority && { priority }) };
 }

@@ -36,9 +36,9 @@ export function planStore(facts: CommitFacts): StoreStep {
   return facts.renewed || (facts.touchDue && facts.accessed) ? 'touch' : 'nothing';
 }
 
-/** What the browser has to be told, from the facts as they are when the store has done its part. */
+/** What the client has to be told, from the facts as they are when the store has done its part. */
 export interface CookieFacts {
-  /** Did a session cookie come with the request, whatever it was worth? */
+  /** Did a session key come with the request, in the cookie or a header, whatever it was worth? */
   presented: boolean;
   live: boolean;
   /** The request asked for the end: flush, logout, destroy, regenerate, an expiry in the past. */

@@ -113,9 +113,10 @@ export class LiveSession {
   #freshId: string | null = null;
 
   // What is known of the record.
-  /** Well-formed tokens that the request came with, in the order of the header; that of an old session comes last. */
+  /** Well-formed tokens that the request came with, the likeliest first; that of an old session comes last. */
   readonly #presented: readonly string[];
-  readonly #cookies: readonly string[];
+  /** Everything that was sent as one. */
+  readonly #sent: readonly string[];
   /** A session of another library that the request came with. */
   readonly #old: OldSession | undefined;
   #held: Held | null = null;
@@ -143,18 +144,18 @@ export class LiveSession {
   /** The response has begun: no cookie can follow a session that gets another token. */
   #responseLeft = false;
 
-  /** @param cookies what the request came with under the name of the cookie, the likeliest first */
+  /** @param sent what the request came with as a session key, the likeliest first */
   constructor(
     environment: SessionEnvironment,
-    cookies: readonly string[] = [],
+    sent: readonly string[] = [],
     slot?: SessionSlot,
     old?: OldSession,
   ) {
     this.#environment = environment;
     this.slot = slot ?? { session: this, vacated: false };
-    const presented = cookies.filter(environment.tokens.isToken).slice(0, MOST_CANDIDATES);
+    const presented = sent.filter(environment.tokens.isToken).slice(0, MOST_CANDIDATES);
     this.#presented = old ? [...presented, old.token] : presented;
-    this.#cookies = cookies;
+    this.#sent = sent;
     this.#old = old;
   }
 
@@ -323,7 +324,7 @@ export class LiveSession {
     return this.#held?.record ?? null;
   }
 
-  /** What the cookie holds, or will hold; null before the first save. */
+  /** What the client holds, or will hold; null before the first save. */
   get token(): string | null {
     return this.#held?.token ?? null;
   }
@@ -459,7 +460,7 @@ export class LiveSession {
   /** A new, empty session takes the place of this one, which ends and stays readable. */
   replace(): LiveSession {
     this.#assertRotatable();
-    const successor = new LiveSession(this.#environment, this.#cookies, this.slot, this.#old);
+    const successor = new LiveSession(this.#environment, this.#sent, this.slot, this.#old);
     this.#leaveRecord('logout');
     successor.loaded = successor.#ended = true;
     successor.#toEnd = this.#toEnd;
@@ -504,10 +505,10 @@ export class LiveSession {
     return this.#write('create', this.data.delta());
   }
 
-  /** What the browser has to be told, when the store has done its part. */
+  /** What the client has to be told, when the store has done its part. */
   cookieFacts(failed: boolean): CookieFacts {
     return {
-      presented: this.#cookies.length > 0,
+      presented: this.#sent.length > 0,
       live: this.#held !== null,
       ended: this.#ended,
       tokenChanged: this.token !== this.#admitted,

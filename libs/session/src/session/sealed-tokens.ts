@@ -7,7 +7,7 @@ import { createSessionId } from './session-key.js';
 import { type Found, type Held, type TokenStore } from './token-store.js';
 
 /** What browsers accept of one cookie, in bytes: name, value and attributes together. */
-const LARGEST_COOKIE = 4096;
+export const LARGEST_COOKIE = 4096;
 
 export interface SealedTokensOptions {
   /** What the tokens are for: the name of the cookie, and of the application. */

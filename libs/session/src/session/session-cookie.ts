@@ -3,7 +3,7 @@ import { stringifySetCookie } from 'cookie';
 import { SessionValueError } from '../session.errors.js';
 import { expiresAtBrowserClose, LONGEST_COOKIE, parseExpiry } from './expiry.js';
 import { type LiveSession } from './live-session.js';
-import { type CookieAttributes } from './session-environment.js';
+import { type CookieAttributes, sameSiteOf } from './session-environment.js';
 
 /**
  * `session.cookie` as express-session has it, for code that was written for it. Its times are **milliseconds**.
@@ -108,7 +108,7 @@ export class SessionCookie {
   }
 
   /** The option `cookie.sameSite`. */
-  get sameSite(): 'lax' | 'strict' | 'none' | false {
+  get sameSite(): 'lax' | 'strict' | 'none' | 'auto' | false {
     return this.#live.cookie.sameSite;
   }
 
@@ -130,11 +130,14 @@ export class SessionCookie {
 
   /** A `Set-Cookie` header with these attributes. */
   serialize(name: string, value: string): string {
-    const { domain, secure, priority, ...rest } = this.#live.cookie;
+    const { path, domain, httpOnly, secure, sameSite, partitioned, priority } = this.#live.cookie;
     const { expires } = this;
     return stringifySetCookie(name, value, {
-      ...rest,
+      path,
+      httpOnly,
       secure: secure === true,
+      sameSite: sameSiteOf(sameSite, secure === true),
+      partitioned,
       ...(domain !== undefined && { domain }),
       ...(priority && { priority }),
       ...(expires && { expires: new Date(Math.min(expires.getTime(), this.#live.now() + LONGEST_COOKIE)) }),

@@ -36,15 +36,30 @@ export interface SessionEnvironment extends SessionRules {
   advise?: ((advice: string) => void) | undefined;
 }
 
-/** The attributes every session cookie of an application has; set by the options, the same for all sessions. */
+/** The attributes of the session cookie, as the options set them. */
 export interface CookieAttributes {
   path: string;
   domain?: string;
   httpOnly: boolean;
   /** `'auto'`: in production, and over TLS. */
   secure: boolean | 'auto';
-  /** False leaves the attribute out. */
-  sameSite: 'lax' | 'strict' | 'none' | false;
+  /** False leaves the attribute out. `'auto'`: none for a cookie that is Secure, else lax. */
+  sameSite: 'lax' | 'strict' | 'none' | 'auto' | false;
   partitioned: boolean;
   priority?: 'low' | 'medium' | 'high';
+}
+
+/** The attributes of one cookie that is sent: what was open has been decided. */
+export interface SentAttributes extends Omit<CookieAttributes, 'domain' | 'secure' | 'sameSite'> {
+  domain?: string | undefined;
+  secure: boolean;
+  sameSite: Exclude<CookieAttributes['sameSite'], 'auto'>;
+}
+
+export function sameSiteOf(
+  sameSite: CookieAttributes['sameSite'],
+  secure: boolean,
+): SentAttributes['sameSite'] {
+  if (sameSite !== 'auto') return sameSite;
+  return secure ? 'none' : 'lax';
 }

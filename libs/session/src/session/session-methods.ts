@@ -34,7 +34,7 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
   }
 
   /**
-   * The session key: **what the cookie holds**, or null before the first save, and after `login` until the next one.
+   * The session key: **what the cookie holds**, or the client's header, or null before the first save, and after `login` until the next one.
    * Anybody who has it has the session. For code outside of requests that hands it to a client; never log it. A method,
    * so that no name of a client's (`session[name]`), template or copy of properties comes upon it.
    */

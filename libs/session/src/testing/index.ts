@@ -12,6 +12,6 @@ export {
   type DescribeSessionStoreOptions,
   type TestFramework,
 } from './describe-session-store.js';
-export { loggedInCookie } from './logged-in-cookie.js';
+export { loggedInCookie, loggedInHeader } from './logged-in-cookie.js';
 export { type StoreCapabilities, type StoreUnderTest } from './store-under-test.js';
 export { TestClock, testingEngine, type TestingEngine } from './testing-engine.js';
