@@ -178,9 +178,8 @@ export class Sessions {
   }
 
   /**
-   * The live sessions, page by page, of all users and of visitors without a login. Nothing in them is secret.
-   * @param options.after the `next` of the page before; leave it out for the first page
-   * @param options.limit about how many sessions a page has, from 1 to 1000; default 100
+   * The live sessions, page by page, of all users and of visitors without a login. Nothing in them is secret. `after` is the
+   * `next` of the page before, `limit` about how many sessions a page has (default 100).
    * @throws SessionConfigError for another limit, and for what is no cursor
    * @throws SessionUnsupportedError when the engine cannot list all sessions
    * @throws SessionStoreUnavailableError

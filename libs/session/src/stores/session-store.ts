@@ -249,10 +249,9 @@ export abstract class SessionStore {
   }
 
   /**
-   * One page of the live records, in an order of the store's own. Whoever follows `next` from the first page to the last
-   * meets every record that is there all the time.
-   * @param after null for the first page, or the `next` of the page before
-   * @param limit about how many, from 1 to 1000. A page may have fewer; one of a store that reads in portions a few more
+   * One page of the live records, in an order of the store's own. From the first page to the last, a caller meets every
+   * record that is there the whole time. `after` is null for the first page, then the `next` of the page before. `limit` is
+   * about how many records, from 1 to 1000. A page may have fewer, and one of a store that reads in portions a few more.
    * @throws SessionUnsupportedError unless the store can
    */
   list(_after: string | null, _limit: number): Promise<RecordPage> {

@@ -53,7 +53,9 @@ export class SessionScan {
       const found = await this.scan(operation, primary, cursor, size);
       for (const id of found.ids) ids.add(id);
       size =
-        found.ids.length === 0 ? Math.min(2 * size, MOST_AT_ONCE) : Math.max(limit - ids.size, FEWEST_AT_ONCE);
+        found.ids.length === 0
+          ? Math.min(2 * size, MOST_AT_ONCE)
+          : Math.max(limit - ids.size, FEWEST_AT_ONCE);
       cursor = found.next;
       if (cursor === START) number = String(Number(number) + 1);
     }
