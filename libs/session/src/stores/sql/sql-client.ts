@@ -206,7 +206,7 @@ function startError(error: Error): Error {
   return new SessionConfigError(
     'query',
     `could not run a simple statement (${error.message}). Check that "dialect" is that of the database, "placeholder" what ` +
-      'the client takes (Knex, Drizzle, MikroORM: "?"), and that the values are handed to the driver to be bound.',
+      'the client takes (Knex, Drizzle: "?"), and that the values are handed to the driver to be bound.',
     { cause: known },
   );
 }
