@@ -118,13 +118,13 @@ interface DriverError {
 /** Prisma's message is the one place where all of its versions have the code of the database. */
 const OF_PRISMA = /Raw query failed\. Code: `([^`]*)`\. Message: `(.*)`/s;
 
-/** By the numbers that Prisma has for codes on MySQL. */
-const MYSQL_CODES: Readonly<Record<string, string>> = {
-  1054: 'ER_BAD_FIELD_ERROR',
-  1062: 'ER_DUP_ENTRY',
-  1064: 'ER_PARSE_ERROR',
-  1146: 'ER_NO_SUCH_TABLE',
-  1213: 'ER_LOCK_DEADLOCK',
+/** By the numbers that Prisma has for them on MySQL: the codes of the driver. */
+const MYSQL_CODES: Readonly<Record<string, { code: string; sqlState: string }>> = {
+  1054: { code: 'ER_BAD_FIELD_ERROR', sqlState: '42S22' },
+  1062: { code: 'ER_DUP_ENTRY', sqlState: '23000' },
+  1064: { code: 'ER_PARSE_ERROR', sqlState: '42000' },
+  1146: { code: 'ER_NO_SUCH_TABLE', sqlState: '42S02' },
+  1213: { code: 'ER_LOCK_DEADLOCK', sqlState: '40001' },
 };
 
 /**
@@ -140,9 +140,10 @@ function driverErrorIn(error: unknown, text: string): Error {
   const clean: Error & DriverError = new Error(withoutStatement(message, text));
   if (typeof source.name === 'string') clean.name = source.name;
   if (source.sqlState !== undefined) clean.sqlState = source.sqlState;
-  const known = MYSQL_CODES[String(code)] ?? code;
+  const known = MYSQL_CODES[String(code)];
+  if (known) Object.assign(clean, known);
   // A code that says no more than that it was SQLite, or a number, hides what the message says.
-  if (typeof known === 'string' && !/^(ERR_SQLITE_ERROR|\d{1,4}|N\/A)$/.test(known)) clean.code = known;
+  else if (typeof code === 'string' && !/^(ERR_SQLITE_ERROR|\d{1,4}|N\/A)$/.test(code)) clean.code = code;
   return clean;
 }
 
@@ -206,7 +207,7 @@ function startError(error: Error): Error {
   return new SessionConfigError(
     'query',
     `could not run a simple statement (${error.message}). Check that "dialect" is that of the database, "placeholder" what ` +
-      'the client takes (Knex, Drizzle, MikroORM: "?"), and that the values are handed to the driver to be bound.',
+      'the client takes (Knex, Drizzle: "?"), and that the values are handed to the driver to be bound.',
     { cause: known },
   );
 }
