@@ -1,4 +1,4 @@
-import { Controller, Injectable, Post, UseGuards } from '@nestjs/common';
+import { type CanActivate, Controller, Injectable, Post, UseGuards } from '@nestjs/common';
 import { WsAdapter } from '@nestjs/platform-ws';
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import {
@@ -39,6 +39,16 @@ class AccountController {
 @Injectable()
 class Gate {
   checkpoint: Checkpoint | null = null;
+}
+
+@Injectable()
+class SlowGuard implements CanActivate {
+  constructor(private readonly gate: Gate) {}
+
+  async canActivate(): Promise<boolean> {
+    await this.gate.checkpoint?.wait();
+    return true;
+  }
 }
 
 @WebSocketGateway()
@@ -119,6 +129,12 @@ class ShopGateway {
       refused.push(`${code}: ${message}`);
     }
     return { to: 'impossible' };
+  }
+
+  @SubscribeMessage('slow')
+  @UseGuards(SlowGuard, SessionGuard)
+  slow() {
+    return { to: 'slow' };
   }
 
   @SubscribeMessage('account')
@@ -490,12 +506,29 @@ describe.each(rowsOf(everywhere, quick))('a gateway of %s', (_name, { kind, plat
       const client = await connect(key);
       await client.ask('read');
       client.close();
+      await expectSilence(key);
+    });
+
+    it('and does not begin to ask when the client has gone while its message waited', async () => {
+      await start(soon);
+      const { key } = await logIn();
+      const client = await connect(key);
+      const checkpoint = (gate.checkpoint = new Checkpoint());
+      void client.ask('slow');
+      await checkpoint.reached;
+      client.close();
+      await (await connect(key)).ask('ping');
+      checkpoint.open();
+      await expectSilence(key);
+    });
+
+    async function expectSilence(key: string): Promise<void> {
       // Another client's answer comes when the server has seen the end of the first one.
       await (await connect(key)).ask('ping');
       store.calls = [];
       await new Promise((resolve) => setTimeout(resolve, 200));
       expect(store.calls.length).toBeLessThanOrEqual(1);
-    });
+    }
   });
 
   if (kind === 'ws') {
