@@ -763,7 +763,9 @@ describe('the sources of the library', () => {
         .flatMap((line) => (/Math\.random|pseudoRandomBytes/.test(line) ? [{ path, line }] : [])),
     );
     for (const { path, line } of predictable) {
-      expect(path.startsWith('management/') || /setTimeout\(Math\.random\(\) \* \w+\)/.test(line)).toBe(true);
+      expect(
+        /^(management\/|session\/watch-end)/.test(path) || /setTimeout\(Math\.random\(\) \* \w+\)/.test(line),
+      ).toBe(true);
     }
     const imports = sources.flatMap(([, text]) => [...text.matchAll(/import \{([^}]*)\} from '([^']+)'/g)]);
     const random = imports.filter(([, names]) => /random/i.test(names as string));

@@ -34,6 +34,11 @@ describe('S102: the session of a context', () => {
       contextOf('graphql', {}, {}, { req: {} }),
       '({ req, extra })',
     ],
+    [
+      'graphql over a socket of a server without sessions',
+      contextOf('graphql', {}, {}, { request: { raw: { headers: {}, socket: {}, upgrade: true } } }),
+      'SessionModule.forRoot()',
+    ],
     ['something else', contextOf('telegram', {}), 'sessions.openFrom(request)'],
     ['http without the middleware', contextOf('http', { headers: {} }), '"exclude"'],
     ['graphql without the middleware', contextOf('graphql', {}, {}, { req: { headers: {} } }), '"exclude"'],

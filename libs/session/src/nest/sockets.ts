@@ -9,6 +9,10 @@ import { SessionNotLoadedError } from '../session.errors.js';
 interface Client {
   /** Of socket.io. */
   request?: IncomingMessage;
+  /** Of socket.io. */
+  connected?: boolean;
+  /** Of a WebSocket: 2 and more when it is closing or closed. */
+  readyState?: number;
   once(event: 'close' | 'disconnect', listener: () => void): void;
   emit?(event: string, payload: object): void;
   /** Of socket.io. */
@@ -101,7 +105,10 @@ export function knownMessage(context: ExecutionContext): MessageSession | undefi
   );
 }
 
-/** The session of a GraphQL operation that came over a socket; undefined: it did not. */
+/**
+ * The session of a GraphQL operation that came over a socket; undefined: it did not.
+ * @throws SessionNotLoadedError when the socket is none of an application with sessions
+ */
 export function messageOfOperation(context: object): MessageSession | undefined {
   const known = messages.get(context);
   if (known) return known;
@@ -109,7 +116,12 @@ export function messageOfOperation(context: object): MessageSession | undefined 
   if (!request) return undefined;
   const { server } = request.socket as { server?: object };
   const environment = (server && servers.get(server)) ?? (running.size === 1 ? [...running][0] : undefined);
-  if (!environment) return undefined;
+  if (!environment) {
+    throw new SessionNotLoadedError(
+      'There is no session of this socket, because its server is none of an application that imports ' +
+        'SessionModule.forRoot(). Import it there.',
+    );
+  }
   const message = new MessageSession(socketSessionOf({ request, environment }));
   messages.set(context, message);
   return message;
@@ -126,6 +138,8 @@ function socketSessionOf({ request, environment }: Handshake): SocketSession {
 
 function closeWithSession(client: Client, { ended }: MessageSession, { options }: HttpEnvironment): void {
   watched.add(client);
+  // Nobody would tell that it closes: it has, while some guard made the message wait.
+  if (client.connected === false || (client.readyState ?? 0) >= 2) return;
   const { closeCode, closeReason } = options.sockets;
   const watch = ended.subscribe(() => {
     if (client.disconnect) {
