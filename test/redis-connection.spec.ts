@@ -38,6 +38,8 @@ class Visitors {
   refused = 0;
   /** Visits that were answered and are not there, or are there twice. */
   readonly miscounted: number[][] = [];
+  /** How many answers each of them has had. */
+  private readonly answers: number[];
   private going = true;
   private readonly visitors: Promise<void>[];
 
@@ -45,7 +47,8 @@ class Visitors {
     private readonly running: RunningApp,
     private readonly cookies: readonly string[],
   ) {
-    this.visitors = cookies.map((cookie) => this.come(cookie));
+    this.answers = cookies.map(() => 0);
+    this.visitors = cookies.map((cookie, index) => this.come(cookie, index));
   }
 
   static async of(running: RunningApp, number: number): Promise<Visitors> {
@@ -56,6 +59,12 @@ class Visitors {
   async more(number: number): Promise<void> {
     const goal = this.served + this.refused + number;
     while (this.served + this.refused < goal) await sleep(5);
+  }
+
+  /** Resolves when each of them was answered once more, so that no request meets two breaks. */
+  async eachOnceMore(): Promise<void> {
+    const goals = this.answers.map((number) => number + 1);
+    while (this.answers.some((number, index) => number < (goals[index] ?? 0))) await sleep(5);
   }
 
   /** Somebody who comes once. */
@@ -73,7 +82,7 @@ class Visitors {
     return exchange(`${this.running.url}${path}`, { method, headers: { Cookie: cookie } });
   }
 
-  private async come(cookie: string): Promise<void> {
+  private async come(cookie: string, index: number): Promise<void> {
     let visits = 0;
     /** Visits that were refused, of which nobody knows whether they count. */
     let unsure = 0;
@@ -81,6 +90,7 @@ class Visitors {
       for (const method of ['GET', 'POST']) {
         const path = method === 'GET' ? '/read' : '/visit';
         const { status, body } = await this.send(method, path, cookie).answer;
+        this.answers[index] = (this.answers[index] ?? 0) + 1;
         if (status !== 200) {
           this.refused += 1;
           if (method === 'POST') unsure += 1;
@@ -192,10 +202,10 @@ describeWithKillableRedis('the connection to Redis', (redis) => {
         const visitors = await Visitors.of(running, 8);
         const relax = isBusy ? keepBusy() : undefined;
         for (let breaks = 0; breaks < 5; breaks++) {
-          await visitors.more(8);
+          await visitors.eachOnceMore();
           await strike();
         }
-        await visitors.more(8);
+        await visitors.eachOnceMore();
         relax?.();
         await visitors.stop();
         expect([visitors.refused, visitors.miscounted]).toEqual([0, []]);

@@ -41,7 +41,10 @@ export function createSessionMiddleware(environment: HttpEnvironment): SessionMi
   return (request: RawRequest, response: ServerResponse & { locals?: { session?: unknown } }, next) => {
     const hasPlace = REQUEST_SESSION in request && request[REQUEST_SESSION] === undefined;
     // Somebody else's session, or ours, mounted twice: the first one wins.
-    if ((hasPlace ? request.session !== undefined : 'session' in request) || excluded(pathOf(request))) {
+    const isTaken = hasPlace ? request.session !== undefined : 'session' in request;
+    if (isTaken || excluded(pathOf(request))) {
+      // A request without a session has no place for one either.
+      if (!isTaken && hasPlace) delete request.session;
       next();
       return;
     }
