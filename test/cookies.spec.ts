@@ -1,5 +1,5 @@
 import { jest } from '@jest/globals';
-import { Controller, Get, Headers, Post, Query, Res } from '@nestjs/common';
+import { Controller, Get, Headers, Post, Query, Req, Res } from '@nestjs/common';
 import { type AbstractHttpAdapter } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
@@ -12,6 +12,9 @@ import { type Answer, exchange, type ExchangeOptions } from './support/wire.js';
 
 const NOW = new Date('2030-01-01T00:00:00.250Z');
 const DAY = 86_400_000;
+
+/** Fastify has a request of its own around that of Node. */
+type FramedRequest = { session?: unknown; raw?: { session?: unknown } };
 
 @Controller()
 class CookieController {
@@ -28,6 +31,20 @@ class CookieController {
   @Get('read')
   read(@Session() session: Session) {
     return { name: session.get('name') ?? null };
+  }
+
+  @Get('read-and-drop')
+  readAndDrop(@Session() session: Session, @Req() request: FramedRequest) {
+    const name = session.get('name');
+    (request.raw ?? request).session = null;
+    return { name };
+  }
+
+  @Get('read-and-delete')
+  readAndDelete(@Session() session: Session, @Req() request: FramedRequest) {
+    const name = session.get('name');
+    Reflect.deleteProperty(request.raw ?? request, 'session');
+    return { name };
   }
 
   @Post('read')
@@ -668,10 +685,30 @@ describe.each(platforms)('the session cookie on %s', (platform) => {
     it.each([
       ['no-transform, max-age=60', 'no-store, no-transform'],
       ['private, No-Store', 'private, No-Store'],
+      ['must-understand, no-store, max-age=600', 'no-store'],
+      ['public, private="x-no-store"', 'no-store'],
     ])('S58: makes of %s: %s', async (given, expected) => {
       const app = await start(platform);
       const answer = await answering(app, [['Cache-Control', given]], 'Ada');
       expect(answer.headers['cache-control']).toBe(expected);
+    });
+
+    it('S58: tells the caches of a site, which have headers of their own', async () => {
+      const app = await start(platform);
+      const given: [string, string][] = [
+        ['CDN-Cache-Control', 'max-age=600'],
+        ['Surrogate-Control', 'max-age=600'],
+      ];
+      const expected = { 'cdn-cache-control': 'no-store', 'surrogate-control': 'no-store' };
+      expect((await answering(app, given, 'Ada')).headers).toMatchObject(expected);
+      expect((await answering(app, given)).headers).not.toMatchObject(expected);
+    });
+
+    it('S59: tells them so although the session was taken off the request after it was read', async () => {
+      const app = await start(platform);
+      const cookie = pairOf(await get(app, '/write'));
+      for (const path of ['/read-and-drop', '/read-and-delete'])
+        expect((await get(app, path, cookie)).headers).toMatchObject({ vary: 'Cookie' });
     });
 
     it.each([

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { ServerResponse } from 'node:http';
 import { connect as connectHttp2, type ClientHttp2Session, type IncomingHttpHeaders } from 'node:http2';
 import { buffer } from 'node:stream/consumers';
 import { gunzipSync } from 'node:zlib';
@@ -104,6 +105,58 @@ describe.each(platforms)('the response gate and compression on %s', (platform) =
       });
       expect((await exchange(`${app.url}/ping`).answer).status).toBe(200);
     });
+  });
+});
+
+type RawResponse = Record<'writeHead' | 'write' | 'end', (...given: unknown[]) => unknown>;
+
+/** What middleware ahead of the session does to the methods of a response. */
+const meddling: [name: string, meddle: (response: RawResponse) => void][] = [
+  [
+    'puts methods of its own in their place, which call those of Node',
+    (response) => {
+      for (const name of ['writeHead', 'write', 'end'] as const) {
+        const original = ServerResponse.prototype[name] as RawResponse['end'];
+        response[name] = (...given) => original.apply(response, given);
+      }
+    },
+  ],
+  [
+    'wraps one of them and takes it off again',
+    (response) => {
+      const { end } = response;
+      response.end = (...given) => end.apply(response, given);
+      Reflect.deleteProperty(response, 'end');
+    },
+  ],
+];
+
+describe.each(platforms)('the response gate on %s, behind middleware that', (platform) => {
+  it.each(meddling)('%s', async (_name, meddle) => {
+    const prepare: AppSetup['prepare'] = (app) =>
+      void app.use((_request: unknown, response: RawResponse, next: () => void) => {
+        meddle(response);
+        next();
+      });
+    const [plain, app] = await Promise.all([
+      start(platform, false, { prepare }),
+      start(platform, true, { prepare }),
+    ]);
+    try {
+      store.reset();
+      const held = store.hold('create');
+      const going = exchange(`${app.url}/json`);
+      await held.reached;
+      await exchange(`${app.url}/ping`).answer;
+      expect(going.arrived()).toBe(false);
+      held.release();
+      const answer = await going.answer;
+      expect(comparable(answer)).toEqual(comparable(await exchange(`${plain.url}/json`).answer));
+      expect(sessionCookie(answer)).toBeDefined();
+      expect(store.writes).toEqual(['create']);
+    } finally {
+      await Promise.all([plain.close(), app.close()]);
+    }
   });
 });
 

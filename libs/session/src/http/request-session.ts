@@ -170,14 +170,16 @@ export class RequestSession {
     const { session: live, clearSiteData } = this.#open();
     if (!takesHeaders(response)) return live.close();
     if (clearSiteData !== undefined) response.setHeader('Clear-Site-Data', clearSiteData);
+    // The answer depends on the session key, so that a shared cache must not give it to others: also where the
+    // application has read the session, and has taken it off the request since.
+    const { vary } = environment.options.transport;
+    if (live.observed || live.data.accessed) varyBy(response, vary);
     if (this.#detached()) return;
     const [by, facts] = [this.#by, live.cookieFacts(failed)];
     // A header has no lifetime that could be another one.
     const step = planCookie(by === 'cookie' ? facts : { ...facts, deadlineMoved: false });
     live.close();
-    // The answer depends on the session key, so that a shared cache must not give it to others.
-    if (live.observed || live.data.accessed || step !== 'keep')
-      varyBy(response, environment.options.transport.vary);
+    if (step !== 'keep') varyBy(response, vary);
     if (step === 'keep' && !this.#old?.spent) return;
     const token = step === 'set' ? (live.token as string) : '';
     if (by === 'cookie') {
@@ -186,7 +188,7 @@ export class RequestSession {
     } else {
       response.setHeader(by.answer, token);
     }
-    response.setHeader('Cache-Control', uncacheable(String(response.getHeader('Cache-Control') ?? '')));
+    forbidCaching(response);
   }
 
   /** @param token `''` removes the cookie */
@@ -242,10 +244,24 @@ function appendHeader(response: ServerResponse, name: string, value: string | st
  * A cache that keeps an answer with a session key would hand one visitor's session to the next. What else is said to keep the
  * answer as it is stays: server-sent events rely on `no-transform` not to be held up by a compression.
  */
-function uncacheable(cacheControl: string): string {
-  if (/\bno-store\b/i.test(cacheControl)) return cacheControl;
-  return /\bno-transform\b/i.test(cacheControl) ? 'no-store, no-transform' : 'no-store';
+function forbidCaching(response: ServerResponse): void {
+  const given = String(response.getHeader('Cache-Control') ?? '')
+    .toLowerCase()
+    .split(',')
+    .map((directive) => directive.trim());
+  // A cache that understands `must-understand` may overlook `no-store` beside it.
+  if (!given.includes('no-store') || given.includes('must-understand'))
+    response.setHeader(
+      'Cache-Control',
+      given.includes('no-transform') ? 'no-store, no-transform' : 'no-store',
+    );
+  for (const name of CACHES_OF_THE_SITE) {
+    if (response.getHeader(name) !== undefined) response.setHeader(name, 'no-store');
+  }
 }
+
+/** Headers that caches in front of a site prefer to Cache-Control. */
+const CACHES_OF_THE_SITE = ['CDN-Cache-Control', 'Surrogate-Control'];
 
 type View = Record<string, unknown>;
 

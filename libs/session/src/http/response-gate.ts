@@ -41,9 +41,13 @@ export function installResponseGate(response: ServerResponse, hooks: GateHooks):
   const gated = response as GatedResponse;
   const gate = new ResponseGate(gated, hooks);
   if (gate.isNative && gated[GATE] === undefined) {
-    if (gate.hasPlace) gated[GATE] = gate;
-    else Object.assign(gated, gatedMethods, { [GATE]: gate });
-    return;
+    gated[GATE] = gate;
+    if (!gate.hasPlace) Object.assign(gated, gatedMethods);
+    // Where others have put methods of theirs on the place, or taken ours off, the gate has to be on top of theirs.
+    if (!gate.hasPlace || gate.placeIsFree) {
+      gated[IN_PLACE] = gate;
+      return;
+    }
   }
   for (const name of STARTERS) {
     if (typeof response[name] !== 'function') continue;
@@ -60,20 +64,23 @@ export function installResponseGate(response: ServerResponse, hooks: GateHooks):
 export function makePlaceForGate(response: ServerResponse): void {
   // Below what somebody else has put on it already, the place would be the wrong one.
   if (STARTERS.some((name) => Object.hasOwn(response, name))) return;
-  Object.assign(response, gatedMethods, { [GATE]: undefined });
+  Object.assign(response, gatedMethods, { [GATE]: undefined, [IN_PLACE]: undefined });
   Object.defineProperties(response, DISGUISE);
 }
 
+/** The gate of a response. */
 const GATE = Symbol('nest-sessions:response-gate');
+/** The same gate, where the methods that are shared by all responses lead to it. */
+const IN_PLACE = Symbol('nest-sessions:gate-in-place');
 
-type GatedResponse = ServerResponse & { [GATE]?: ResponseGate };
+type GatedResponse = ServerResponse & { [GATE]?: ResponseGate; [IN_PLACE]?: ResponseGate };
 
 /** Shared by all responses: each finds its own gate, or none. */
 const gatedMethods = Object.fromEntries(
   STARTERS.map((name) => [
     name,
     function gated(this: GatedResponse, ...given: unknown[]): unknown {
-      const gate = this[GATE];
+      const gate = this[IN_PLACE];
       return gate ? gate.call(name, given) : methodBelow(this, name).apply(this, given);
     },
   ]),
@@ -91,15 +98,19 @@ class ResponseGate {
   setters: Setters | undefined;
   /** And no stand-in. */
   readonly isNative: boolean;
-  /** Was there a place for it? */
+  /** Was a place made for it? */
   readonly hasPlace: boolean;
+  /** And is it as it was? */
+  readonly placeIsFree: boolean;
 
   constructor(
     private readonly response: GatedResponse,
     private readonly hooks: GateHooks,
   ) {
-    this.hasPlace = GATE in response && response[GATE] === undefined;
-    const below: unknown = this.hasPlace ? Object.getPrototypeOf(response) : response;
+    this.hasPlace = IN_PLACE in response && response[GATE] === undefined;
+    const methods = response as unknown as Record<Starter, AnyMethod>;
+    this.placeIsFree = this.hasPlace && STARTERS.every((name) => methods[name] === gatedMethods[name]);
+    const below: unknown = this.placeIsFree ? Object.getPrototypeOf(response) : response;
     const { writeHead, write, end, flushHeaders } = below as Record<Starter, AnyMethod>;
     this.original = { writeHead, write, end, flushHeaders };
     this.isNative = response instanceof ServerResponse || (response as object) instanceof Http2ServerResponse;
