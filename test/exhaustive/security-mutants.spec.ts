@@ -420,13 +420,7 @@ const listed: Fault[] = [
     "default('nest.sid')",
   ],
   // Caches
-  [
-    'S58',
-    'test/cookies.spec.ts',
-    'http/request-session.ts',
-    'forbidCaching(response);',
-    ';',
-  ],
+  ['S58', 'test/cookies.spec.ts', 'http/request-session.ts', 'forbidCaching(response);', ';'],
   ['S59', 'test/security.spec.ts', 'http/key-transport.ts', 'else vary(response, names);', ''],
   [
     'S60',
