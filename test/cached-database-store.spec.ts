@@ -35,6 +35,7 @@ import { testDatabase } from './support/data-source.js';
 import { DatabaseStoreBench } from './support/database-store-bench.js';
 import { describeWithKillableRedis } from './support/killable-redis.js';
 import { type DatabaseKind, describeWithService, serviceUrl } from './support/services.js';
+import { testsAll } from './support/test-all.js';
 
 /** The clients and caches of the test that is running. */
 const opened: RecordCache[] = [];
@@ -770,7 +771,7 @@ describeWithService('postgres', 'CachedDatabaseStore in front of PostgreSQL', ()
     beforeAll(() => bench.open());
     afterAll(() => bench.close());
 
-    it.each(['ioredis', 'redis'] as const)(
+    it.each(testsAll ? (['ioredis', 'redis'] as const) : (['ioredis'] as const))(
       'loses nothing, revives nothing and is never stale (%s)',
       async (library) => {
         const logger = new Log();

@@ -179,7 +179,7 @@ const engines: [name: string, service: ServiceName | undefined, make: () => Prom
 
 for (const [name, service, make] of engines) {
   // On a server a round takes longer.
-  const rounds = testsAll || service === undefined ? ROUNDS : ROUNDS / 10;
+  const rounds = testsAll ? ROUNDS : ROUNDS / (service === undefined ? 4 : 10);
   const describeEngine = service === undefined ? describe : describeWithService.bind(null, service);
   describeEngine(`a login holds, on ${name}`, () => {
     describe.each(platforms)('%s', (platform: Platform) => {
