@@ -43,7 +43,7 @@ import { Checkpoint, Checkpoints } from './suites/checkpoint.js';
 const SECRET = 'keyboard cat, and thirty-two characters';
 const HOUR = 3_600_000;
 
-type OldData = { passport?: { user: string } | undefined };
+type OldData = { passport?: { user: string } | undefined; stamp?: string };
 const userId = ({ passport }: OldData): string | undefined => passport?.user;
 
 /** What an old application has put into the session of a user. */
@@ -81,6 +81,16 @@ class SiteController {
   @Post('logout')
   logout(@Session() session: Session) {
     session.logout();
+  }
+
+  @Post('again')
+  async again(@Session() session: Session) {
+    await session.regenerate();
+  }
+
+  @Post('destroy')
+  async destroy(@Session() session: Session) {
+    await session.destroy();
   }
 
   @Get('fresh')
@@ -724,11 +734,97 @@ describe.each(platforms)('an old session on %s', (platform) => {
     expect(old.kept.size).toBe(0);
   });
 
-  it('whose owner can be no user is an error, and stays', async () => {
-    const accept = acceptExpressSession({ secret: SECRET, store: old, userId: () => '' });
-    const url = await start({ accept }, { logger: silent });
-    expect((await ask(url, oldCookie(), 'GET /look')).status).toBe(500);
-    expect(old.kept.size).toBe(1);
+  it.each([
+    ['whose owner can be no user', { userId: () => '' }, {}, 'accept.userId'],
+    ['whose owner is no id', { userId: () => ({}) as string }, {}, 'accept.userId'],
+    ['that is larger than ours may be', { userId }, { limits: { size: 50 } }, 'limits.size'],
+    ['that has more keys than ours may have', { userId }, { limits: { keys: 2 } }, 'limits.keys'],
+  ])('%s is absent for its visitor, told of, and stays', async (_what, functions, options, named) => {
+    const errors: unknown[] = [];
+    const accept = acceptExpressSession({ secret: SECRET, store: old, ...functions });
+    const logger = { ...silent, error: (line: unknown) => errors.push(line) };
+    const url = await start({ accept, ...options }, { logger });
+    const answer = await ask(url, oldCookie(), 'GET /look');
+    expect([answer.status, answer.body, answer.cookies.size, old.kept.size]).toEqual([200, nobody, 0, 1]);
+    expect(errors).toEqual([expect.stringContaining(named)]);
+    expect(held.calls.filter((call) => call !== 'load')).toEqual([]);
+  });
+
+  describe('that its store does not end', () => {
+    const endings = ['logout', 'again', 'destroy', 'login?user=bob'];
+
+    it.each(endings)('holds up %s by a visitor who is just moved in', async (ending) => {
+      const url = await start({}, { logger: silent });
+      const browser = new Browser();
+      browser.cookies.set('connect.sid', signed());
+      old.failing = 'destroy';
+      expect((await browser.send(url, 'GET /look')).status).toBe(503);
+      expect((await browser.send(url, `POST /${ending}`)).status).toBe(503);
+      expect(await sessionsOfAnn()).toHaveLength(1);
+      old.failing = undefined;
+      expect((await browser.send(url, `POST /${ending}`)).status).toBe(201);
+      expect([old.kept.size, browser.cookies.has('connect.sid')]).toEqual([0, false]);
+      expect(await sessionsOfAnn()).toEqual([]);
+      expect((await ask(url, oldCookie(), 'GET /look')).body).toEqual(nobody);
+    });
+
+    it.each(endings)('holds up %s by a visitor who has a session of ours, too', async (ending) => {
+      const url = await start({}, { logger: silent });
+      const browser = new Browser();
+      await browser.send(url, 'POST /login?user=bob');
+      browser.cookies.set('connect.sid', signed());
+      old.failing = 'destroy';
+      expect((await browser.send(url, `POST /${ending}`)).status).toBe(503);
+      expect((await browser.send(url, 'GET /look')).body).toEqual({ userId: 'bob', data: {} });
+      old.failing = undefined;
+      expect((await browser.send(url, `POST /${ending}`)).status).toBe(201);
+      expect([old.kept.size, browser.cookies.has('connect.sid')]).toEqual([0, false]);
+    });
+
+    it('is not asked for that by every visitor who could do without', async () => {
+      const url = await start({}, { logger: silent });
+      const { cookies } = await ask(url, new Map(), 'POST /login?user=bob');
+      const both = new Map([...cookies, ...oldCookie()]);
+      old.failing = 'destroy';
+      for (let request = 0; request < 3; request += 1) await ask(url, both, 'GET /look');
+      expect(old.calls).toEqual(['destroy']);
+      old.failing = undefined;
+      engine.clock.advance('6s');
+      expect((await ask(url, both, 'GET /look')).cookies.get('connect.sid')).toBe('');
+      expect(old.kept.size).toBe(0);
+    });
+  });
+
+  it('is moved into a cookie where new keys go into a header, unless the request brings the header', async () => {
+    const url = await start({ transport: [{ header: 'authorization' }, 'cookie'] });
+    const headers = { Cookie: `connect.sid=${signed()}`, Authorization: 'Bearer' };
+    expect(await (await fetch(`${url}/look`, { headers })).json()).toEqual(nobody);
+    expect(old.calls).toEqual([]);
+    const answer = await ask(url, oldCookie(), 'GET /look');
+    expect(answer.body).toMatchObject({ userId: 'ann' });
+    expect((await ask(url, answer.cookies, 'GET /look')).body).toMatchObject({ userId: 'ann' });
+  });
+
+  it('is ended and not moved when its user has got another credential since it was opened', async () => {
+    const accept = acceptExpressSession({
+      secret: SECRET,
+      store: old,
+      userId,
+      stamp: (data: OldData) => data.stamp,
+    });
+    const url = await start({ accept, currentStamp: () => 'new password' });
+    const bound = (stamp: object) => oldSession({ ...dataOf('ann'), ...stamp });
+    for (const data of [bound({ stamp: 'old password' }), bound({})]) {
+      old.kept.set(SID, data);
+      const answer = await ask(url, oldCookie(), 'GET /look');
+      expect([answer.body, answer.cookies.get('connect.sid'), old.kept.size]).toEqual([nobody, '', 0]);
+    }
+    old.kept.set(SID, bound({ stamp: 'new password' }));
+    expect((await ask(url, oldCookie(), 'GET /look')).body).toMatchObject({ userId: 'ann' });
+    old.kept.set('guest', oldSession({ cart: [] }));
+    expect((await ask(url, oldCookie(signed('guest')), 'GET /look')).body).toMatchObject({
+      data: { cart: [] },
+    });
   });
 
   it('has its cookie removed where it was set', async () => {
@@ -781,6 +877,15 @@ describe('the option `accept`', () => {
           options: { accept },
         }),
       { option: 'accept', message: /on the server/ },
+    ],
+    [
+      'a stamp that nothing is compared with',
+      () =>
+        startApp('express', {
+          engine: testingEngine(),
+          options: { accept: acceptExpressSession({ secret: SECRET, store, stamp: () => 'stamp' }) },
+        }),
+      { option: 'accept.stamp', message: /currentStamp/ },
     ],
     [
       'the name of our cookie',

@@ -76,7 +76,7 @@ export function wire(
 
 function checkAbilities(
   backend: SessionStore | SessionSealer,
-  { renewAfter, sessionsPerUser, pepper, accept, cookie }: ResolvedSessionOptions,
+  { renewAfter, sessionsPerUser, pepper, accept, cookie, currentStamp }: ResolvedSessionOptions,
 ): void {
   const { name } = backend.constructor;
   const isSealer = backend instanceof SessionSealer;
@@ -96,6 +96,12 @@ function checkAbilities(
     throw new SessionConfigError(
       'accept',
       'needs an engine that keeps sessions on the server. Choose another engine, or leave it out.',
+    );
+  }
+  if (accept?.tellsStamps && !currentStamp) {
+    throw new SessionConfigError(
+      'accept.stamp',
+      'is compared with what the option "currentStamp" says, which is missing. Add that, or leave it out.',
     );
   }
   if (accept?.cookie.name === cookie.name) {

@@ -9,6 +9,8 @@ export interface Presented {
   by: 'cookie' | KeyHeader;
   /** As they were sent, the likeliest first. Not all of them need be session keys. */
   keys: string[];
+  /** Do its cookies count? Not if it brings its key in a header. */
+  cookies: boolean;
 }
 
 /**
@@ -21,10 +23,10 @@ export function readSessionKeys(
 ): Presented {
   for (const header of transport.headers) {
     const key = keyIn(headers[header.name], header);
-    if (key !== undefined) return { by: header, keys: key === '' ? [] : [key] };
+    if (key !== undefined) return { by: header, keys: key === '' ? [] : [key], cookies: false };
   }
   const keys = transport.cookie ? readCookies(headers.cookie, cookie.name) : [];
-  return { by: keys.length > 0 ? 'cookie' : transport.first, keys };
+  return { by: keys.length > 0 ? 'cookie' : transport.first, keys, cookies: transport.cookie };
 }
 
 /** `''`: the header is there, and empty. Undefined: it is not there, or has to do with something else. */

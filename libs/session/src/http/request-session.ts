@@ -125,13 +125,13 @@ export class RequestSession {
   #open(): SessionSlot {
     if (this.#slot) return this.#slot;
     const { options, sessions, oldSessions } = this.#environment;
-    const { by, keys } = readSessionKeys(this.#request.headers, options);
-    // A client that brings its key in a header has no cookies that count.
-    if (by === 'cookie')
+    const { by, keys, cookies } = readSessionKeys(this.#request.headers, options);
+    if (cookies)
       this.#old = oldSessions?.find(readCookies(this.#request.headers.cookie, oldSessions.cookie.name));
     const live = new LiveSession(sessions, keys, undefined, this.#old);
     this.#slot = live.slot;
-    this.#by = by;
+    // Who comes with the cookie of another library is a browser, and keeps ours as well.
+    this.#by = this.#old ? 'cookie' : by;
     const { device } = options;
     if (device.ip || device.userAgent) live.slot.describeDevice = () => describeDevice(this.#request, device);
     // Not in the middleware: before the session is asked for it is undefined anyway, and every property costs.

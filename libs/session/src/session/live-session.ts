@@ -246,7 +246,7 @@ export class LiveSession {
   }
 
   async #leaveOld(old: OldSession, record: SessionRecord): Promise<void> {
-    await old.leave(record, this.now());
+    await old.leave(record, this.#environment.now);
     this.loaded = true;
   }
 
@@ -476,7 +476,8 @@ export class LiveSession {
 
   /** What a commit does, or undefined when there is nothing to tell the store and nothing on its way to it. */
   commit(failed: boolean): void | Promise<void> {
-    if (this.#work !== null || this.#toEnd.length > 0 || this.#expiresAtOnce()) return this.persist(failed);
+    const ends = this.#toEnd.length > 0 || this.#expiresAtOnce() || this.#oldMustEnd(failed);
+    if (this.#work !== null || ends) return this.persist(failed);
     const plan = this.#plan(failed);
     if (this.#isNothing(plan)) return undefined;
     return this.#enqueue(() => this.#carryOut(plan));
@@ -556,9 +557,17 @@ export class LiveSession {
 
   async #perform(failed: boolean): Promise<void> {
     if (!failed && this.#expiresAtOnce()) this.end('expiry');
+    // First, and not without success: as long as the old session is there, its cookie brings back what ends here.
+    if (this.#oldMustEnd(failed)) await this.#old?.end();
     if (this.#toEnd.length > 0) await this.#endLeftRecords();
     const plan = this.#plan(failed);
     if (!this.#isNothing(plan)) await this.#carryOut(plan);
+  }
+
+  /** Does this commit end the session or log in, while the session of another library may still be there? */
+  #oldMustEnd(failed: boolean): boolean {
+    if (!this.#old || this.#old.spent) return false;
+    return this.#ended || (!failed && this.#requests.loggedIn === true);
   }
 
   /** Changes that nothing comes of are reported as lost, if they are. */

@@ -1,5 +1,6 @@
-import { SessionRecordCorruptError, SessionValueError } from '../session.errors.js';
+import { SessionLimitError, SessionRecordCorruptError, SessionValueError } from '../session.errors.js';
 import { type AcceptedContent, type AcceptedSessions } from '../stores/accepted-sessions.js';
+import { checkRecordSize } from '../stores/record-log.js';
 import {
   type JsonObject,
   type SessionChanges,
@@ -17,6 +18,9 @@ import { type Held } from './token-store.js';
 /** Longer than a request may take that moves a session in. Milliseconds. */
 const MOVING_LASTS = 60_000;
 
+/** Milliseconds. An old store that cannot end a session now is not asked again by every visitor who could do without. */
+const LEAVING_RESTS_FOR = 5000;
+
 /** Of several cookies of the name, so many are tried. */
 const MOST_CANDIDATES = 3;
 
@@ -25,6 +29,7 @@ export class OldSessions {
   // Private, as requests lead here, and the secret is behind it.
   readonly #accepted: AcceptedSessions;
   readonly #timeLimit: TimeLimit;
+  readonly #leaving = { restsUntil: 0 };
 
   constructor(accepted: AcceptedSessions, timeLimit: TimeLimit) {
     this.#accepted = accepted;
@@ -39,7 +44,7 @@ export class OldSessions {
   find(cookies: readonly string[]): OldSession | undefined {
     for (const cookie of cookies.slice(0, MOST_CANDIDATES)) {
       const sid = this.#accepted.open(cookie);
-      if (sid !== null) return new OldSession(this.#accepted, sid, this.#timeLimit);
+      if (sid !== null) return new OldSession(this.#accepted, sid, this.#timeLimit, this.#leaving);
     }
     return undefined;
   }
@@ -61,11 +66,19 @@ export class OldSession {
   readonly #accepted: AcceptedSessions;
   readonly #sid: string;
   readonly #timeLimit: TimeLimit;
+  /** When visitors may leave old sessions again after that has failed, in epoch milliseconds. All of them share it. */
+  readonly #leaving: { restsUntil: number };
 
-  constructor(accepted: AcceptedSessions, sid: string, timeLimit: TimeLimit) {
+  constructor(
+    accepted: AcceptedSessions,
+    sid: string,
+    timeLimit: TimeLimit,
+    leaving: { restsUntil: number },
+  ) {
     this.#accepted = accepted;
     this.#sid = sid;
     this.#timeLimit = timeLimit;
+    this.#leaving = leaving;
     this.token = formatSessionKey({
       id: accepted.derive(sid, 'id').subarray(0, 16).toString('base64url'),
       secret: accepted.derive(sid, 'secret').toString('base64url'),
@@ -84,11 +97,14 @@ export class OldSession {
   }
 
   /** The visitor has this session of ours. While another request may still be moving the old one, it needs it. */
-  async leave(record: SessionRecord, now: number): Promise<void> {
+  async leave(record: SessionRecord, now: () => number): Promise<void> {
     const { id } = parseSessionKey(this.token);
-    if (record.id === id && now - record.createdAt < MOVING_LASTS) return;
-    // If its store is away, the cookie stays, and the next request tries again.
-    await this.end().catch(() => {});
+    if (record.id === id && now() - record.createdAt < MOVING_LASTS) return;
+    if (now() < this.#leaving.restsUntil) return;
+    // If its store is away, the cookie stays, and a later request tries again.
+    await this.end().catch(() => {
+      this.#leaving.restsUntil = now() + LEAVING_RESTS_FOR;
+    });
   }
 }
 
@@ -117,7 +133,7 @@ export async function moveIn(
   const created = await tokens.createAs(old.token, record);
   if (!created) return null;
   const current = await readOrNull(old, environment);
-  if (!current || ownerOf(current) !== record.userId) {
+  if (!current || current.userId !== record.userId) {
     await tokens.end(created);
     return current && moveIn(old, environment, device);
   }
@@ -131,29 +147,40 @@ export async function moveIn(
   return moved ?? created;
 }
 
-/** What cannot be read is absent for the visitor, and told as an event. */
-async function readOrNull(old: OldSession, { emit }: SessionEnvironment): Promise<AcceptedContent | null> {
+/** What can become a session of ours. */
+interface Movable extends AcceptedContent {
+  userId: string | null;
+}
+
+/** What cannot be read, or not become a session of ours, is absent for the visitor, and told as an event. */
+async function readOrNull(old: OldSession, { emit, limits }: SessionEnvironment): Promise<Movable | null> {
   try {
-    return await old.read();
+    const content = await old.read();
+    if (!content) return null;
+    for (const key of REFUSED_KEYS) delete content.data[key];
+    checkRecordSize(content.data, limits);
+    return { ...content, userId: ownerOf(content) };
   } catch (error) {
-    if (!(error instanceof SessionRecordCorruptError)) throw error;
+    const isUnfit =
+      error instanceof SessionRecordCorruptError ||
+      error instanceof SessionLimitError ||
+      error instanceof SessionValueError;
+    if (!isUnfit) throw error;
     emit({ type: 'corrupt', error });
     return null;
   }
 }
 
-/** Null: there is nothing in it, or its user may have no session. */
+/** Null: there is nothing in it, or its user may have no session, or has another credential by now. */
 async function recordOf(
-  content: AcceptedContent,
+  { data, userId, stamp: boundTo }: Movable,
   { now, policy, currentStamp }: SessionEnvironment,
   device: SessionDevice | undefined,
 ): Promise<SessionRecord | null> {
-  const { data } = content;
-  for (const key of REFUSED_KEYS) delete data[key];
-  const userId = ownerOf(content);
   if (userId === null && Object.keys(data).length === 0) return null;
   const stamp = currentStamp && userId !== null ? await currentStamp(userId) : undefined;
   if (stamp === null) return null;
+  if (stamp !== undefined && boundTo !== undefined && boundTo !== stamp) return null;
   const at = now();
   return {
     id: '',
@@ -184,7 +211,6 @@ function ownerOf({ userId }: AcceptedContent): string | null {
 }
 
 function differenceOf(before: JsonObject, after: JsonObject): SessionChanges | null {
-  for (const key of REFUSED_KEYS) delete after[key];
   const isChanged = (key: string): boolean => JSON.stringify(before[key]) !== JSON.stringify(after[key]);
   const set = Object.fromEntries(Object.entries(after).filter(([key]) => isChanged(key)));
   const unset = Object.keys(before).filter((key) => !(key in after));

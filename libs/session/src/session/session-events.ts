@@ -60,7 +60,7 @@ export type SessionEvent =
   | ({ type: 'reuse' } & OfSession)
   /** A login met the limit of sessions per user. */
   | { type: 'limit'; userId: string }
-  /** A record could not be decoded. It is treated as absent and left where it is. */
+  /** A record could not be decoded, or an old session not be moved in. It is treated as absent and left where it is. */
   | { type: 'corrupt'; error: Error }
   /** A sweep of expired records has finished: how many went, and how long it took, in milliseconds. */
   | { type: 'cleared'; count: number; duration: number };

@@ -6,6 +6,11 @@ export interface AcceptedContent {
   data: JsonObject;
   /** What the application says of its owner. Null or undefined: it has none. */
   userId: unknown;
+  /**
+   * The stamp of its owner's credential when it was opened, as the option `currentStamp` would have told it then. Null: it
+   * has none, and so is over. Undefined: the application does not tell stamps.
+   */
+  stamp?: string | null;
 }
 
 /**
@@ -20,6 +25,8 @@ export interface AcceptedContent {
 export abstract class AcceptedSessions {
   /** @internal The cookie of the other library, and where browsers keep it. */
   abstract readonly cookie: { name: string; path: string; domain?: string };
+  /** @internal Does the application tell the stamps that old sessions are bound to? */
+  abstract readonly tellsStamps: boolean;
   /** @internal The id in a cookie that is signed as it has to be; null in any other. */
   abstract open(cookie: string): string | null;
   /** @internal 32 bytes that belong to this id and purpose, and that only the holder of the secret can tell. */

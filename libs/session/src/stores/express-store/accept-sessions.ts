@@ -25,6 +25,12 @@ interface AcceptOptions<Data> {
    * listed and revoked with the others. Default: nobody, and what the data say of a user stays data.
    */
   userId?: (data: Data) => string | number | null | undefined;
+  /**
+   * Tells from the data of a user's session the stamp that it was opened with, to be compared with what the option
+   * `currentStamp` says: a session with another one, or with null or undefined, is ended and not moved. Default: a session
+   * that has not been moved yet survives a new password.
+   */
+  stamp?: (data: Data) => string | null | undefined;
 }
 
 /** What `acceptExpressSession` takes: the options that express-session had. */
@@ -116,15 +122,17 @@ interface Format {
 /** Sessions whose cookie holds `<prefix><sid>.<HMAC of the sid>`, in a store for express-session. */
 class SignedSessions extends AcceptedSessions {
   readonly cookie: AcceptedSessions['cookie'];
+  readonly tellsStamps: boolean;
   // Private at run time, too: no inspection shows a secret or leads to the store.
   readonly #format: Format;
   readonly #secrets: readonly Secret[];
   readonly #key: ArrayBuffer;
   readonly #calls: StoreCalls;
   readonly #userIdOf: (data: JsonObject) => unknown;
+  readonly #stampOf: ((data: JsonObject) => string | null | undefined) | undefined;
 
   constructor(
-    { secret, store, cookie: { path = '/', domain } = {}, userId }: AcceptOptions<never>,
+    { secret, store, cookie: { path = '/', domain } = {}, userId, stamp }: AcceptOptions<never>,
     format: Format,
   ) {
     super();
@@ -133,6 +141,8 @@ class SignedSessions extends AcceptedSessions {
     this.#format = format;
     this.#calls = new StoreCalls(store);
     this.#userIdOf = (userId as ((data: JsonObject) => unknown) | undefined) ?? (() => null);
+    this.#stampOf = stamp as ((data: JsonObject) => string | null | undefined) | undefined;
+    this.tellsStamps = stamp !== undefined;
     this.cookie = { name: format.name, path, ...(domain !== undefined && { domain }) };
     // Another key than the one that signs, because an application may let others choose what it signs.
     this.#key = hkdfSync('sha256', this.#secrets[0] as Secret, '', 'nest-sessions:accept:v1', 32);
@@ -159,7 +169,11 @@ class SignedSessions extends AcceptedSessions {
     const { cookie, ...data } = JSON.parse(JSON.stringify(session)) as Record<string, JsonValue>;
     if (!isObject(cookie) || hasExpired(cookie)) return null;
     for (const name of this.#format.own) delete data[name];
-    return { data: Object.assign(Object.create(null) as JsonObject, data), userId: this.#userIdOf(data) };
+    return {
+      data: Object.assign(Object.create(null) as JsonObject, data),
+      userId: this.#userIdOf(data),
+      ...(this.#stampOf && { stamp: this.#stampOf(data) ?? null }),
+    };
   }
 
   destroy(sid: string): Promise<void> {
