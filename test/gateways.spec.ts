@@ -488,7 +488,7 @@ describe.each(rowsOf(everywhere, quick))('a gateway of %s', (_name, { kind, plat
     await start();
     const { key } = await logIn();
     const client = await connect(key);
-    for (const _of of ['one', 'another']) void client.ask('news');
+    for (let count = 0; count < 2; count++) void client.ask('news');
     void client.ask('news', { logout: true });
     while (gate.streams < 3) await new Promise(setImmediate);
     const checkpoint = (gate.checkpoint = new Checkpoint());
@@ -580,10 +580,10 @@ describe.each(rowsOf(everywhere, quick))('a gateway of %s', (_name, { kind, plat
     it('and does not handle a message that comes after cycleKey', async () => {
       await start({ staleness: 0 });
       const { key } = await logIn();
-      const [client, silent] = [await connect(key), await connect(key)];
+      const [client, waiting] = [await connect(key), await connect(key)];
       await client.ask('read');
       await request('/cycle', key).expect(201);
-      for (const each of [client, silent]) {
+      for (const each of [client, waiting]) {
         await expect(each.ask('add', { item: 'apple' })).rejects.toMatchObject({ message: 'Unauthorized' });
         await each.closed;
       }
