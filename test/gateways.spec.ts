@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import { type CanActivate, Controller, Injectable, Post, UseGuards } from '@nestjs/common';
 import { WsAdapter } from '@nestjs/platform-ws';
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
@@ -7,12 +8,15 @@ import {
   Session,
   type SessionError,
   SessionGuard,
+  type SessionOptions,
   Sessions,
   SessionStoreUnavailableError,
   type SocketOptions,
 } from 'nest-sessions';
 import { cookieEngine } from 'nest-sessions/cookie';
-import { concatMap, from, type Observable } from 'rxjs';
+import { concatMap, from, Observable } from 'rxjs';
+import { type HttpEnvironment } from '../libs/session/src/http/request-session.js';
+import { HTTP_ENVIRONMENT } from '../libs/session/src/session.tokens.js';
 import { platforms, type RunningApp, silent, startApp } from './support/app.js';
 import { type EngineUnderTest, enginesOnDatabases, otherEngines } from './support/engines.js';
 import { adapters, type Client } from './support/gateway-clients.js';
@@ -34,11 +38,17 @@ class AccountController {
   cycle(@Session() session: Session<Data>): void {
     session.cycleKey();
   }
+
+  @Post('visit')
+  visit(@Session('name') name: string | undefined) {
+    return { name };
+  }
 }
 
 @Injectable()
 class Gate {
   checkpoint: Checkpoint | null = null;
+  streams = 0;
 }
 
 @Injectable()
@@ -91,6 +101,20 @@ class ShopGateway {
         return { to: 'count', number };
       }),
     );
+  }
+
+  @SubscribeMessage('news')
+  news(
+    @Session() session: Session<Data>,
+    @MessageBody() { logout }: { logout?: boolean },
+  ): Observable<object> {
+    if (logout) session.logout();
+    return new Observable(() => {
+      this.gate.streams += 1;
+      return () => {
+        this.gate.streams -= 1;
+      };
+    });
   }
 
   @SubscribeMessage('logout')
@@ -187,19 +211,21 @@ describe.each(rowsOf(everywhere, quick))('a gateway of %s', (_name, { kind, plat
   beforeEach(() => {
     store.reset();
     gate.checkpoint = null;
+    gate.streams = 0;
     refused.length = 0;
   });
 
   const start = async (
     sockets: SocketOptions = { staleness: 0 },
     engine: Engine = { useFactory: () => store },
+    rules: SessionOptions = {},
   ): Promise<void> => {
     app = await startApp(platform, {
       engine,
       logger: silent,
       controllers: [AccountController],
       providers: [{ provide: Gate, useValue: gate }, ShopGateway, ...(kind === 'ws' ? [MembersGateway] : [])],
-      options: { sockets },
+      options: { ...rules, sockets },
       prepare: (application) => void application.useWebSocketAdapter(adapter.make(application)),
     });
     running.push(app);
@@ -231,6 +257,18 @@ describe.each(rowsOf(everywhere, quick))('a gateway of %s', (_name, { kind, plat
     return session && { ...session };
   };
   const request = (path: string, key: string) => app.request.post(path).set('Cookie', `sessionid=${key}`);
+  /** For the store, the session is older by so much. */
+  const age = (id: string, by: number): void => {
+    const record = store.records.get(id);
+    if (!record) throw new Error('There is no record.');
+    record.createdAt -= by;
+  };
+  const renew = async ({ id, key }: { id: string; key: string }): Promise<void> => {
+    age(id, DAY);
+    const { headers } = await request('/visit', key).expect(201);
+    expect(String(headers['set-cookie'])).toContain(id);
+    expect(String(headers['set-cookie'])).not.toContain(key);
+  };
 
   it('S102: hands out the session of the handshake, or an empty one', async () => {
     await start();
@@ -446,15 +484,67 @@ describe.each(rowsOf(everywhere, quick))('a gateway of %s', (_name, { kind, plat
     expect(refused).toEqual([expect.stringMatching(/^SESSION_COMMITTED: .* over HTTP/)]);
   });
 
-  it('goes on through a rotation, and still writes', async () => {
+  it('gives up on a handler whose client has gone when it has had its time, but for the end of the session', async () => {
     await start();
     const { key } = await logIn();
     const client = await connect(key);
+    for (let count = 0; count < 2; count++) void client.ask('news');
+    void client.ask('news', { logout: true });
+    while (gate.streams < 3) await new Promise(setImmediate);
+    const checkpoint = (gate.checkpoint = new Checkpoint());
+    void client.ask('add', { item: 'apple' });
+    await checkpoint.reached;
+    client.close();
+    await (await connect()).ask('ping');
+    expect(gate.streams).toBe(3);
+    const now = performance.now.bind(performance);
+    const later = jest.spyOn(performance, 'now').mockImplementation(() => now() + 31_000);
+    try {
+      while (gate.streams > 0 || store.records.size > 0) {
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    } finally {
+      later.mockRestore();
+      checkpoint.open();
+    }
+  });
+
+  it('goes on through a renewal, and still writes', async () => {
+    await start({ staleness: 0 }, undefined, { renewAfter: '12h' });
+    const session = await logIn();
+    const client = await connect(session.key);
     await client.ask('read');
-    await request('/cycle', key).expect(201);
+    await renew(session);
     expect(await client.ask('add', { item: 'apple' })).toMatchObject({ items: ['apple'] });
     expect(client.isOpen()).toBe(true);
     expect([...store.records.values()].map(({ data }) => data)).toEqual([{ items: ['apple'] }]);
+  });
+
+  it('S17: the key of a handshake is not reused, however late its first message is', async () => {
+    await start({ staleness: '50ms' }, undefined, { renewAfter: '12h', onReuse: 'revoke' });
+    const events: string[] = [];
+    app.app.get<HttpEnvironment>(HTTP_ENVIRONMENT).sessions.emit = ({ type }) => void events.push(type);
+    const session = await logIn();
+    const [client, other] = [await connect(session.key), await connect(session.key)];
+    await renew(session);
+    expect(await other.ask('read')).toMatchObject({ userId: 'ann' });
+    age(session.id, 120_000);
+    await expect(client.ask('read')).rejects.toMatchObject({ message: 'Unauthorized' });
+    expect(await client.closed).toEqual({ code: 4401, reason: 'The session has ended.' });
+    expect(await other.ask('read')).toMatchObject({ userId: 'ann' });
+    expect(events).toContain('rotated');
+    expect(events).not.toContain('reuse');
+  });
+
+  it('is open to a visitor whose key opens nothing', async () => {
+    await start({ staleness: '50ms' });
+    const { id, key } = await logIn();
+    await app.app.get(Sessions).revoke(id);
+    const client = await connect(key);
+    expect(await client.ask('read')).toMatchObject({ userId: null });
+    await expect(client.ask('account')).rejects.toMatchObject({ message: 'Unauthorized' });
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(await client.ask('read')).toMatchObject({ userId: null });
   });
 
   describe('S44: closes the socket', () => {
@@ -465,6 +555,7 @@ describe.each(rowsOf(everywhere, quick))('a gateway of %s', (_name, { kind, plat
     ][] = [
       ['is revoked', ({ id }) => app.app.get(Sessions).revoke(id)],
       ['is logged out by HTTP', async ({ key }) => request('/logout', key).expect(201)],
+      ['gets another key by cycleKey', async ({ key }) => request('/cycle', key).expect(201)],
       ['is logged out by a message, which is answered', (_session, client) => client.ask('logout')],
       [
         'expires',
@@ -484,6 +575,19 @@ describe.each(rowsOf(everywhere, quick))('a gateway of %s', (_name, { kind, plat
       await end(session, client);
       expect(await client.closed).toEqual({ code: 4999, reason: 'Log in again.' });
       expect(await other.ask('read')).toMatchObject({ name: 'Eve' });
+    });
+
+    it('and does not handle a message that comes after cycleKey', async () => {
+      await start({ staleness: 0 });
+      const { key } = await logIn();
+      const [client, waiting] = [await connect(key), await connect(key)];
+      await client.ask('read');
+      await request('/cycle', key).expect(201);
+      for (const each of [client, waiting]) {
+        await expect(each.ask('add', { item: 'apple' })).rejects.toMatchObject({ message: 'Unauthorized' });
+        await each.closed;
+      }
+      expect([...store.records.values()].map(({ data }) => data)).toEqual([{}]);
     });
 
     it('and does not handle a message of a session that has ended', async () => {

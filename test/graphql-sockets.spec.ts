@@ -244,7 +244,7 @@ describe.each(rowsOf(servers, quick))('GraphQL over a socket, by %s', (_name, { 
     expect(await client.ask('mutation { count }')).not.toHaveProperty('count');
   });
 
-  it('goes on through a rotation, and still writes', async () => {
+  it('handles nothing under a key that cycleKey has replaced', async () => {
     await start();
     const { key } = await logIn();
     const client = connect(key);
@@ -254,8 +254,10 @@ describe.each(rowsOf(servers, quick))('GraphQL over a socket, by %s', (_name, { 
       .set('Cookie', `sessionid=${key}`)
       .send({ query: 'mutation { cycle }' })
       .expect(200);
-    expect(await client.ask('mutation { count }')).toEqual({ count: 1 });
-    expect(await connect(key).ask('{ who }')).toEqual({ who: null });
+    const ended = ['The session of this socket has ended.'];
+    expect(await client.ask('mutation { count }')).toEqual(ended);
+    expect(await connect(key).ask('{ who }')).toEqual(ended);
+    expect([...store.records.values()].map(({ data }) => data)).toEqual([{}]);
   });
 
   it('says that a login takes a new cookie', async () => {
@@ -277,17 +279,20 @@ describe.each(rowsOf(servers, quick))('GraphQL over a socket, by %s', (_name, { 
     await listening(0);
   });
 
-  const ends: [how: string, end: (session: { id: string; key: string }) => Promise<unknown>][] = [
+  type End = [how: string, end: (session: { id: string; key: string }) => Promise<unknown>];
+  const ends: End[] = [
     ['revoked', ({ id }) => app.app.get(Sessions).revoke(id)],
-    [
-      'logged out by HTTP',
-      ({ key }) =>
-        app.request
-          .post('/graphql')
-          .set('Cookie', `sessionid=${key}`)
-          .send({ query: 'mutation { logout }' })
-          .expect(200),
-    ],
+    ...Object.entries({ 'logged out by HTTP': 'logout', 'given another key by cycleKey': 'cycle' }).map(
+      ([how, mutation]): End => [
+        how,
+        ({ key }) =>
+          app.request
+            .post('/graphql')
+            .set('Cookie', `sessionid=${key}`)
+            .send({ query: `mutation { ${mutation} }` })
+            .expect(200),
+      ],
+    ),
     ['logged out over a socket', ({ key }) => connect(key).ask('mutation { logout }')],
   ];
 

@@ -32,6 +32,8 @@ export class SocketSession {
   #token = '';
   /** The record as it was at some moment; null: a message has to look. */
   #known: { record: SessionRecord; at: number } | null = null;
+  /** When `cycleKey` had made the key of the handshake. */
+  #cycle: number | null = null;
   #over = false;
   /** Raised by everything that makes what a look on its way will find worthless. */
   #generation = 0;
@@ -52,12 +54,13 @@ export class SocketSession {
   async open(): Promise<LiveSession> {
     const isFirst = this.#opening === null;
     await this.#admitOnce();
+    if (this.#over) throw ended();
     if (!this.#look) return LiveSession.ofMessage(this.#environment, null);
     let record = this.#known?.record;
     if (!this.#known || (!isFirst && performance.now() - this.#known.at >= this.#staleness)) {
       record = (await this.#ask()) ?? undefined;
     }
-    if (!record) throw new UnauthorizedException('The session of this socket has ended.');
+    if (!record) throw ended();
     // Messages at the same time must not see what others change and have not saved.
     const held: Held = { token: this.#token, record: { ...record, data: structuredClone(record.data) } };
     return LiveSession.ofMessage(this.#environment, held);
@@ -79,11 +82,17 @@ export class SocketSession {
 
   async #admit(): Promise<void> {
     const at = performance.now();
+    // The handshake was long before: what has replaced its key since makes it no copy that comes back.
     const live = new LiveSession(this.#environment, this.#keys);
+    live.slot.isHandshake = true;
     await live.load();
     const { record, token } = live;
-    if (!record || token === null) return;
+    if (!record || token === null) {
+      this.#over = live.isReplaced;
+      return;
+    }
     this.#token = token;
+    this.#cycle = cycleOf(record);
     this.#known = { record, at };
     this.#look = watchSession(this.#environment, token, true);
   }
@@ -91,7 +100,8 @@ export class SocketSession {
   async #ask(): Promise<SessionRecord | null> {
     if (this.#over || !this.#look) return null;
     const [at, generation] = [performance.now(), this.#generation];
-    const record = await this.#look();
+    const found = await this.#look();
+    const record = found && this.#isCycled(found) ? null : found;
     if (record === null) {
       this.#over = true;
       this.forget();
@@ -101,12 +111,30 @@ export class SocketSession {
     return record;
   }
 
+  /** Has `cycleKey` put another key in the place of this socket's? */
+  #isCycled(record: SessionRecord): boolean {
+    const cycle = cycleOf(record);
+    return cycle !== null && cycle !== this.#cycle;
+  }
+
   async #isAlive(): Promise<boolean> {
+    const isFirst = this.#opening === null;
     await this.#admitOnce();
+    // The message that has begun all this gets its answer before the socket is closed.
+    if (!this.#look && this.#over) return isFirst;
     // Where there was no session, none can end: there is nothing to look at again.
     if (!this.#look) return new Promise(() => {});
     return (await this.#ask()) !== null;
   }
+}
+
+/** When the secret was last replaced by something else than a renewal, in milliseconds after `createdAt`. */
+function cycleOf({ meta: { rotation } }: SessionRecord): number | null {
+  return rotation && rotation.formerHash === undefined ? rotation.after : null;
+}
+
+function ended(): UnauthorizedException {
+  return new UnauthorizedException('The session of this socket has ended.');
 }
 
 /** The session as one message over a socket has it. What was done to it is kept by `save`, before the answer leaves. */
@@ -152,6 +180,13 @@ export class MessageSession {
   /** The handler failed: only an end of the session reaches the store. */
   async drop(): Promise<void> {
     await this.#commit((live) => live.persist(true));
+  }
+
+  /** Nobody waits for the handler any more: what it changes from now on is an error, and an end so far is kept. */
+  abandon(): void {
+    this.close();
+    // With the store away, the session ends when it times out.
+    this.drop().catch(() => {});
   }
 
   /** The answer is on its way: what is changed from now on is an error, because nobody saves it. */

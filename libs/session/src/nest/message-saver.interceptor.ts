@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { type CallHandler, type ExecutionContext, type NestInterceptor } from '@nestjs/common';
 import { catchError, concat, concatMap, defer, ignoreElements, map, Observable, takeWhile } from 'rxjs';
 import { type MessageSession } from '../http/socket-session.js';
+import { Deadlines } from '../stores/deadlines.js';
 import { isFailure, toWsException } from './gateway-errors.js';
 import { knownMessage } from './sockets.js';
 import { untilEnded } from './until-ended.js';
@@ -30,7 +31,7 @@ export const messageSaver: NestInterceptor = {
         throw isFailure(error) ? await toWsException(error) : error;
       }),
     );
-    return finishing(concat(answers, defer(async () => message.close()).pipe(ignoreElements())));
+    return finishing(concat(answers, defer(async () => message.close()).pipe(ignoreElements())), message);
   },
 };
 
@@ -47,8 +48,15 @@ function saved(answers: Observable<unknown>, message: MessageSession): Observabl
   );
 }
 
-/** What a handler has begun is saved, though its client leaves before it has the answer. */
-function finishing<Answer>(answers: Observable<Answer>): Observable<Answer> {
+/** For so long after its client has left, a handler may go on. Milliseconds. */
+const FINISHES_WITHIN = 30_000;
+const leftAlone = new Deadlines(1000);
+
+/**
+ * What a handler has begun is saved, though its client leaves before it has the answer. Nest shows nobody whether it was a
+ * promise or a stream that has not emitted yet, and a stream may go on forever: so both have the same time.
+ */
+function finishing<Answer>(answers: Observable<Answer>, message: MessageSession): Observable<Answer> {
   return new Observable((client) => {
     let answered = false;
     const work = answers.pipe(takeWhile(() => !client.closed, true)).subscribe({
@@ -56,11 +64,22 @@ function finishing<Answer>(answers: Observable<Answer>): Observable<Answer> {
         answered = true;
         client.next(answer);
       },
-      error: (error: unknown) => client.error(error),
-      complete: () => client.complete(),
+      error: (error: unknown) => {
+        answered = true;
+        client.error(error);
+      },
+      complete: () => {
+        answered = true;
+        client.complete();
+      },
     });
     return () => {
-      if (answered) work.unsubscribe();
+      if (answered) return work.unsubscribe();
+      const deadline = leftAlone.set(performance.now() + FINISHES_WITHIN, () => {
+        work.unsubscribe();
+        message.abandon();
+      });
+      work.add(() => leftAlone.done(deadline));
     };
   });
 }

@@ -50,6 +50,8 @@ export interface SessionSlot {
   describeDevice?: () => SessionDevice | undefined;
   /** What the browser is asked to forget with the session: the value of a Clear-Site-Data header. */
   clearSiteData?: string;
+  /** Of a socket, whose keys were sent a while ago: a former one among them is no reuse. */
+  isHandshake?: true;
   /** Why nothing can hand a new cookie to the browser here; undefined: a response can, until it has begun. */
   noCookie?: string;
 }
@@ -273,6 +275,7 @@ export class LiveSession {
     if (found === null || found.standing === 'replaced') return found;
     const { record } = found;
     if (found.standing === 'reused') {
+      if (this.slot.isHandshake) return { standing: 'replaced', sessionId: record.id };
       emit({ type: 'reuse', ...idsOf(record) });
       return this.#environment.onReuse === 'revoke' ? this.#endForeign(found, 'reuse') : null;
     }
@@ -322,6 +325,11 @@ export class LiveSession {
 
   get record(): Readonly<SessionRecord> | null {
     return this.#held?.record ?? null;
+  }
+
+  /** Was a token presented that another one has replaced, and none that is live? */
+  get isReplaced(): boolean {
+    return this.#gone;
   }
 
   /** What the client holds, or will hold; null before the first save. */
