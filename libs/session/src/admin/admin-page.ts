@@ -77,9 +77,7 @@ export function list(base: string, query: AdminQuery, { sessions, total, next }:
   }
   const more = next === null ? null : html`<p><a href="${searchOf({ user, after: next })}">More</a></p>`;
   if (sessions.length === 0) {
-    return html`<p class="empty">
-        ${user === '' ? nobody(after, next) : 'This user is logged in nowhere.'}
-      </p>
+    return html`<p class="empty">${user === '' ? nobody(after, next) : 'This user is logged in nowhere.'}</p>
       ${more}`;
   }
   return html` <table>

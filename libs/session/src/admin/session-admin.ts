@@ -99,7 +99,11 @@ export class SessionAdmin implements OnModuleDestroy {
       const sessions = await this.sessions.listByUser(user);
       return { sessions: sessions.slice(0, ROWS), total: sessions.length, next: null };
     }
-    const page: SessionPage & { total: null } = { sessions: [], total: null, next: after === '' ? null : after };
+    const page: SessionPage & { total: null } = {
+      sessions: [],
+      total: null,
+      next: after === '' ? null : after,
+    };
     for (let looked = 0; looked < STORE_PAGES && page.sessions.length < ROWS; looked++) {
       const { sessions, next } = await this.sessions.all({
         after: page.next ?? undefined,

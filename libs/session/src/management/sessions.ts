@@ -1,6 +1,10 @@
 import { type Observable } from 'rxjs';
 import { type RequestOrHeaders } from '../http/presented-keys.js';
-import { SessionConfigError, SessionStoreUnavailableError, SessionUnsupportedError } from '../session.errors.js';
+import {
+  SessionConfigError,
+  SessionStoreUnavailableError,
+  SessionUnsupportedError,
+} from '../session.errors.js';
 import { parseDuration } from '../session/expiry.js';
 import { type SessionEnvironment } from '../session/session-environment.js';
 import { LIVE } from '../session/dictionary-methods.js';

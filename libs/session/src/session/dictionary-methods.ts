@@ -260,7 +260,7 @@ export abstract class DictionaryMethods<Data extends object> {
       return {};
     }
     take(this, INPUT);
-    return input as JsonObject;
+    return input;
   }
 
   /**
