@@ -13,7 +13,15 @@ import {
 } from '@nestjs/common';
 import { APP_INTERCEPTOR } from '@nestjs/core';
 import { map } from 'rxjs';
-import { Session, SessionGuard, type SessionOptions, Sessions, SessionStore } from 'nest-sessions';
+import {
+  type RecordPage,
+  Session,
+  SessionGuard,
+  type SessionOptions,
+  type SessionRecord,
+  Sessions,
+  SessionStore,
+} from 'nest-sessions';
 import { SessionAdminModule, type SessionAdminOptions } from 'nest-sessions/admin';
 import { cacheEngine } from 'nest-sessions/cache';
 import { cookieEngine } from 'nest-sessions/cookie';
@@ -45,6 +53,22 @@ class LoginController {
 class Envelope implements NestInterceptor {
   intercept(_context: ExecutionContext, next: CallHandler) {
     return next.handle().pipe(map((content: object) => ({ ...content, wrapped: true })));
+  }
+}
+
+/** Lists those without a login first. A cursor is how many came before. */
+class VisitorsFirst extends RecordingStore {
+  override async list(after: string | null, limit: number): Promise<RecordPage> {
+    const sorted = [...this.records.values()].toSorted(
+      (one, other) => Number(one.userId !== null) - Number(other.userId !== null),
+    );
+    const from = Number(after);
+    const next = from + limit < sorted.length ? String(from + limit) : null;
+    return { records: sorted.slice(from, from + limit), next };
+  }
+
+  override async listByUser(userId: string): Promise<SessionRecord[]> {
+    return [...this.records.values()].filter((record) => record.userId === userId);
   }
 }
 
@@ -261,6 +285,48 @@ describe.each(platforms)('the admin page on %s', (platform) => {
     }
     expect([seen.size, pages]).toEqual([161, 2]);
     expect((await site.show('?after=%27%22%3E')).status).toBe(200);
+  });
+
+  it('tells where it has looked only at sessions without a login, and goes on from there', async () => {
+    const store = new VisitorsFirst();
+    const site = await start(platform, { engine: { useFactory: () => store } });
+    for (let n = 0; n < 520; n++) await site.sessions.create();
+    const { text } = await site.show();
+    expect(usersOn(text)).toEqual([]);
+    expect(text).toContain('None of the sessions looked at has a login. There are more sessions.');
+    expect(text).not.toContain('Nobody is logged in here.');
+    const more = /<a href="(\?after=[^"]+)">More/.exec(text)?.[1] ?? '';
+    expect(usersOn((await site.show(more)).text)).toEqual(['root']);
+    expect((await site.show('?after=9999')).text).toContain('None of the remaining sessions has a login.');
+  });
+
+  it('shows the last used sessions of a user, and how many there are', async () => {
+    const site = await start(platform);
+    for (let n = 0; n < 60; n++) {
+      const session = await site.sessions.create();
+      session.login('ann');
+      await session.save();
+    }
+    const { text } = await site.show('?user=ann');
+    expect(usersOn(text)).toHaveLength(50);
+    expect(text).toContain('The 50 of 60 sessions that were used last.');
+    expect((await site.post('/end-all?user=ann', here)).to).toBe('../sessions?user=ann&ended=60');
+    expect((await site.show('?user=root')).text).not.toContain('used last.');
+  });
+
+  it('shows a session of a store whose moments are none', async () => {
+    const store = new VisitorsFirst();
+    const site = await start(platform, { engine: { useFactory: () => store } });
+    await site.logIn('ann');
+    for (const record of store.records.values()) {
+      if (record.userId === 'ann')
+        Object.assign(record, { createdAt: 9e15, lastSeenAt: 9e15, expiresAt: 9e15 });
+    }
+    for (const search of ['', '?user=ann']) {
+      const { status, text } = await site.show(search);
+      expect([status, usersOn(text).includes('ann')]).toEqual([200, true]);
+      expect(text).toContain('<td>?</td><td>?</td><td>?</td>');
+    }
   });
 
   it('is live, and over when the session of the administrator is', async () => {

@@ -103,6 +103,10 @@ describeOnEveryDatabase('DatabaseStore', (kind) => {
       { expiry: 'x' },
       { sessionMeta: 'not json' },
       { sessionMeta: '[]' },
+      // No Date holds it.
+      { createdAt: 9e15 },
+      { lastSeenAt: 9e15 },
+      { expireDate: 9e15 },
     ])('as they are when they are corrupt: %p', async (columns) => {
       const { id } = await bench.create({ a: 1 });
       await bench.update(id, columns);

@@ -228,6 +228,25 @@ describe('a write by session id', () => {
     expect((await sessions.open(String(made.sessionKey())))?.id).toBe(made.id);
   });
 
+  it('is given up after a few attempts where the store refuses each', async () => {
+    class RefusingStore extends RecordingStore {
+      override async save(): Promise<boolean> {
+        this.calls.push('save');
+        if (this.calls.length > 200) throw new Error('It goes on without an end.');
+        return false;
+      }
+    }
+    const store = new RefusingStore();
+    const { sessions } = await start({ engine: { useFactory: () => store } });
+    const { id } = await sessions.create<JsonObject>({ cart: 'tea' });
+    await expect(sessions.update(id, { note: 'seen' })).rejects.toMatchObject({
+      code: 'SESSION_STORE_UNAVAILABLE',
+      operation: 'save',
+      message: expect.stringContaining('refused 8 saves'),
+    });
+    expect(store.calls.filter((call) => call === 'save')).toHaveLength(8);
+  });
+
   it('revives no session that ends at that moment', async () => {
     const store = new RecordingStore();
     const { sessions } = await start({ engine: { useFactory: () => store } });

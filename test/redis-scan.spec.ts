@@ -43,7 +43,11 @@ describeWithService('redis', 'all sessions in Redis', () => {
     expect(listed.toSorted()).toEqual([...own, user.id].toSorted());
     expect((await neighbour.count()).live).toBe(2);
     expect(await store.list('no cursor', 10)).toEqual({ records: [], next: null });
-    expect(await store.list('7.0', 10)).toEqual({ records: [], next: null });
+    for (const none of ['7.0', '0.18446744073709551616', '0.99999999999999999999']) {
+      expect(await store.list(none, 10)).toEqual({ records: [], next: null });
+    }
+    const last = await store.list('0.18446744073709551615', 10);
+    expect(last.records.length).toBeLessThanOrEqual(10);
   });
 
   it('lists no session whose user has lost it', async () => {

@@ -311,6 +311,7 @@ describeWithService('redis', 'RedisStore', () => {
 
     const HEAD = 'abcdefabcdef 1 kkkkkkkk 1 kkkkkkkk zzzzzzzz zzzzzzzz';
     const LINE = 'abcdefabcdee 1 kkkkkkkl zzzzzzzz';
+    const NEVER = (9e15).toString(36);
     it.each([
       [['hash'], 'one element'],
       [['hash', '{}'], 'no head'],
@@ -319,6 +320,8 @@ describeWithService('redis', 'RedisStore', () => {
       [['hash', `${HEAD}\nnull\nnull\n\n`, '{}'], 'more than a meta'],
       [['hash', `${HEAD} 1\nnull\nnull\n`, '{}'], 'a number too many'],
       [['hash', `abcdefabcdef 1 ? 1 k z z\nnull\nnull\n`, '{}'], 'a moment that is none'],
+      [['hash', `${HEAD.replace('kkkkkkkk', NEVER)}\nnull\nnull\n`, '{}'], 'a beginning that no Date holds'],
+      [['hash', `${HEAD.replace('zzzzzzzz', NEVER)}\nnull\nnull\n`, '{}'], 'a deadline that no Date holds'],
       [['hash', `abcdefabcdef x k 1 k z z\nnull\nnull\n`, '{}'], 'a version that is none'],
       [['hash', `${HEAD}\nAnn\nnull\n`, '{}'], 'a user that is no text'],
       [['hash', `${HEAD}\n7\nnull\n`, '{}'], 'a user that is a number'],

@@ -77,6 +77,14 @@ describeOnEveryDatabase('the printed schema', (kind) => {
     expect(migrated[0]).toHaveLength(12);
     expect(printed).toEqual(migrated);
   });
+
+  it('takes dollar signs in the name of the table', async () => {
+    const { dataSource } = database;
+    for (const statement of sessionSchema(dialectOf[kind], 'a$$b').split(/;\n(?=CREATE|DO|$)/))
+      if (statement !== '') await dataSource.query(statement);
+    const [columns] = await describeTable(dataSource, kind, 'a$$b').catch(() => [null]);
+    expect(columns === null || (columns as unknown[]).length === 12).toBe(true);
+  });
 });
 
 describe('nest-sessions schema', () => {
@@ -113,6 +121,11 @@ describe('nest-sessions schema', () => {
       'a wrong table',
       ['schema', '--dialect', 'mysql', '--table', 'a;b'],
       /"table" has to be the name of a table/,
+    ],
+    [
+      'a table that would end a block',
+      ['schema', '--dialect', 'postgres', '--table', 'a$nest_sessions$b'],
+      /and not "\$nest_sessions\$"/,
     ],
     [
       'a schema for a tool',

@@ -64,8 +64,8 @@ export function figures(overview: Overview | null): Html {
     </div>`;
 }
 
-export function list(base: string, query: AdminQuery, { sessions, next }: Overview): Html {
-  const { user } = query;
+export function list(base: string, query: AdminQuery, { sessions, total, next }: Overview): Html {
+  const { user, after } = query;
   if (sessions === null) {
     return html`<p class="empty">
       ${
@@ -77,9 +77,7 @@ export function list(base: string, query: AdminQuery, { sessions, next }: Overvi
   }
   const more = next === null ? null : html`<p><a href="${searchOf({ user, after: next })}">More</a></p>`;
   if (sessions.length === 0) {
-    return html`<p class="empty">
-        ${user === '' ? 'Nobody is logged in here.' : 'This user is logged in nowhere.'}
-      </p>
+    return html`<p class="empty">${user === '' ? nobody(after, next) : 'This user is logged in nowhere.'}</p>
       ${more}`;
   }
   return html` <table>
@@ -98,6 +96,11 @@ export function list(base: string, query: AdminQuery, { sessions, next }: Overvi
         ${sessions.map((session) => row(base, query, session))}
       </tbody>
     </table>
+    ${
+      total === null || total === sessions.length
+        ? null
+        : html`<p>The ${sessions.length} of ${total} sessions that were used last.</p>`
+    }
     ${more}
     ${
       user === ''
@@ -106,6 +109,11 @@ export function list(base: string, query: AdminQuery, { sessions, next }: Overvi
             <button class="all">End all sessions of ${user}</button>
           </form>`
     }`;
+}
+
+function nobody(after: string, next: string | null): string {
+  if (next !== null) return 'None of the sessions looked at has a login. There are more sessions.';
+  return after === '' ? 'Nobody is logged in here.' : 'None of the remaining sessions has a login.';
 }
 
 function row(base: string, { user }: AdminQuery, session: SessionSummary): Html {
@@ -131,7 +139,9 @@ export function searchOf(query: Readonly<Record<string, string>> | AdminQuery): 
   return `?${new URLSearchParams(Object.entries(query).filter(([, value]) => value !== '')).toString()}`;
 }
 
+/** A store of the application's own may hand out what is no moment. */
 function time(moment: Date): Html {
+  if (Number.isNaN(moment.getTime())) return html`?`;
   return html`<time datetime="${moment.toISOString()}">${momentOf(moment)}</time>`;
 }
 

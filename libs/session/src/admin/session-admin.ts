@@ -25,6 +25,8 @@ export interface Overview {
   sweepLag: number | null;
   /** Sessions in which a user is logged in. */
   sessions: SessionSummary[] | null;
+  /** How many sessions the user has who was searched for, of which `sessions` are the last used; null: of everybody. */
+  total: number | null;
   /** Where more of them begin; null: there are no more. */
   next: string | null;
 }
@@ -61,6 +63,7 @@ export class SessionAdmin implements OnModuleDestroy {
       latency,
       sweepLag: sweptAt === undefined ? null : (performance.now() - sweptAt) / 1000,
       sessions: page?.sessions ?? null,
+      total: page?.total ?? null,
       next: page?.next ?? null,
     };
   }
@@ -91,9 +94,16 @@ export class SessionAdmin implements OnModuleDestroy {
     await setImmediate();
   }
 
-  private async page({ user, after }: AdminQuery): Promise<SessionPage> {
-    if (user !== '') return { sessions: await this.sessions.listByUser(user), next: null };
-    const page: SessionPage = { sessions: [], next: after === '' ? null : after };
+  private async page({ user, after }: AdminQuery): Promise<SessionPage & Pick<Overview, 'total'>> {
+    if (user !== '') {
+      const sessions = await this.sessions.listByUser(user);
+      return { sessions: sessions.slice(0, ROWS), total: sessions.length, next: null };
+    }
+    const page: SessionPage & { total: null } = {
+      sessions: [],
+      total: null,
+      next: after === '' ? null : after,
+    };
     for (let looked = 0; looked < STORE_PAGES && page.sessions.length < ROWS; looked++) {
       const { sessions, next } = await this.sessions.all({
         after: page.next ?? undefined,

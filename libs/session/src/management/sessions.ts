@@ -1,6 +1,10 @@
 import { type Observable } from 'rxjs';
 import { type RequestOrHeaders } from '../http/presented-keys.js';
-import { SessionConfigError, SessionUnsupportedError } from '../session.errors.js';
+import {
+  SessionConfigError,
+  SessionStoreUnavailableError,
+  SessionUnsupportedError,
+} from '../session.errors.js';
 import { parseDuration } from '../session/expiry.js';
 import { type SessionEnvironment } from '../session/session-environment.js';
 import { LIVE } from '../session/dictionary-methods.js';
@@ -20,6 +24,9 @@ import {
   type SessionStore,
 } from '../stores/session-store.js';
 import { clearExpired, type ClearingOptions } from './clear-expired.js';
+
+/** So often an update is tried while the session gets another secret at the same moment. */
+const UPDATE_ATTEMPTS = 8;
 
 /** A session, or its session id. */
 type SessionOrId = string | Pick<Session, 'id'>;
@@ -224,7 +231,7 @@ export class Sessions {
    * @returns was there such a session?
    * @throws SessionKeyError, SessionValueError or SessionLimitError, as `session.set`
    * @throws SessionUnsupportedError on the cookie engine
-   * @throws SessionStoreUnavailableError
+   * @throws SessionStoreUnavailableError also when the store goes on refusing the save of a session that is there
    *
    * @example
    * ```ts
@@ -233,7 +240,7 @@ export class Sessions {
    */
   async update<Data extends StorableData<Data>>(sessionId: string, values: Data): Promise<boolean> {
     const store = this.store('change');
-    for (;;) {
+    for (let attempt = 0; attempt < UPDATE_ATTEMPTS; attempt++) {
       const record = await this.load(sessionId, store);
       if (record === null) return false;
       const data = new TrackedData(record.data, this.#environment.limits);
@@ -243,6 +250,10 @@ export class Sessions {
       if (await store.save(record.id, record.keyHash, changes, { ...record, data: snapshot })) return true;
       // It has ended, or has just got another secret. The next look tells.
     }
+    throw new SessionStoreUnavailableError(
+      'save',
+      `it has refused ${UPDATE_ATTEMPTS} saves of a session that is there. Try again later; if that does not help, look into the store.`,
+    );
   }
 
   /**

@@ -221,16 +221,20 @@ export abstract class DictionaryMethods<Data extends object> {
 
   /**
    * The messages left so far (of one type), which are thereby taken away. Where they are no texts, say what they are:
-   * `takeFlash<Undo>('undo')`.
+   * `takeFlash<Undo>('undo')`. A value under such a key that is no message is removed.
    */
   takeFlash<Message = string>(type?: string): FlashMessage<Message>[] {
     const dictionary = read(this);
     const keys = dictionary.keys().filter((key) => key.startsWith(FLASH));
     const taken: FlashMessage<Message>[] = [];
     for (const key of keys) {
-      const flash = dictionary.get(key) as unknown as FlashMessage<Message>;
+      const flash: unknown = dictionary.get(key);
+      if (!isFlash(flash)) {
+        write(this).delete(key);
+        continue;
+      }
       if (type !== undefined && flash.type !== type) continue;
-      taken.push(flash);
+      taken.push(flash as FlashMessage<Message>);
       take(this, key);
     }
     return taken;
@@ -238,20 +242,25 @@ export abstract class DictionaryMethods<Data extends object> {
 
   /**
    * Keeps what was typed into a form, for the page that shows the form again. It takes the place of what was kept before.
-   * **Leave passwords out**: what is given here is stored.
+   * **Leave passwords out**: what is given here is stored. Fields called `__proto__`, which are no input of a form, are
+   * left out, nested ones as well.
    * @throws SessionValueError when JSON cannot carry a value
    * @throws SessionLimitError when the session would grow past `limits`
    */
   flashInput(values: { [field: string]: JsonValue | undefined }): void {
-    write(this).set(INPUT, values);
+    write(this).set(INPUT, withoutProto(values));
   }
 
   /** What `flashInput` has kept, which is thereby taken away; `{}` when there is nothing. */
   takeOldInput(): Partial<JsonObject> {
     const input = read(this).get(INPUT);
     if (input === undefined) return {};
+    if (!isObject(input)) {
+      write(this).delete(INPUT);
+      return {};
+    }
     take(this, INPUT);
-    return input as JsonObject;
+    return input;
   }
 
   /**
@@ -264,6 +273,30 @@ export abstract class DictionaryMethods<Data extends object> {
     for (const [key, value] of taken) if (!dictionary.has(key)) dictionary.set(key, value);
     taken.clear();
   }
+}
+
+/** Applications that let visitors choose keys may have anything there. */
+function isFlash(value: unknown): value is FlashMessage<unknown> {
+  return isObject(value) && typeof value['type'] === 'string';
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Deeper than any form; what is below it is looked at by the checks of `set` only. */
+const FORM_DEPTH = 64;
+
+/** What is not plain is left as it is, for `set` to refuse. */
+function withoutProto(value: unknown, ancestors: readonly object[] = []): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  if (ancestors.length >= FORM_DEPTH || ancestors.includes(value)) return value;
+  const inner = [...ancestors, value];
+  if (Array.isArray(value)) return value.map((item) => withoutProto(item, inner));
+  const prototype = Object.getPrototypeOf(value) as object | null;
+  if (prototype !== null && Object.getPrototypeOf(prototype) !== null) return value;
+  const fields = Object.entries(value).filter(([name]) => name !== '__proto__');
+  return Object.fromEntries(fields.map(([name, field]) => [name, withoutProto(field, inner)]));
 }
 
 function take(session: { [LIVE]: LiveSession }, key: string): void {

@@ -678,6 +678,44 @@ describe('flash messages', () => {
     expect(taken.every(({ type }) => type === 'any')).toBe(true);
   });
 
+  it('are not what an application keeps under their keys, which goes', async () => {
+    const { stored, open } = world();
+    const odd = {
+      '_flash:a': null,
+      '_flash:b': 'text',
+      '_flash:c': ['x'],
+      '_flash:d': { type: 7 },
+      _flash_input: [1],
+    };
+    const session = await stored(odd);
+    session.addFlash('info', 'saved');
+    await session.save();
+    const next = await open(session.sessionKey() as string);
+    expect(next.takeFlash('info')).toEqual([{ type: 'info', message: 'saved' }]);
+    expect(next.takeOldInput()).toEqual({});
+    next.reflash();
+    expect(next.keys()).toEqual([expect.stringMatching(/^_flash:/)]);
+    await next.save();
+    const over = await open(session.sessionKey() as string);
+    expect([over.takeFlash(), { ...over }]).toEqual([[{ type: 'info', message: 'saved' }], {}]);
+  });
+
+  it('keep of a form no field called __proto__, wherever it is', async () => {
+    const { stored, open } = world();
+    const session = await stored({});
+    const body = '{"name":"Ada","__proto__":{"admin":true},"items":[{"__proto__":1,"n":[1,null]}]}';
+    session.flashInput(JSON.parse(body) as { name: string });
+    await session.save();
+    const input = (await open(session.sessionKey() as string)).takeOldInput();
+    expect(JSON.stringify(input)).toBe('{"name":"Ada","items":[{"n":[1,null]}]}');
+    expect('admin' in input).toBe(false);
+
+    const ring: { name: string; ring?: object } = { name: 'Ada' };
+    ring.ring = ring;
+    expect(() => session.flashInput(ring as never)).toThrow(/one of the things that contain it/);
+    expect(() => session.flashInput({ at: new Date() as never })).toThrow(/is a Date/);
+  });
+
   it('are kept for one request more, without a write to the store', async () => {
     const { store, stored, open } = world();
     const session = await stored({ name: 'ada' });

@@ -261,7 +261,10 @@ export function encodeMoment(moment: number): string {
 }
 
 function decodeMoment(text = ''): number {
-  return wholeNumber(Number.parseInt(text, 36));
+  const moment = wholeNumber(Number.parseInt(text, 36));
+  // The room above is for what is kept longer than it lives. A moment that no Date can hold is none.
+  if (Math.abs(moment) > 2 * LAST_MOMENT) throw corrupt();
+  return moment;
 }
 
 function decodeNumber(text = ''): number {

@@ -13,6 +13,8 @@ const START = '0';
 
 /** `<number of the primary>.<cursor of its SCAN>` */
 const CURSOR = /^(\d{1,4})\.(\d{1,20})$/;
+/** Redis refuses a larger one. */
+const LAST_CURSOR = 2n ** 64n - 1n;
 
 /**
  * Walks over the keys of all sessions, by SCAN: a key that is there all the time is met, one that comes or goes in between
@@ -46,6 +48,7 @@ export class SessionScan {
     const primaries = this.commands.primaries();
     const ids = new Set<string>();
     let [, number = '', cursor = ''] = CURSOR.exec(after ?? `0.${START}`) ?? [];
+    if (cursor !== '' && BigInt(cursor) > LAST_CURSOR) return { ids: [], next: null };
     let size = Math.max(limit, FEWEST_AT_ONCE);
     for (let trip = 0; trip < PAGE_TRIPS && ids.size < limit; trip++) {
       const primary = primaries[Number(number)];

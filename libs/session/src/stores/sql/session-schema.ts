@@ -58,14 +58,17 @@ export function indexName(name: string, column: SessionColumn): string {
   return `${bareName(name)}_${columnNames[column]}_idx`;
 }
 
+/** Around the statements of a block; a name with it would end the block. */
+const BLOCK_QUOTE = '$nest_sessions$';
+
 /** What could be taken for a placeholder, or needs more than quotes, is refused. */
 function checkedParts(name: string): string[] {
-  if (typeof name === 'string' && /^[A-Za-z_][\w$-]*(\.[A-Za-z_][\w$-]*)?$/.test(name))
-    return name.split('.');
+  const isName = typeof name === 'string' && /^[A-Za-z_][\w$-]*(\.[A-Za-z_][\w$-]*)?$/.test(name);
+  if (isName && !name.includes(BLOCK_QUOTE)) return name.split('.');
   throw new SessionConfigError(
     'table',
     'has to be the name of a table, if need be with its schema in front ("auth.sessions"): letters, digits, "_", "$" ' +
-      'and "-", and no quotes.',
+      `and "-", no quotes, and not "${BLOCK_QUOTE}".`,
   );
 }
 
@@ -114,11 +117,11 @@ function compression({ name, columns }: SessionTable): string {
   const altered = [columns.sessionData, columns.sessionLog].map(
     (column) => `ALTER COLUMN ${column} SET COMPRESSION lz4`,
   );
-  return `DO $$ BEGIN
+  return `DO ${BLOCK_QUOTE} BEGIN
   IF EXISTS (SELECT 1 FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY(enumvals)) THEN
     EXECUTE 'ALTER TABLE ${name} ${altered.join(', ')}';
   END IF;
-END $$;`;
+END ${BLOCK_QUOTE};`;
 }
 
 const mysqlCharsets: Readonly<Record<'ascii' | 'unicode', string>> = {

@@ -1,5 +1,5 @@
 import { SessionRecordCorruptError } from '../../session.errors.js';
-import { isExpiry, type RecordCodec } from '../record-codec.js';
+import { corruptRecord, hasRecordFields, isExpiry, type RecordCodec } from '../record-codec.js';
 import { type SessionExpiry, type SessionRecord } from '../session-store.js';
 
 /** The columns that every session table has, by what they hold. */
@@ -76,7 +76,7 @@ export function selectedColumns({ columns }: SessionTable, now: string): string 
 export function toRecord(row: SessionRow, codec: RecordCodec, now: number): SessionRecord {
   // The row's moments are on the database's clock, the record's on this process's.
   const offset = now - Number(row.store_now);
-  return {
+  const record = {
     id: row.id,
     keyHash: row.key_hash,
     userId: row.owner,
@@ -88,6 +88,8 @@ export function toRecord(row: SessionRow, codec: RecordCodec, now: number): Sess
     version: Number(row.row_version),
     meta: codec.decodeMeta(row.meta, row.id),
   };
+  if (hasRecordFields(record)) return record;
+  throw corruptRecord();
 }
 
 /** Empty for null: in PostgreSQL, a row without a NULL is eight bytes shorter. */
