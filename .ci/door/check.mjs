@@ -7,8 +7,9 @@ import { join } from 'node:path';
 import { findServer } from '../../test/support/service-discovery.mjs';
 import { postgres } from '../../test/support/postgres.mjs';
 import { packageFaults } from './package-faults.mjs';
-import { failure, freePort, interrupt, killAll, launch, run, waitFor } from './process.mjs';
+import { failure, freePort, install, interrupt, killAll, launch, run, waitFor } from './process.mjs';
 import { readmeCommand, readmeInstallation } from './readme-command.mjs';
+import { step } from './step.mjs';
 import { answers, Visitor } from './visitor.mjs';
 
 const FIRST_WORDS_WITHIN_MS = 10_000;
@@ -51,19 +52,6 @@ async function end(code) {
   killAll();
   for (const cleanUp of cleanUps.splice(0).toReversed()) await cleanUp();
   process.exit(code);
-}
-
-async function step(title, work) {
-  process.stdout.write(`${title} … `);
-  const began = performance.now();
-  try {
-    const result = await work();
-    console.log(`${Math.round((performance.now() - began) / 1000)} s`);
-    return result;
-  } catch (error) {
-    console.log('FAILED');
-    throw error;
-  }
 }
 
 /** The commit, and what the README tells to do with it: to install, and to start the demo. */
@@ -216,13 +204,6 @@ async function itsOwnTests(inside, application) {
       if (!output.includes(spec)) throw failure({ command: script, output }, `has not run ${spec}`);
     });
   }
-}
-
-/** As `npm install`, which has nothing to say about this package and those that it may be used with. */
-async function install(command, application) {
-  const output = await run(command, application);
-  if (/ERESOLVE|EBADENGINE\s+package: 'nest-sessions@/.test(output))
-    throw failure({ command, output }, 'warns');
 }
 
 /** In CommonJS, relative imports are written without an extension, as `nest new` writes them. */

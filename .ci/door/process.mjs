@@ -55,6 +55,13 @@ export async function run(command, cwd, env) {
   return program.output;
 }
 
+/** As `npm install`, which has nothing to say about this package and those that it may be used with. */
+export async function install(command, application) {
+  const output = await run(command, application);
+  if (/ERESOLVE|EBADENGINE\s+package: 'nest-sessions@/.test(output))
+    throw failure({ command, output }, 'warns');
+}
+
 /** Waits until something is so, and fails when the time is up or when the program has ended before. */
 export async function waitFor(what, program, milliseconds, isSo) {
   const deadline = Date.now() + milliseconds;

@@ -8,6 +8,10 @@ export const pages: readonly string[] = [
   'CONTRIBUTING.md',
   'SECURITY.md',
   'test/tutorials/README.md',
+  'examples/README.md',
+  ...readdirSync('examples', { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => join('examples', name, 'README.md')),
   ...readdirSync('docs', { recursive: true, encoding: 'utf8' })
     // In docs/api is what TypeDoc has made.
     .filter((path) => path.endsWith('.md') && !path.startsWith('api/'))

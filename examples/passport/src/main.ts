@@ -1,0 +1,8 @@
+import { NestFactory } from '@nestjs/core';
+import { AppModule } from './app.module.js';
+
+const app = await NestFactory.create(AppModule);
+app.enableCsrfProtection();
+app.enableShutdownHooks();
+await app.listen(process.env.PORT ?? 3000);
+console.log(`Listening on ${await app.getUrl()}`);
