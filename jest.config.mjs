@@ -11,9 +11,9 @@ export default {
   testPathIgnorePatterns: ['/node_modules/', ...(isNamed ? [] : [`<rootDir>/${EXHAUSTIVE}`])],
   modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/libs/.*/dist/'],
   extensionsToTreatAsEsm: ['.ts'],
-  // One more than there are cores, as half of the time is spent waiting for servers that fail or are silent; more than
-  // four would ask too much of one PostgreSQL.
-  maxWorkers: Math.min(availableParallelism() + 1, 4),
+  // More than there are cores, as half of the time is spent waiting for servers that fail or are silent; more than four
+  // would ask too much of one PostgreSQL.
+  maxWorkers: Math.min(availableParallelism() + 2, 4),
   workerIdleMemoryLimit: '512MB',
   // Far more than any test takes, so that a machine that is slow or busy passes as well.
   testTimeout: 120_000,

@@ -7,7 +7,7 @@ import { createClient } from 'redis';
 import { platforms, type RunningApp, startApp } from './support/app.js';
 import { describeWithKillableRedis, type KillableRedis } from './support/killable-redis.js';
 import { startTcpProxy, type TcpProxy } from './support/tcp-proxy.js';
-import { testsAll } from './support/test-all.js';
+import { rowsOf, testsAll } from './support/test-all.js';
 import { exchange, type Exchange, sessionCookie } from './support/wire.js';
 
 // Rows of docs/faults.md about the connection to Redis. What every store does in a fault is in faults.spec.ts.
@@ -160,7 +160,7 @@ describeWithKillableRedis('the connection to Redis', (redis) => {
   }
 
   describeWithKillableRedis('behind one address', (other) => {
-    describe.each(Object.entries(clients))('through %s', (name, make) => {
+    describe.each(rowsOf(clients, ['ioredis', 'redis']))('through %s', (name, make) => {
       let wire: TcpProxy;
       let running: RunningApp;
       let close: (() => void) | undefined;
