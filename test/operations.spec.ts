@@ -33,7 +33,7 @@ import { describeWithService } from './support/services.js';
 import { rowsOf } from './support/test-all.js';
 
 /** Engines whose store can say which sessions there are; the others know only what they are asked for. */
-const LISTING = /^(database|cached database|redis|file|memory)/;
+const LISTING = /^(database|sql|cached database|redis|file|memory)/;
 
 const engines: Record<string, EngineUnderTest> = { ...enginesOnDatabases, ...otherEngines };
 delete engines['cookie'];
