@@ -98,6 +98,7 @@ export function keepLastError(client: Pick<IoRedisClient, 'on'> | Pick<NodeRedis
 /** Why there is no connection, as far as the client has told: `ECONNREFUSED`, `WRONGPASS`. The rest may quote secrets. */
 export function lastErrorOf(client: object): string | undefined {
   const { code, message } = (lastErrors.get(client) ?? {}) as { code?: unknown; message?: unknown };
-  const said = [code, String(message).split(' ', 1)[0]];
-  return said.find((word): word is string => typeof word === 'string' && /^[A-Z][A-Z0-9_]+$/.test(word));
+  return /\b(E[A-Z]{4,}|WRONGPASS|NOAUTH|NOPERM|LOADING|MASTERDOWN)\b/.exec(
+    `${String(code)} ${String(message)}`,
+  )?.[0];
 }
