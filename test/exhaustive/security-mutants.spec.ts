@@ -318,7 +318,7 @@ const listed: Fault[] = [
     'test/user-sessions.spec.ts',
     'http/request-session.ts',
     "response.setHeader('Clear-Site-Data', clearSiteData);",
-    '',
+    ';',
   ],
   [
     'S44',
