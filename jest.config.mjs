@@ -17,6 +17,7 @@ export default {
   workerIdleMemoryLimit: '512MB',
   // Far more than any test takes, so that a machine that is slow or busy passes as well.
   testTimeout: 120_000,
+  testSequencer: '<rootDir>/test/support/longest-first.mjs',
   globalSetup: '<rootDir>/test/support/global-setup.mjs',
   globalTeardown: '<rootDir>/test/support/global-teardown.mjs',
   reporters: [

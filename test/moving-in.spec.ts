@@ -827,6 +827,18 @@ describe.each(platforms)('an old session on %s', (platform) => {
     });
   });
 
+  it('is moved by one answer, whose cookies are asked for once', async () => {
+    let asked = 0;
+    const forRequest = () => {
+      asked += 1;
+      return {};
+    };
+    const url = await start({ cookie: { forRequest } });
+    const answer = await fetch(`${url}/look`, { headers: { Cookie: `connect.sid=${signed()}` } });
+    expect(answer.headers.getSetCookie()).toHaveLength(2);
+    expect(asked).toBe(1);
+  });
+
   it('has its cookie removed where it was set', async () => {
     const cookie = { path: '/shop', domain: 'example.com' };
     const accept = acceptExpressSession({ secret: SECRET, store: old, userId, name: 'shop', cookie });

@@ -52,10 +52,11 @@ export function sendFailure(response: ServerResponse, error: unknown, end: (body
  * other faults, so that the application's own filters see it; its `cause` is the store's error. A foreign error is not
  * passed on as it is, because Nest would log its message, in which drivers quote what is nobody's business.
  */
-export function toHttpException(error: unknown, response: ServerResponse): unknown {
+export function toHttpException(error: unknown, response?: ServerResponse): unknown {
   if (error instanceof SessionStoreUnavailableError) {
     try {
-      if (takesHeaders(response) && !response.headersSent) response.setHeader('Retry-After', RETRY_AFTER);
+      if (response && takesHeaders(response) && !response.headersSent)
+        response.setHeader('Retry-After', RETRY_AFTER);
     } catch {
       // What only stands in for a response may refuse it; the caller has to hear of the store.
     }

@@ -1,5 +1,6 @@
 import { type ResolvedSessionOptions } from '../options/resolve-options.js';
 import { SessionNotLoadedError } from '../session.errors.js';
+import { isObject } from '../stores/record-log.js';
 import { readSessionKeys } from './key-transport.js';
 
 type HeaderObject = Exclude<AnyHeaders, Pick<Headers, 'get'>>;
@@ -47,10 +48,6 @@ function headerReader(request: unknown): (name: string) => string | undefined {
       'handshake: `socket.request` of socket.io, the second argument of the event "connection" of ws, `extra.request` ' +
       'of graphql-ws.',
   );
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null;
 }
 
 function areHeaders(value: Record<string, unknown>): value is HeaderObject {

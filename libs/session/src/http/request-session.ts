@@ -7,7 +7,7 @@ import {
   SessionsPerUserError,
   SessionStoreUnavailableError,
 } from '../session.errors.js';
-import { planCookie } from '../session/commit-plan.js';
+import { type CookieStep, planCookie } from '../session/commit-plan.js';
 import { deadlineOf, expiresAtBrowserClose, LONGEST_COOKIE } from '../session/expiry.js';
 import { LiveSession, type SessionSlot } from '../session/live-session.js';
 import { type OldSession, type OldSessions } from '../session/old-session.js';
@@ -181,26 +181,28 @@ export class RequestSession {
     live.close();
     if (step !== 'keep') varyBy(response, vary);
     if (step === 'keep' && !this.#old?.spent) return;
-    const token = step === 'set' ? (live.token as string) : '';
-    if (by === 'cookie') {
-      const headers = step === 'keep' ? [] : [this.#cookieHeaders(live, token)].flat();
-      appendHeader(response, 'Set-Cookie', [...this.#oldCookieHeaders(), ...headers]);
-    } else {
-      response.setHeader(by.answer, token);
-    }
+    if (by === 'cookie') appendHeader(response, 'Set-Cookie', this.#cookieHeaders(live, step));
+    else response.setHeader(by.answer, step === 'set' ? (live.token as string) : '');
     forbidCaching(response);
   }
 
-  /** @param token `''` removes the cookie */
-  #cookieHeaders(live: LiveSession, token: string): string | string[] {
-    const { options, sessions } = this.#environment;
+  #cookieHeaders(live: LiveSession, step: CookieStep): string[] {
+    const { options, sessions, oldSessions } = this.#environment;
     const cookie = responseCookie(options.cookie, this.#request);
-    if (token === '') return removeCookieHeaders(cookie);
+    const headers: string[] = [];
+    if (oldSessions && this.#old?.spent) {
+      // With the attributes of ours, which is set in the same surroundings.
+      const { domain: _, ...attributes } = cookie;
+      headers.push(...removeCookieHeaders({ ...attributes, former: [], ...oldSessions.cookie }));
+    }
+    if (step === 'remove') headers.push(...removeCookieHeaders(cookie));
+    if (step !== 'set') return headers;
+    const token = live.token as string;
     const header = setCookieHeader(cookie.name, token, cookie, this.#cookieAge(live), sessions.now());
     const size = Buffer.byteLength(header);
     // What the cookie engine has made fits with the attributes of the options, but perhaps not with other ones.
     if (size > LARGEST_COOKIE) throw new SessionCookieTooLargeError(LARGEST_COOKIE, size);
-    return header;
+    return [...headers, header];
   }
 
   /** Did the application take the session off the request, by assignment or by `delete`? */
@@ -216,14 +218,6 @@ export class RequestSession {
       idleTimeout: policy.cookieAge,
     });
     return Math.min(end - now, LONGEST_COOKIE);
-  }
-
-  /** Removes the cookie of the other library, with the attributes of ours, which is set in the same surroundings. */
-  #oldCookieHeaders(): string[] {
-    const { options, oldSessions } = this.#environment;
-    if (!oldSessions || !this.#old?.spent) return [];
-    const { domain: _, ...attributes } = responseCookie(options.cookie, this.#request);
-    return removeCookieHeaders({ ...attributes, former: [], ...oldSessions.cookie });
   }
 
   /** A store that is not to be had is told of once, by the observer of its calls. */

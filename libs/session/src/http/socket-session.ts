@@ -1,4 +1,4 @@
-import { type IncomingMessage, type ServerResponse } from 'node:http';
+import { type IncomingMessage } from 'node:http';
 import { UnauthorizedException } from '@nestjs/common';
 import { defer, type Observable, share } from 'rxjs';
 import { LiveSession } from '../session/live-session.js';
@@ -210,11 +210,9 @@ export class MessageSession {
       this.#live = await this.#socket.open();
     } catch (error) {
       this.#loading = null;
-      throw error instanceof UnauthorizedException ? error : toHttpException(error, NO_RESPONSE);
+      throw error instanceof UnauthorizedException ? error : toHttpException(error);
     }
     this.#session = createSession(this.#live);
     return true;
   }
 }
-
-const NO_RESPONSE = {} as ServerResponse;

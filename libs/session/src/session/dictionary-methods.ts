@@ -1,4 +1,5 @@
 import { SessionKeyError } from '../session.errors.js';
+import { isObject } from '../stores/record-log.js';
 import { type JsonObject, type JsonValue } from '../stores/session-store.js';
 import { type TrackedData } from './tracked-data.js';
 import { createSessionId } from './session-key.js';
@@ -278,10 +279,6 @@ export abstract class DictionaryMethods<Data extends object> {
 /** Applications that let visitors choose keys may have anything there. */
 function isFlash(value: unknown): value is FlashMessage<unknown> {
   return isObject(value) && typeof value['type'] === 'string';
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** Deeper than any form; what is below it is looked at by the checks of `set` only. */

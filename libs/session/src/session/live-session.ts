@@ -33,7 +33,7 @@ import {
   loginAdvice,
   type LoginOptions,
 } from './login.js';
-import { moveIn, type OldSession } from './old-session.js';
+import { MOST_CANDIDATES, moveIn, type OldSession } from './old-session.js';
 import { safeMessage } from './safe-message.js';
 import { type Delta, TrackedData } from './tracked-data.js';
 import { type SessionEnvironment } from './session-environment.js';
@@ -104,9 +104,12 @@ export class LiveSession {
   /** The application was told something that depends on the cookie, though Django does not call that access. */
   observed = false;
   /** Flash messages that this request has taken, by their keys. Those of another session are never among them. */
-  readonly taken = new Map<string, unknown>();
+  get taken(): Map<string, unknown> {
+    return (this.#taken ??= new Map());
+  }
 
   // What the application sees.
+  #taken: Map<string, unknown> | undefined;
   #data: TrackedData | undefined;
   #userId: string | null = null;
   #expiry: SessionExpiry = null;
@@ -311,7 +314,7 @@ export class LiveSession {
     this.#expiry = record.expiry;
     this.#meta = record.meta;
     const accessed = this.#data?.accessed ?? false;
-    this.taken.clear();
+    this.#taken = undefined;
     this.#data = new TrackedData(record.data, this.#environment.limits);
     this.#data.accessed = accessed;
     this.#requests = NO_REQUESTS;
@@ -786,7 +789,7 @@ export class LiveSession {
     this.#held = this.#lost = null;
     this.#freshId = this.#unreportedLoss = null;
     this.#gone = false;
-    this.taken.clear();
+    this.#taken = undefined;
     this.#generation += 1;
   }
 
@@ -866,9 +869,6 @@ export class LiveSession {
     return !this.#browserLength && Math.abs(record.expiresAt - this.#known.expiresAt) >= 1000;
   }
 }
-
-/** Of several cookies of the name, so many are tried. Each costs a look into the store. */
-const MOST_CANDIDATES = 3;
 
 /** Milliseconds. A store that cannot write now is not asked again by every request. */
 const TOUCHES_REST_FOR = 5000;

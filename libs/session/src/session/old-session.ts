@@ -21,8 +21,8 @@ const MOVING_LASTS = 60_000;
 /** Milliseconds. An old store that cannot end a session now is not asked again by every visitor who could do without. */
 const LEAVING_RESTS_FOR = 5000;
 
-/** Of several cookies of the name, so many are tried. */
-const MOST_CANDIDATES = 3;
+/** Of several cookies of the name, so many are tried. Each costs a look into the store. */
+export const MOST_CANDIDATES = 3;
 
 /** The option `accept`: sessions of another library, which are moved in when their visitors come. */
 export class OldSessions {

@@ -1,3 +1,8 @@
+/** Nothing came in time. Drivers and clients have no common error for it. */
+export class SilenceError extends Error {
+  override name = 'TimeoutError';
+}
+
 interface Deadline {
   /** On the clock of `performance`. */
   at: number;
@@ -23,6 +28,37 @@ export class Deadlines {
   /** False: it was missed, or the work was done before. */
   done(deadline: Deadline): boolean {
     return this.open.delete(deadline);
+  }
+
+  /**
+   * What the work comes to, or an error soon after the moment `at`.
+   * @param settled is called ahead of that, with the error if there is one
+   * @throws SilenceError
+   */
+  before<Result>(
+    at: number,
+    work: Promise<Result>,
+    problem: string,
+    settled?: (error?: unknown) => void,
+  ): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      const fail = (error: unknown): void => {
+        settled?.(error);
+        // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- it is handed on as it came
+        reject(error);
+      };
+      const deadline = this.set(at, () => fail(new SilenceError(problem)));
+      work.then(
+        (result) => {
+          if (!this.done(deadline)) return;
+          settled?.();
+          resolve(result);
+        },
+        (error: unknown) => {
+          if (this.done(deadline)) fail(error);
+        },
+      );
+    });
   }
 
   private look(): void {

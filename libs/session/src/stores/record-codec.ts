@@ -1,5 +1,5 @@
 import { SessionRecordCorruptError } from '../session.errors.js';
-import { decodeData, encodeLogLine, encodeSnapshot } from './record-log.js';
+import { decodeData, encodeLogLine, encodeSnapshot, isObject } from './record-log.js';
 import { type EncryptionOptions, RecordCipher } from './sealing.js';
 import {
   type JsonObject,
@@ -184,8 +184,4 @@ function isMissingOrMoment(value: unknown): boolean {
 
 function isMissingOrText(value: unknown): boolean {
   return value === undefined || typeof value === 'string';
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -64,7 +64,7 @@ export function decodeData(snapshot: string, log: string): JsonObject {
     longestTexts.set(data, snapshot.length + log.length);
     if (log === '') return data;
     for (const text of log.split('\n')) {
-      if (text !== '') applyChanges(data, fromLine(JSON.parse(text) as LogLine));
+      if (text !== '') applyChanges(data, fromLine(JSON.parse(text)));
     }
     return data;
   } catch (cause) {
@@ -175,8 +175,9 @@ export function checkRecordSize(data: JsonObject, limits: Readonly<RecordLimits>
   }
 }
 
-function fromLine(line: LogLine): SessionChanges {
-  if (!isObject(line)) throw new SessionRecordCorruptError('A line of a session log is not an object.');
+function fromLine(given: unknown): SessionChanges {
+  if (!isObject(given)) throw new SessionRecordCorruptError('A line of a session log is not an object.');
+  const line: LogLine = given;
   // Not by spreading: a load does it for every line of a log.
   const changes: SessionChanges = {};
   if (line.c) changes.clear = true;
@@ -195,6 +196,7 @@ function asObject(value: unknown): JsonObject {
   return Object.assign(Object.create(null) as JsonObject, value);
 }
 
-function isObject(value: unknown): boolean {
+/** Neither null nor an array. */
+export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -23,3 +23,31 @@ export interface SessionEngine {
   /** Makes the store (or, for the cookie engine, the sealer). May return a promise. Called once, at the start. */
   useFactory: FactoryProvider<SessionStore | SessionSealer>['useFactory'];
 }
+
+type Factory<Options> = Pick<SessionEngine, 'imports' | 'inject'> & {
+  useFactory: FactoryProvider<Options>['useFactory'];
+};
+
+/**
+ * The engine of options that are there, or that a factory will make. Both are checked: the first at once.
+ * @param check throws SessionConfigError
+ */
+export function engineOf<Options extends object>(
+  options: Options | Factory<Options>,
+  check: (options: Options) => void,
+  open: (options: Options) => SessionStore | Promise<SessionStore>,
+): SessionEngine {
+  if (!('useFactory' in options)) {
+    check(options);
+    return { useFactory: () => open(options) };
+  }
+  const { useFactory, ...wiring } = options;
+  return {
+    ...wiring,
+    useFactory: async (...dependencies: Parameters<typeof useFactory>) => {
+      const made = await useFactory(...dependencies);
+      check(made);
+      return open(made);
+    },
+  };
+}

@@ -1,3 +1,4 @@
+import { Deadlines, SilenceError } from '../deadlines.js';
 import { Outage } from '../outage.js';
 import { type RecordCache } from './record-cache.js';
 
@@ -7,7 +8,7 @@ export interface CacheLog {
 }
 
 export interface GuardedCacheOptions {
-  /** Milliseconds that one operation may take. */
+  /** Milliseconds that one operation may take, and a tenth more. */
   cacheTimeout: number;
   /** Milliseconds after which no record that is in the cache now is in it any more. */
   revocationBound: number;
@@ -24,8 +25,6 @@ const messages: Readonly<Record<Work, [fails: string, works: string]>> = {
   fill: ['takes nothing in', 'takes entries in again'],
 };
 
-class NoAnswer extends Error {}
-
 /**
  * A cache that may fail: no operation rejects or takes long. The log gets one line when it begins to fail, and one when it
  * has not failed for a while.
@@ -38,6 +37,7 @@ export class GuardedCache {
   /** What began the outage. */
   private cause: Work = 'answer';
   private readonly outage = new Outage();
+  private readonly deadlines: Deadlines;
   /** Until then the cache may hold what this process could not take out of it. */
   private distrustedUntil = 0;
 
@@ -45,7 +45,9 @@ export class GuardedCache {
     private readonly cache: RecordCache,
     private readonly options: GuardedCacheOptions,
     private readonly logger: CacheLog,
-  ) {}
+  ) {
+    this.deadlines = new Deadlines(options.cacheTimeout / 10);
+  }
 
   /** Null: nothing is held. Undefined: that is not known. */
   async get(key: string): Promise<string | null | undefined> {
@@ -86,15 +88,17 @@ export class GuardedCache {
     if (this.failing.has(work)) this.failing.set(work, now + TRIED_EVERY);
     const { turns } = this;
     try {
-      const answer = await this.inTime(operation);
+      const { cacheTimeout } = this.options;
+      const problem = `no answer within ${cacheTimeout} ms`;
+      const answer = await this.deadlines.before(now + cacheTimeout, operation(), problem);
       // What began before the last turn tells nothing about the time after it.
       if (turns === this.turns) this.worked(work);
       return answer;
     } catch (error) {
-      const failed = error instanceof NoAnswer ? 'answer' : work;
+      const failed = error instanceof SilenceError ? 'answer' : work;
       // A cache that refuses to be filled may still do the rest, or not answer at all.
       if (failed === 'fill') await this.attempt('answer', key, () => this.cache.get(key));
-      if (turns === this.turns) this.failed(failed, error);
+      if (turns === this.turns) this.failed(failed, error, performance.now() - now);
       return undefined;
     }
   }
@@ -103,10 +107,10 @@ export class GuardedCache {
     return now < (this.failing.get(work) ?? 0);
   }
 
-  private failed(work: Work, error: unknown): void {
+  private failed(work: Work, error: unknown, took: number): void {
     if (!this.failing.has(work)) this.turns += 1;
     this.failing.set(work, performance.now() + TRIED_EVERY);
-    if (!this.outage.failed(work)) return;
+    if (!this.outage.failed(work, took)) return;
     this.cause = work;
     const { message } = (error ?? {}) as { message?: unknown };
     this.logger.warn(
@@ -119,18 +123,5 @@ export class GuardedCache {
     if (this.failing.delete(work)) this.turns += 1;
     const over = this.failing.size === 0 ? this.outage.worked(work) : undefined;
     if (over !== undefined) this.logger.log(`The cache of the sessions ${messages[this.cause][1]}: ${over}.`);
-  }
-
-  private async inTime<Answer>(operation: () => Promise<Answer>): Promise<Answer> {
-    const { cacheTimeout } = this.options;
-    let timer: NodeJS.Timeout | undefined;
-    const timeout = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new NoAnswer(`no answer within ${cacheTimeout} ms`)), cacheTimeout);
-    });
-    try {
-      return await Promise.race([operation(), timeout]);
-    } finally {
-      clearTimeout(timer);
-    }
   }
 }

@@ -1,5 +1,6 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { SessionRecordCorruptError } from '../../session.errors.js';
+import { isObject } from '../record-log.js';
 import {
   type JsonObject,
   type SessionExpiry,
@@ -93,10 +94,6 @@ function textOf(content: Buffer): string {
   if (content[0] === PLAIN) return body.toString();
   if (content[0] === DEFLATED) return inflateRawSync(body, { maxOutputLength: LARGEST }).toString();
   throw notOurs();
-}
-
-function isObject(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function notOurs(): SessionRecordCorruptError {

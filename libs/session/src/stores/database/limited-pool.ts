@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Deadlines } from '../deadlines.js';
+import { Deadlines, SilenceError } from '../deadlines.js';
 import { isBroken } from '../sql/sql-errors.js';
 
 /** The pool of a driver. */
@@ -20,11 +20,6 @@ const TRIED_FOR = 1000;
 const PAUSE = 25;
 /** How often it is looked for work that is late. Milliseconds. */
 const LOOK_EVERY = 50;
-
-/** Nothing came in time. Drivers have no common error for it. */
-class SilenceError extends Error {
-  override name = 'TimeoutError';
-}
 
 /**
  * Limits how long a statement may take, its wait for a connection included. A connection that has not answered by then
@@ -48,7 +43,7 @@ export class LimitedPool<Connection extends object> {
     const deadline = performance.now() + limit;
     return this.acquire(limit, deadline).then((connection) => {
       const sentAt = performance.now();
-      return this.before(deadline, send(connection), `no answer within ${limit} ms`, (error) =>
+      return this.deadlines.before(deadline, send(connection), `no answer within ${limit} ms`, (error) =>
         this.release(connection, sentAt, error),
       );
     });
@@ -61,7 +56,7 @@ export class LimitedPool<Connection extends object> {
     triedUntil = performance.now() + TRIED_FOR,
   ): Promise<Connection> {
     const acquiring = this.pool.acquire(limit);
-    return this.before(deadline, acquiring, `no connection within ${limit} ms`).then(
+    return this.deadlines.before(deadline, acquiring, `no connection within ${limit} ms`).then(
       (connection) => {
         if ((this.heard.get(connection) ?? Infinity) >= this.silentSince) return connection;
         this.pool.release(connection, true);
@@ -87,35 +82,5 @@ export class LimitedPool<Connection extends object> {
     const drop = isSilent || (error !== undefined && this.pool.isUseless(error));
     if (!drop) this.heard.set(connection, performance.now());
     this.pool.release(connection, drop);
-  }
-
-  /**
-   * What the work comes to, or an error soon after the deadline.
-   * @param settled is called ahead of that, with the error if there is one
-   */
-  private before<Result>(
-    at: number,
-    work: Promise<Result>,
-    problem: string,
-    settled?: (error?: unknown) => void,
-  ): Promise<Result> {
-    return new Promise((resolve, reject) => {
-      const fail = (error: unknown): void => {
-        settled?.(error);
-        // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- it is handed on as it came
-        reject(error);
-      };
-      const deadline = this.deadlines.set(at, () => fail(new SilenceError(problem)));
-      work.then(
-        (result) => {
-          if (!this.deadlines.done(deadline)) return;
-          settled?.();
-          resolve(result);
-        },
-        (error: unknown) => {
-          if (this.deadlines.done(deadline)) fail(error);
-        },
-      );
-    });
   }
 }

@@ -1,6 +1,7 @@
 import { createHmac, getHashes, hkdfSync, timingSafeEqual } from 'node:crypto';
 import { SessionConfigError } from '../../session.errors.js';
 import { type AcceptedContent, AcceptedSessions } from '../accepted-sessions.js';
+import { isObject } from '../record-log.js';
 import { type JsonObject, type JsonValue } from '../session-store.js';
 import { type CallbackStore, checkCallbackStore, StoreCalls } from './callback-store.js';
 
@@ -218,8 +219,4 @@ function hasExpired(cookie: JsonObject): boolean {
   // Stores that write the cookie without its `toJSON` have the other name.
   const expires = cookie['expires'] ?? cookie['_expires'] ?? null;
   return expires !== null && !(new Date(expires as string | number).getTime() > Date.now());
-}
-
-function isObject(value: JsonValue | undefined): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -1,6 +1,6 @@
 import { type FactoryProvider, type ModuleMetadata } from '@nestjs/common';
 import { SessionConfigError } from '../../session.errors.js';
-import { type SessionEngine } from '../session-engine.js';
+import { engineOf, type SessionEngine } from '../session-engine.js';
 import { FileStore, type FileStoreOptions } from './file-store.js';
 
 /** Options of `fileEngine` from a factory, for what has to be injected. */
@@ -32,16 +32,11 @@ export interface FileEngineAsyncOptions {
  * ```
  */
 export function fileEngine(options: FileStoreOptions | FileEngineAsyncOptions): SessionEngine {
-  if ('useFactory' in options) {
-    const { useFactory, ...wiring } = options;
-    return {
-      ...wiring,
-      useFactory: async (...dependencies: Parameters<typeof useFactory>) =>
-        new FileStore(await useFactory(...dependencies)),
-    };
-  }
-  if (typeof options.directory !== 'string' || options.directory === '') {
-    throw new SessionConfigError('directory', 'is missing. Name the directory that the session files go to.');
-  }
-  return { useFactory: () => new FileStore(options) };
+  return engineOf(options, checkOptions, (given) => new FileStore(given));
+}
+
+/** @throws SessionConfigError */
+function checkOptions({ directory }: Partial<FileStoreOptions>): void {
+  if (typeof directory === 'string' && directory !== '') return;
+  throw new SessionConfigError('directory', 'is missing. Name the directory that the session files go to.');
 }

@@ -1,6 +1,6 @@
 import { type FactoryProvider, Logger } from '@nestjs/common';
 import { SessionConfigError, SessionStoreUnavailableError } from '../../session.errors.js';
-import { type SessionEngine } from '../session-engine.js';
+import { engineOf, type SessionEngine } from '../session-engine.js';
 import { IoRedisConnection, openIoRedis } from './ioredis.js';
 import { NodeRedisConnection, openNodeRedis } from './node-redis.js';
 import { isIoRedis, silenceAdvice } from './redis-clients.js';
@@ -40,19 +40,7 @@ export interface RedisEngineFactory extends Pick<SessionEngine, 'imports' | 'inj
  * ```
  */
 export function redisEngine(options: RedisEngineOptions | RedisEngineFactory): SessionEngine {
-  if ('useFactory' in options) {
-    const { useFactory, ...wiring } = options;
-    return {
-      ...wiring,
-      useFactory: async (...dependencies: Parameters<typeof useFactory>) => {
-        const made = await useFactory(...dependencies);
-        checkEngineOptions(made);
-        return openStore(made);
-      },
-    };
-  }
-  checkEngineOptions(options);
-  return { useFactory: () => openStore(options) };
+  return engineOf(options, checkEngineOptions, openStore);
 }
 
 async function openStore(options: RedisEngineOptions): Promise<RedisStore> {

@@ -46,7 +46,9 @@ export function clientQuery(query: SqlClientQuery): SqlQuery {
     const returns = RETURNS_ROWS.test(text) ? 'rows' : 'count';
     let answer: SqlAnswer;
     try {
-      answer = await inTime(deadlines, limit, query(text, values.map(boundValue), returns));
+      const asked = Promise.resolve(query(text, values.map(boundValue), returns));
+      // The client may still wait for it: only its own settings end that.
+      answer = await deadlines.before(performance.now() + limit, asked, `no answer within ${limit} ms`);
     } catch (error) {
       throw driverErrorIn(error, text);
     }
@@ -61,24 +63,6 @@ function boundValue(value: unknown): SqlValue {
     typeof item === 'string' ? `"${item.replace(/["\\]/g, '\\$&')}"` : item,
   );
   return `{${items.join(',')}}`;
-}
-
-/** The answer, or an error soon after the limit. The client may still wait for it: only its own settings end that. */
-function inTime<Answer>(
-  deadlines: Deadlines,
-  limit: number,
-  answer: Answer | Promise<Answer>,
-): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const deadline = deadlines.set(performance.now() + limit, () => {
-      const error = new Error(`no answer within ${limit} ms`);
-      error.name = 'TimeoutError';
-      reject(error);
-    });
-    Promise.resolve(answer)
-      .then(resolve, reject)
-      .finally(() => deadlines.done(deadline));
-  });
 }
 
 function resultOf(answer: unknown, returns: 'rows' | 'count'): SqlResult {

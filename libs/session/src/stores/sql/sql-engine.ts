@@ -2,7 +2,7 @@ import { type FactoryProvider } from '@nestjs/common';
 import { SessionConfigError, SessionStoreUnavailableError } from '../../session.errors.js';
 import { type EncryptionOptions } from '../sealing.js';
 import { checkSecrets } from '../secrets.js';
-import { type SessionEngine } from '../session-engine.js';
+import { engineOf, type SessionEngine } from '../session-engine.js';
 import { type DialectName, dialects, positionalStatement } from './dialects.js';
 import { sessionTableNamed, TABLE_NAME } from './session-schema.js';
 import { checkClient, clientQuery, type SqlClientQuery } from './sql-client.js';
@@ -66,19 +66,7 @@ export interface SqlEngineFactory extends Pick<SessionEngine, 'imports' | 'injec
  * ```
  */
 export function sqlEngine(options: SqlEngineOptions | SqlEngineFactory): SessionEngine {
-  if ('useFactory' in options) {
-    const { useFactory, ...wiring } = options;
-    return {
-      ...wiring,
-      useFactory: async (...dependencies: Parameters<typeof useFactory>) => {
-        const made = await useFactory(...dependencies);
-        checkOptions(made);
-        return openSqlStore(made);
-      },
-    };
-  }
-  checkOptions(options);
-  return { useFactory: () => openSqlStore(options) };
+  return engineOf(options, checkOptions, openSqlStore);
 }
 
 /** For what no visitor waits for: the questions at the start-up. Milliseconds. */
