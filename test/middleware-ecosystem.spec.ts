@@ -12,6 +12,7 @@ import {
   Req,
   Res,
 } from '@nestjs/common';
+import { type NestFastifyApplication } from '@nestjs/platform-fastify';
 import flash from 'connect-flash';
 import cookieParser from 'cookie-parser';
 import { doubleCsrf } from 'csrf-csrf';
@@ -320,7 +321,7 @@ describe('csrf-csrf', () => {
   });
 });
 
-describe('middleware of a module, with eager loading', () => {
+describe('middleware of a module', () => {
   @Controller()
   class VisitController {
     @Get('visits')
@@ -341,12 +342,64 @@ describe('middleware of a module, with eager loading', () => {
     }
   }
 
-  it.each(platforms)('reads and writes request.session on %s', async (platform) => {
-    const visitor = new Visitor(
-      await start(platform, { imports: [VisitModule], options: { loading: 'eager' } }),
-    );
+  @Module({ controllers: [VisitController] })
+  class LoadingModule implements NestModule {
+    configure(consumer: MiddlewareConsumer): void {
+      consumer
+        .apply(
+          async ({ session }: { session: Session<{ visits: number }> }, _: unknown, next: () => void) => {
+            await session.load();
+            session.increment('visits');
+            next();
+          },
+        )
+        .forRoutes('{*splat}');
+    }
+  }
+
+  it.each(
+    platforms.flatMap((platform) => [
+      [platform, 'eager', VisitModule] as const,
+      [platform, 'lazy', LoadingModule] as const,
+    ]),
+  )('reads and writes request.session on %s, with %s loading', async (platform, loading, module) => {
+    const visitor = new Visitor(await start(platform, { imports: [module], options: { loading } }));
     for (const visits of [1, 2, 3]) expect(await visitor.json('/visits')).toEqual({ visits });
   });
+
+  it.each(platforms)('comes after the session on %s, also where main.ts mounts it', async (platform) => {
+    const seen: unknown[] = [];
+    const app = await start(platform, {
+      prepare: (prepared) => {
+        mountSessions(prepared);
+        prepared.use((request: { session?: Session }, _: unknown, next: () => void) => {
+          seen.push(request.session?.loaded);
+          next();
+        });
+      },
+      imports: [LoadingModule],
+    });
+    await new Visitor(app).json('/visits');
+    expect(seen).toEqual([false]);
+  });
+});
+
+it('plugins of Fastify that were registered early have sessions', async () => {
+  const app = await start('fastify', {
+    prepare: async (prepared) => {
+      await (prepared as NestFastifyApplication).register((instance, _options, done) => {
+        instance.get('/plugin', async ({ raw }) => {
+          const { session } = raw as unknown as { session: Session<{ visits: number }> };
+          await session.load();
+          return { visits: session.increment('visits') };
+        });
+        done();
+      });
+      prepared.use((_request: unknown, _response: unknown, next: () => void) => next());
+    },
+  });
+  const visitor = new Visitor(app);
+  for (const visits of [1, 2]) expect(await visitor.json('/plugin')).toEqual({ visits });
 });
 
 describe.each(platforms)('connect-flash on %s', (platform) => {

@@ -5,8 +5,7 @@ import {
   type Provider,
   type Type,
 } from '@nestjs/common';
-import { type AbstractHttpAdapter } from '@nestjs/core';
-import { Test } from '@nestjs/testing';
+import { type AbstractHttpAdapter, NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import request from 'supertest';
@@ -49,21 +48,19 @@ export interface RunningApp {
 /** A busy machine may take longer for an answer than the default allows. */
 const patient = { clearExpired: false, storeTimeout: '1m' } as const;
 
-/** A real application on a free port. Its logger says nothing below errors. */
+/** A real application on a free port, made as a user makes it. Its logger says nothing below errors. */
 export async function startApp(platform: Platform, setup: AppSetup): Promise<RunningApp> {
-  const testing = await Test.createTestingModule({
-    imports: [
-      ...(setup.imports ?? []),
-      ...(setup.engine === 'none'
-        ? []
-        : [SessionModule.forRoot(setup.engine, { ...patient, ...setup.options })]),
-    ],
-    controllers: setup.controllers ?? [],
-    providers: setup.providers ?? [],
-  }).compile();
-  const app = testing.createNestApplication(
+  const { engine, options, imports = [], controllers = [], providers = [] } = setup;
+  const sessions = engine === 'none' ? [] : [SessionModule.forRoot(engine, { ...patient, ...options })];
+  const module = class ApplicationModule {};
+  const app = await NestFactory.create(
+    { module, imports: [...imports, ...sessions], controllers, providers },
     setup.adapter ?? (platform === 'fastify' ? fastifyAdapter(setup) : new ExpressAdapter()),
-    { logger: setup.logger ?? ['error', 'fatal'], ...(setup.https && { httpsOptions: setup.https }) },
+    {
+      abortOnError: false,
+      logger: setup.logger ?? ['error', 'fatal'],
+      ...(setup.https && { httpsOptions: setup.https }),
+    },
   );
   await setup.prepare?.(app);
   await app.listen(0, '127.0.0.1');

@@ -20,13 +20,13 @@ import {
   ModuleRef,
   ModulesContainer,
 } from '@nestjs/core';
-import { createSessionMiddleware } from './http/session-middleware.js';
+import { createSessionMiddleware, type SessionMiddleware } from './http/session-middleware.js';
 import { type HttpEnvironment } from './http/request-session.js';
 import { ClearExpiredJob } from './management/clear-expired.job.js';
 import { Sessions } from './management/sessions.js';
 import { SESSIONS, HTTP_ENVIRONMENT, SESSION_OPTIONS } from './session.tokens.js';
 import { makePlaces } from './nest/express.js';
-import { decorateFastify, type FastifyInstance } from './nest/fastify.js';
+import { decorateFastify, type FastifyInstance, hookIntoFastify } from './nest/fastify.js';
 import { SessionErrorFilter } from './nest/session-error.filter.js';
 import { SessionGuard } from './nest/session.guard.js';
 import { prepareHandlers } from './nest/session-loader.guard.js';
@@ -79,6 +79,8 @@ const mounted = new WeakSet<AbstractHttpAdapter>();
  */
 @Module({})
 export class SessionModule implements NestModule, OnApplicationShutdown {
+  private readonly middleware: SessionMiddleware;
+
   /** @internal */
   constructor(
     private readonly adapterHost: HttpAdapterHost,
@@ -96,6 +98,13 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
     }
     applications.add(adapterHost);
     decoratePlatform(adapterHost);
+    this.middleware = createSessionMiddleware(environment);
+    const { httpAdapter } = adapterHost as Partial<HttpAdapterHost>;
+    // Sessions that are loaded ahead of everything else come where they are mounted, perhaps behind a limit of requests.
+    if (httpAdapter?.getType() === 'fastify' && environment.options.loading !== 'eager') {
+      if (hookIntoFastify(httpAdapter.getInstance<FastifyInstance>(), this.middleware))
+        mounted.add(httpAdapter);
+    }
     // Nest makes gateways before it calls `configure`.
     prepareHandlers(modules);
     rememberHandshakes(configOf(moduleRef), environment);
@@ -131,7 +140,7 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
     const { httpAdapter } = this.adapterHost;
     // Testing modules get their adapter only when everything has been constructed.
     decoratePlatform(this.adapterHost);
-    if (!mounted.has(httpAdapter)) httpAdapter.use(createSessionMiddleware(this.environment));
+    if (!mounted.has(httpAdapter)) httpAdapter.use(this.middleware);
     serveSockets(httpAdapter.getHttpServer() as object | undefined, this.environment);
   }
 

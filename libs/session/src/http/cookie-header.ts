@@ -1,4 +1,4 @@
-import { parseCookie, stringifySetCookie } from 'cookie';
+import { parseCookie, type SetCookie, stringifySetCookie } from 'cookie';
 import { LONGEST_COOKIE } from '../session/expiry.js';
 import { type CookieAttributes, sameSiteOf, type SentAttributes } from '../session/session-environment.js';
 import { type ResponseCookie } from './response-cookie.js';
@@ -29,11 +29,13 @@ export function setCookieHeader(
   maxAge: number | null,
   now: number,
 ): string {
-  return stringifySetCookie(name, token, {
-    ...common(attributes),
+  const cookie: SetCookie = { name, value: token, ...common(attributes) };
+  if (maxAge !== null) {
     // The browser's end never comes before the server's, hence rounded up.
-    ...(maxAge !== null && { maxAge: Math.ceil(maxAge / 1000), expires: new Date(now + maxAge) }),
-  });
+    cookie.maxAge = Math.ceil(maxAge / 1000);
+    cookie.expires = new Date(now + maxAge);
+  }
+  return stringifySetCookie(cookie);
 }
 
 /** The bytes of a Set-Cookie header without the value, at the most. */

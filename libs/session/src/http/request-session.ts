@@ -202,7 +202,8 @@ export class RequestSession {
     const size = Buffer.byteLength(header);
     // What the cookie engine has made fits with the attributes of the options, but perhaps not with other ones.
     if (size > LARGEST_COOKIE) throw new SessionCookieTooLargeError(LARGEST_COOKIE, size);
-    return [...headers, header];
+    headers.push(header);
+    return headers;
   }
 
   /** Did the application take the session off the request, by assignment or by `delete`? */
@@ -213,9 +214,10 @@ export class RequestSession {
   #cookieAge({ expiry, policy, record }: LiveSession): number | null {
     if (expiresAtBrowserClose(expiry, policy)) return null;
     const now = this.#environment.sessions.now();
+    const { cookieAge, absoluteTimeout } = policy;
     const end = deadlineOf(expiry, record?.createdAt ?? now, now, {
-      ...policy,
-      idleTimeout: policy.cookieAge,
+      idleTimeout: cookieAge,
+      absoluteTimeout,
     });
     return Math.min(end - now, LONGEST_COOKIE);
   }

@@ -17,10 +17,10 @@ export interface ResponseCookie extends SentAttributes {
  * @throws SessionConfigError when `forRequest` returns what no browser would keep
  */
 export function responseCookie(options: ResolvedCookieOptions, request: IncomingMessage): ResponseCookie {
-  const { forRequest, ...configured } = options;
+  const { forRequest } = options;
   const attributes = forRequest
-    ? { ...configured, ...parseRequestCookie(forRequest(platformRequestOf(request))) }
-    : configured;
+    ? { ...options, ...parseRequestCookie(forRequest(platformRequestOf(request))) }
+    : options;
   const secure = isSecure(attributes.secure, request);
   const cookie = { ...attributes, secure, sameSite: sameSiteOf(attributes.sameSite, secure) };
   if (forRequest) checkAttributes(cookie, 'cookie.forRequest()');

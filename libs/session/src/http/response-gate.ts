@@ -65,7 +65,7 @@ export function makePlaceForGate(response: ServerResponse): void {
   // Below what somebody else has put on it already, the place would be the wrong one.
   if (STARTERS.some((name) => Object.hasOwn(response, name))) return;
   Object.assign(response, gatedMethods, { [GATE]: undefined, [IN_PLACE]: undefined });
-  Object.defineProperties(response, DISGUISE);
+  putDisguiseOn(response);
 }
 
 /** The gate of a response. */
@@ -160,7 +160,7 @@ class ResponseGate {
     // As they are by now: what has wrapped them stays in force.
     const { setHeader, appendHeader, removeHeader } = this.response as unknown as Setters;
     this.setters = { setHeader, appendHeader, removeHeader };
-    Object.defineProperties(this.response, DISGUISE);
+    putDisguiseOn(this.response);
   }
 
   /** The head of a stand-in may be gone already: engine.io waits for nothing. */
@@ -294,36 +294,41 @@ function headerPairs(headers: unknown[]): [string, string][] {
 }
 
 /**
- * Makes a held response look like a sent one. Shared by all responses, and never taken off again: a property that is
- * deleted makes a slow object of the response.
+ * Makes a held response look like a sent one. Never taken off again: a property that is deleted makes a slow object of
+ * the response.
  */
-const DISGUISE: PropertyDescriptorMap & ThisType<GatedResponse> = {
-  headersSent: {
-    configurable: true,
-    get() {
-      return this[GATE]?.disguised === true || belowGate(this, 'headersSent');
-    },
-  },
-  writableEnded: {
-    configurable: true,
-    get() {
-      const gate = this[GATE];
-      return gate?.disguised ? gate.ended : belowGate(this, 'writableEnded');
-    },
-  },
-};
+function putDisguiseOn(response: GatedResponse): void {
+  Object.assign(response, disguisedSetters);
+  Object.defineProperty(response, 'headersSent', HEADERS_SENT);
+  Object.defineProperty(response, 'writableEnded', WRITABLE_ENDED);
+}
 
-for (const name of HEADER_SETTERS) {
-  DISGUISE[name] = {
-    configurable: true,
-    writable: true,
-    value(this: GatedResponse, ...given: unknown[]): unknown {
+/** Shared by all responses, like what follows. */
+const disguisedSetters = Object.fromEntries(
+  HEADER_SETTERS.map((name) => [
+    name,
+    function disguised(this: GatedResponse, ...given: unknown[]): unknown {
       const gate = this[GATE];
       if (gate?.disguised) throw headersSent(name);
       return (gate?.setters?.[name] ?? methodBelow(this, name)).apply(this, given);
     },
-  };
-}
+  ]),
+);
+
+const HEADERS_SENT: PropertyDescriptor & ThisType<GatedResponse> = {
+  configurable: true,
+  get() {
+    return this[GATE]?.disguised === true || belowGate(this, 'headersSent');
+  },
+};
+
+const WRITABLE_ENDED: PropertyDescriptor & ThisType<GatedResponse> = {
+  configurable: true,
+  get() {
+    const gate = this[GATE];
+    return gate?.disguised ? gate.ended : belowGate(this, 'writableEnded');
+  },
+};
 
 function methodBelow(response: GatedResponse, name: Starter | keyof Setters): AnyMethod {
   return Reflect.get(Object.getPrototypeOf(response) as object, name) as AnyMethod;

@@ -121,7 +121,7 @@ export function deadlineOf(
   expiry: SessionExpiry,
   createdAt: number,
   now: number,
-  policy: ExpiryPolicy,
+  policy: Pick<ExpiryPolicy, 'idleTimeout' | 'absoluteTimeout'>,
 ): number {
   const own = typeof expiry === 'string' ? Date.parse(expiry) : now + idleTimeOf(expiry, policy);
   const last = policy.absoluteTimeout === null ? Infinity : createdAt + policy.absoluteTimeout;
@@ -163,6 +163,6 @@ function shortestLife(expiry: number | null, policy: ExpiryPolicy): number {
   return Math.min(idleTimeOf(expiry, policy), expiry === null ? policy.cookieAge : LONGEST_COOKIE);
 }
 
-function idleTimeOf(expiry: number | null, policy: ExpiryPolicy): number {
+function idleTimeOf(expiry: number | null, policy: Pick<ExpiryPolicy, 'idleTimeout'>): number {
   return expiry === null || expiry === 0 ? policy.idleTimeout : expiry * SECOND;
 }

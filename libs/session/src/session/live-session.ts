@@ -220,7 +220,8 @@ export class LiveSession {
         this.#admitted = token === this.#old?.token ? null : token;
         this.#adopt(found.record);
         this.#known = { expiresAt: found.record.expiresAt, browserLength: this.#browserLength };
-        this.#environment.emit({ type: 'loaded', ...idsOf(found.record) });
+        const { id, userId } = found.record;
+        this.#environment.emit({ type: 'loaded', sessionId: id, userId });
         if (this.#old) return this.#leaveOld(this.#old, found.record);
       } else {
         const replaced = former ?? found;
@@ -818,11 +819,10 @@ export class LiveSession {
   /** What the store has to be told so that the record becomes like this. */
   #changesWith(delta: Delta): SessionChanges {
     const { record } = this;
-    return {
-      ...delta.changes,
-      ...(this.#expiry !== record?.expiry && { expiry: this.#expiry }),
-      ...(this.#meta !== record?.meta && { meta: this.#meta }),
-    };
+    const changes = { ...delta.changes };
+    if (this.#expiry !== record?.expiry) changes.expiry = this.#expiry;
+    if (this.#meta !== record?.meta) changes.meta = this.#meta;
+    return changes;
   }
 
   #nextRecord(data: SessionRecord['data']): SessionRecord {

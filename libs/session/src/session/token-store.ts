@@ -206,7 +206,7 @@ export class StoredTokens implements TokenStore {
   /** What a key opens, without asking the store anything more. */
   private admit(key: SessionKey, record: SessionRecord): Admitted | null {
     const { id, userId, meta, createdAt, keyHash } = record;
-    const match = this.#hasher.match(keyHash, { ...key, userId });
+    const match = this.#hasher.match(keyHash, { id: key.id, secret: key.secret, userId });
     if (match !== null) return { standing: 'live', token: formatSessionKey(key), record, match };
     const { rotation } = meta;
     if (rotation === undefined || !this.isOwn(record)) return null;

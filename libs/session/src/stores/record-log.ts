@@ -29,12 +29,37 @@ const SHORT_LOG = 512;
 /** A log of more lines than this is folded, however short they are. */
 const FEW_LINES = 64;
 
-/** Of data that were decoded here: at most so many characters long is their text. */
-const longestTexts = new WeakMap<JsonObject, number>();
+class Itself {
+  constructor(object: object) {
+    // oxlint-disable-next-line no-constructor-return -- so that a private member can be put onto it
+    return object;
+  }
+}
+
+/**
+ * Remembers of data that were decoded here how long their text is at most. On the data themselves, where nobody sees it:
+ * a WeakMap grows by every load until the next collection, and makes that slow.
+ */
+class Measured extends Itself {
+  #atMost: number;
+
+  private constructor(data: JsonObject, atMost: number) {
+    super(data);
+    this.#atMost = atMost;
+  }
+
+  static of(data: JsonObject, atMost: number): JsonObject {
+    return new Measured(data, atMost) as unknown as JsonObject;
+  }
+
+  static longestTextOf(data: JsonObject): number | undefined {
+    return #atMost in data ? (data as unknown as Measured).#atMost : undefined;
+  }
+}
 
 /** At most so many characters is the JSON text of these data, as they were loaded. Infinity: it is not known. */
 export function longestText(data: JsonObject): number {
-  return longestTexts.get(data) ?? (Object.keys(data).length === 0 ? '{}'.length : Infinity);
+  return Measured.longestTextOf(data) ?? (Object.keys(data).length === 0 ? '{}'.length : Infinity);
 }
 
 export function encodeSnapshot(data: JsonObject): string {
@@ -60,8 +85,7 @@ export function encodeLogLine(changes: SessionChanges): string {
  */
 export function decodeData(snapshot: string, log: string): JsonObject {
   try {
-    const data = asObject(JSON.parse(snapshot));
-    longestTexts.set(data, snapshot.length + log.length);
+    const data = Measured.of(asObject(JSON.parse(snapshot)), snapshot.length + log.length);
     if (log === '') return data;
     for (const text of log.split('\n')) {
       if (text !== '') applyChanges(data, fromLine(JSON.parse(text)));
@@ -193,7 +217,10 @@ function asObject(value: unknown): JsonObject {
   if (!isObject(value)) {
     throw new SessionRecordCorruptError('A session record holds something other than an object.');
   }
-  return Object.assign(Object.create(null) as JsonObject, value);
+  const copy = Object.create(null) as JsonObject;
+  // Not by `Object.assign`, which every load would feel.
+  for (const key of Object.keys(value)) copy[key] = value[key] as JsonValue;
+  return copy;
 }
 
 /** Neither null nor an array. */

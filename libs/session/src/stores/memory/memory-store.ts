@@ -207,12 +207,21 @@ export function checkMaxSessions(maxSessions: number): void {
   throw new SessionConfigError('engine.maxSessions', `is ${maxSessions}. Use a whole number from 1 on.`);
 }
 
-function toKept({ data, meta, ...rest }: SessionRecord): Kept {
-  const { id } = rest;
-  return { ...rest, data: plainCodec.encodeSnapshot(data, id), meta: plainCodec.encodeMeta(meta, id) };
+function toKept(record: SessionRecord): Kept {
+  const { id, data, meta } = record;
+  return withTexts(record, plainCodec.encodeSnapshot(data, id), plainCodec.encodeMeta(meta, id));
 }
 
-function toRecord({ data, meta, ...rest }: Kept): SessionRecord {
-  const { id } = rest;
-  return { ...rest, data: plainCodec.decodeData(data, '', id), meta: plainCodec.decodeMeta(meta, id) };
+function toRecord(kept: Kept): SessionRecord {
+  const { id, data, meta } = kept;
+  return withTexts(kept, plainCodec.decodeData(data, '', id), plainCodec.decodeMeta(meta, id));
+}
+
+/** Member by member: to spread the rest of a record costs more than to parse its data. */
+function withTexts<Data, Meta>(
+  { id, keyHash, userId, expiry, createdAt, lastSeenAt, expiresAt, version }: SessionRecord | Kept,
+  data: Data,
+  meta: Meta,
+) {
+  return { id, keyHash, userId, expiry, createdAt, lastSeenAt, expiresAt, version, data, meta };
 }
