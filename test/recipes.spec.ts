@@ -1,29 +1,63 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Writable } from 'node:stream';
-import { type INestApplication, type ModuleMetadata } from '@nestjs/common';
+import {
+  type BeforeApplicationShutdown,
+  Controller,
+  type DynamicModule,
+  HttpCode,
+  type INestApplication,
+  Logger,
+  Module,
+  type ModuleMetadata,
+  Param,
+  Post,
+  type Type,
+} from '@nestjs/common';
 import { type AbstractHttpAdapter } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { Test } from '@nestjs/testing';
+import { type Result } from 'autocannon';
+import { Queue } from 'bullmq';
 import { type Store } from 'express-session';
+import { createClient } from 'graphql-ws';
 import { sealData } from 'iron-session';
-import { type SessionEngine, SessionModule, type SessionOptions } from 'nest-sessions';
-import { testingEngine } from 'nest-sessions/testing';
+import { Session, type SessionEngine, SessionModule, type SessionOptions, Sessions } from 'nest-sessions';
+import { SessionEntity } from 'nest-sessions/database';
+import { loggedInCookie, testingEngine } from 'nest-sessions/testing';
+import { io, type Socket } from 'socket.io-client';
+import request from 'supertest';
+import { WebSocket } from 'ws';
 import { type Platform, platforms } from './support/app.js';
+import { certificate } from './support/certificate.js';
 import { Checkpoint } from './suites/checkpoint.js';
+import { testDataSource } from './support/data-source.js';
 import { snippetsOf } from './support/markdown.js';
+import { describeWithService, serviceUrl } from './support/services.js';
 import { transpile, transpileLibrary } from './support/transpile.js';
+
+type LambdaHandler = (
+  event: object,
+  context: object,
+  callback: undefined,
+) => Promise<{ body: string; cookies?: string[] }>;
 
 /** What the snippets of a recipe export. */
 interface Recipe {
   AppModule: NonNullable<ModuleMetadata['imports']>[number];
   modules: (engine: SessionEngine, secrets?: string) => NonNullable<ModuleMetadata['imports']>;
   configure?: (app: INestApplication, stream?: NodeJS.WritableStream) => void;
+  loadTest: (url: string, users: number, seconds: number) => Promise<Result>;
+  app: INestApplication;
+  handler: LambdaHandler;
+  handlerOf: (app: INestApplication) => Promise<LambdaHandler>;
+  clearExpired: () => Promise<number>;
+  mountBoard: (app: INestApplication, queues: Queue[]) => Promise<void> | void;
   options: SessionOptions;
   expressAdapter: () => AbstractHttpAdapter;
   fastifyAdapter: () => AbstractHttpAdapter;
@@ -38,10 +72,12 @@ const written = resolve('var/recipes', String(process.pid));
 const running: INestApplication[] = [];
 
 const children: ChildProcess[] = [];
+const sockets: { close(): unknown }[] = [];
 
 beforeAll(install);
 afterEach(async () => {
   for (const child of children.splice(0)) child.disconnect();
+  for (const socket of sockets.splice(0)) socket.close();
   await Promise.all(running.splice(0).map((app) => app.close()));
 });
 afterAll(() => rmSync(written, { recursive: true }));
@@ -67,21 +103,36 @@ function install(): void {
   cpSync('libs/session/package.json', join(installed, 'package.json'));
 }
 
-/** In a process of its own, for packages in CommonJS that require Nest: Jest on Node 20 cannot load them. */
-async function serve(name: string, platform: Platform): Promise<Visitor> {
+/** In a process of its own: for packages in CommonJS that require Nest, which Jest on Node 20 cannot load, and for an environment. */
+async function serve(
+  name: string,
+  platform: Platform,
+  environment: Record<string, string> = {},
+): Promise<Visitor> {
   const file = write(name);
-  const child = fork('test/support/recipe-server.mjs', [transpile(file, file), platform], { execArgv: [] });
+  const { url } = await forked('recipe-server', [transpile(file, file), platform], environment);
+  return new Visitor(url);
+}
+
+/** Starts a server of `test/support`, which tells its address. */
+async function forked(
+  server: string,
+  parameters: string[],
+  environment: Record<string, string> = {},
+): Promise<{ url: string; child: ChildProcess }> {
+  const env = { ...process.env, ...environment };
+  const child = fork(`test/support/${server}.mjs`, parameters, { execArgv: [], env });
   children.push(child);
   const [url] = await Promise.race([
     once(child, 'message') as Promise<[string]>,
-    once(child, 'exit').then(() => Promise.reject(new Error(`The server of ${name} has ended.`))),
+    once(child, 'exit').then(() => Promise.reject(new Error(`The ${server} has ended.`))),
   ]);
-  return new Visitor(url);
+  return { url, child };
 }
 
 interface Start {
   imports: NonNullable<ModuleMetadata['imports']>;
-  configure?: ((app: INestApplication) => void) | undefined;
+  configure?: ((app: INestApplication) => Promise<void> | void) | undefined;
   adapter?: AbstractHttpAdapter;
 }
 
@@ -92,7 +143,7 @@ async function start(platform: Platform, { imports, configure, adapter }: Start)
     { logger: false },
   );
   running.push(app);
-  configure?.(app);
+  await configure?.(app);
   await app.listen(0, '127.0.0.1');
   const { port } = app.getHttpServer().address() as { port: number };
   return new Visitor(`http://127.0.0.1:${port}`);
@@ -126,7 +177,7 @@ class Visitor {
   ): Promise<Response> {
     const Cookie = [...this.cookies].map(([name, value]) => `${name}=${value}`).join('; ');
     const headers = { Connection: 'close', ...(Cookie !== '' && { Cookie }), ...init.headers };
-    const response = await fetch(`${this.url}${path}`, { ...init, headers });
+    const response = await fetch(`${this.url}${path}`, { redirect: 'manual', ...init, headers });
     for (const cookie of response.headers.getSetCookie()) {
       const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(cookie) ?? [];
       if (value === '') this.cookies.delete(name);
@@ -134,6 +185,105 @@ class Visitor {
     }
     return response;
   }
+}
+
+/** A database of its own with the table of sessions, by one URL. What connects with it can be told by its name. */
+async function databaseWithTable(name = 'recipes') {
+  const { dataSource, dispose } = await testDataSource('postgres', [SessionEntity]);
+  const { url, extra } = dataSource.options as { url: string; extra: { options: string } };
+  const parameters = new URLSearchParams({ ...extra, application_name: name });
+  return { url: `${url}?${parameters.toString().replaceAll('+', '%20')}`, dataSource, dispose };
+}
+
+/** For a load that changes its keys. */
+@Controller()
+class CyclingController {
+  @Post('login/:user')
+  @HttpCode(204)
+  login(@Session() session: Session, @Param('user') user: string): void {
+    session.login(user);
+  }
+
+  @Post('visit')
+  visit(@Session() session: Session<{ visits: number }>) {
+    session.cycleKey();
+    return { visits: session.increment('visits') };
+  }
+}
+
+@Module({ controllers: [CyclingController] })
+class CyclingModule {}
+
+/** The next event of this name. */
+function heard(socket: Socket, event: string): Promise<unknown> {
+  return new Promise((done) => socket.once(event, done));
+}
+
+/** Calls a function as the HTTP API of AWS does, for a visitor who keeps the cookies. */
+function callerOf() {
+  const cookies: string[] = [];
+  return async (handler: LambdaHandler, method: string, path: string): Promise<unknown> => {
+    const event = {
+      version: '2.0',
+      rawPath: path,
+      rawQueryString: '',
+      headers: { host: 'shop.example.com' },
+      cookies,
+      requestContext: { http: { method, path, sourceIp: '192.0.2.7' } },
+      isBase64Encoded: false,
+    };
+    const answer = await handler(event, {}, undefined);
+    for (const cookie of answer.cookies ?? []) cookies.splice(0, 1, cookie.replace(/;.*/, ''));
+    return JSON.parse(answer.body);
+  };
+}
+
+/** The address by which the provider and browsers know the site; a proxy would lead from there to the application. */
+const SITE = 'https://shop.example.com';
+
+/** The application of the recipe, an OpenID provider, and what a browser does there. */
+async function startWithProvider(platform: Platform) {
+  const { url: issuer, child } = await forked('oidc-provider', [SITE, JSON.stringify(certificate)]);
+  const authority = join(written, 'authority.pem');
+  writeFileSync(authority, certificate.cert);
+  const visitor = await serve('oidc', platform, {
+    NODE_EXTRA_CA_CERTS: authority,
+    SITE_URL: SITE,
+    OIDC_ISSUER: issuer,
+    OIDC_CLIENT_ID: 'shop',
+    OIDC_CLIENT_SECRET: 'the secret of the shop, which is long enough',
+  });
+  child.send(visitor.url);
+  const browser = request.agent(issuer, { ca: certificate.cert });
+
+  /** From the login page of the site to the path of the callback, with what the provider has put into it. */
+  async function signIn(from: Visitor): Promise<string> {
+    let address = (await from.get('/login')).headers.get('location') ?? '';
+    while (!address.startsWith(SITE)) {
+      const { pathname, search } = new URL(address, issuer);
+      const page = await browser.get(pathname + search);
+      const [, prompt] = /name="prompt" value="(\w+)"/.exec(page.text) ?? [];
+      const form = { prompt, login: 'ada', password: 'engine' };
+      const { headers } = prompt ? await browser.post(pathname).type('form').send(form) : page;
+      address = headers['location'] as string;
+    }
+    return address.slice(SITE.length);
+  }
+
+  /** Says yes to the provider's question whether to log out, and returns where it sends the browser then. */
+  async function endAtProvider({ pathname, search }: URL): Promise<string | undefined> {
+    const { text } = await browser.get(pathname + search);
+    const [, xsrf] = /name="xsrf" value="(\w+)"/.exec(text) ?? [];
+    const confirmed = await browser.post(`${pathname}/confirm`).type('form').send({ xsrf, logout: 'yes' });
+    return confirmed.headers['location'];
+  }
+  return { visitor, signIn, endAtProvider };
+}
+
+/** A token that nobody has signed. */
+function unsigned(claims: object): string {
+  const parts = [{ alg: 'none' }, claims].map((part) => JSON.stringify(part));
+  return `${parts.map((part) => Buffer.from(part).toString('base64url')).join('.')}.`;
 }
 
 describe.each(platforms)('the recipes, on %s', (platform) => {
@@ -211,6 +361,48 @@ describe.each(platforms)('the recipes, on %s', (platform) => {
     expect((await phone.get('/me', { Authorization })).status).toBe(401);
     expect((await browser.get('/me')).status).toBe(200);
     expect((await browser.get('/me', { Authorization: 'Bearer' })).status).toBe(401);
+  });
+
+  it('oidc: a login holds for the browser that began it, once, and for no other', async () => {
+    const { visitor, signIn } = await startWithProvider(platform);
+    const forged = (await signIn(visitor)).replace(/state=[\w-]+/, 'state=forged');
+    expect((await visitor.get(forged)).status).toBe(401);
+    const callback = await signIn(visitor);
+
+    const victim = new Visitor(visitor.url);
+    expect((await victim.get(callback)).status).toBe(401);
+    await victim.get('/login');
+    expect((await victim.get(callback)).status).toBe(401);
+
+    const anonymous = visitor.cookies.get('sessionid');
+    expect((await visitor.get('/me')).status).toBe(401);
+    expect((await visitor.get(callback)).headers.get('location')).toBe('/');
+    expect(visitor.cookies.get('sessionid')).not.toBe(anonymous);
+    expect(await visitor.json('/me')).toEqual({ userId: 'ada' });
+    expect((await visitor.get(callback)).status).toBe(401);
+    expect((await visitor.get('/callback?error=access_denied')).status).toBe(401);
+  });
+
+  it('oidc: a logout here is one at the provider, and a logout there is one here', async () => {
+    const { visitor, signIn, endAtProvider } = await startWithProvider(platform);
+    await visitor.get(await signIn(visitor));
+    const logout = await visitor.post('/logout');
+    expect((await visitor.get('/me')).status).toBe(401);
+    const atProvider = new URL(logout.headers.get('location') ?? '');
+    expect([logout.status, await endAtProvider(atProvider)]).toEqual([303, `${SITE}/`]);
+
+    const phone = new Visitor(visitor.url);
+    for (const device of [visitor, phone]) await device.get(await signIn(device));
+    const tell = async (token: string): Promise<number> =>
+      (await visitor.post('/backchannel-logout', { logout_token: token })).status;
+    const idToken = atProvider.searchParams.get('id_token_hint') ?? '';
+    expect(idToken).toMatch(/^ey/);
+    expect([await tell(idToken), await tell(''), await tell(unsigned({ sub: 'ada', events: {} }))]).toEqual([
+      400, 400, 400,
+    ]);
+    expect(await phone.json('/me')).toEqual({ userId: 'ada' });
+    await endAtProvider(new URL(atProvider.pathname, atProvider));
+    expect([(await visitor.get('/me')).status, (await phone.get('/me')).status]).toEqual([401, 401]);
   });
 
   it("csrf: Nest's protection refuses a page of somebody else", async () => {
@@ -327,6 +519,106 @@ describe.each(platforms)('the recipes, on %s', (platform) => {
     expect(await fresh.json('/health/live')).toEqual({ status: 'ok' });
   });
 
+  it.each([
+    ['each virtual user has one session, however many requests they make', undefined],
+    ['a virtual user follows a key that changes', CyclingModule],
+  ])('load-test: %s', async (_title, cycling) => {
+    const { loadTest } = await recipe('load-test');
+    const { modules } = await recipe('load-test', 1);
+    const [session, application] = modules(testingEngine()) as [DynamicModule, Type];
+    const visitor = await start(platform, { imports: [session, cycling ?? application] });
+    const sessions = (running[0] as INestApplication).get(Sessions);
+    const result = await loadTest(visitor.url, 5, 1);
+    expect([result.non2xx, result.errors]).toEqual([0, 0]);
+    expect(await sessions.count()).toEqual({ live: 5, loggedIn: 5 });
+    const visits: number[] = [];
+    for (let user = 0; user < 5; user++) {
+      const [held] = await sessions.export(`user-${user}`);
+      visits.push(held?.data['visits'] as number);
+    }
+    expect(Math.min(...visits)).toBeGreaterThan(0);
+    expect(visits.reduce((sum, count) => sum + count)).toBeGreaterThanOrEqual(result['2xx']);
+  });
+
+  it('sockets: socket.io has the session of the browser until it ends', async () => {
+    const { AppModule } = await recipe('sockets');
+    const visitor = await start(platform, { imports: [AppModule] });
+    const connect = async (): Promise<Socket> => {
+      const extraHeaders = { cookie: `sessionid=${visitor.cookies.get('sessionid')}` };
+      const socket = io(visitor.url, { forceNew: true, reconnection: false, extraHeaders });
+      sockets.push(socket);
+      await heard(socket, 'connect');
+      return socket;
+    };
+
+    const stranger = await connect();
+    const refused = heard(stranger, 'exception');
+    stranger.emit('add', 'tea');
+    expect(await refused).toMatchObject({ message: 'Unauthorized' });
+
+    await visitor.post('/login');
+    const socket = await connect();
+    const [cart, closed] = [heard(socket, 'cart'), heard(socket, 'disconnect')];
+    socket.emit('add', 'tea');
+    expect(await cart).toEqual(['tea']);
+    expect(await visitor.json('/cart')).toEqual(['tea']);
+    await visitor.post('/logout');
+    expect(await closed).toBe('io server disconnect');
+  });
+
+  it('sockets: a WebSocket has the session of the browser until it ends', async () => {
+    const { AppModule, configure } = await recipe('sockets');
+    const visitor = await start(platform, { imports: [AppModule], configure });
+    await visitor.post('/login');
+    const socket = new WebSocket(visitor.url.replace('http', 'ws'), {
+      headers: { cookie: `sessionid=${visitor.cookies.get('sessionid')}` },
+    });
+    sockets.push(socket);
+    await once(socket, 'open');
+    const [cart, closed] = [once(socket, 'message'), once(socket, 'close')];
+    socket.send(JSON.stringify({ event: 'add', data: 'tea' }));
+    expect(JSON.parse(String((await cart)[0]))).toEqual({ event: 'cart', data: ['tea'] });
+    expect(await visitor.json('/cart')).toEqual(['tea']);
+    await visitor.post('/logout');
+    expect((await closed)[0]).toBe(4401);
+  });
+
+  it('graphql: a session over HTTP, and a subscription that ends with it', async () => {
+    const visitor = await boot('graphql');
+    const ask = async (query: string): Promise<unknown> => {
+      const { data, errors } = (await (await visitor.post('/graphql', { query })).json()) as {
+        data: unknown;
+        errors?: [{ message: string }];
+      };
+      return errors?.[0].message ?? data;
+    };
+    expect(await ask('mutation { say(text: "hello") }')).toBe('Unauthorized');
+    expect(await ask('mutation { login(name: "ada") }')).toEqual({ login: true });
+    expect(await ask('{ me }')).toEqual({ me: 'ada' });
+
+    const cookie = `sessionid=${visitor.cookies.get('sessionid')}`;
+    const client = createClient({
+      url: `${visitor.url.replace('http', 'ws')}/graphql`,
+      webSocketImpl: class extends WebSocket {
+        constructor(address: string, protocols: string) {
+          super(address, protocols, { headers: { cookie } });
+        }
+      },
+      retryAttempts: 0,
+    });
+    const messages = client.iterate({ query: 'subscription { message }' });
+    const received: unknown[] = [];
+    const first = messages.next().then(({ value }) => received.push(value));
+    // Nothing tells a client that its subscription has begun, so it talks until it hears itself.
+    while (received.length === 0) expect(await ask('mutation { say(text: "hello") }')).toEqual({ say: true });
+    await first;
+    expect(received).toMatchObject([{ data: { message: 'hello' } }]);
+    await ask('mutation { logout }');
+    let done: boolean | undefined = false;
+    while (!done) ({ done } = await messages.next());
+    await client.dispose();
+  });
+
   it('key-rotation: nobody is logged out by the three steps, and everybody by skipping them', async () => {
     const { modules } = await recipe('key-rotation');
     const [old = '', next = ''] = [1, 2].map((n) =>
@@ -361,6 +653,141 @@ describe.each(platforms)('the recipes, on %s', (platform) => {
     expect(await personal.erase('ada')).toBe(1);
     expect(await personal.export('ada')).toEqual([]);
     expect((await visitor.get('/me')).status).toBe(401);
+  });
+});
+
+describeWithService('redis', 'the recipes of queues', () => {
+  let mails: Queue;
+
+  beforeAll(() => {
+    const connection = { url: serviceUrl('redis') as string };
+    mails = new Queue('mails', { connection, prefix: `recipes-${process.pid}` });
+  });
+  afterAll(async () => {
+    await mails.obliterate();
+    await mails.close();
+  });
+
+  it.each(platforms)(
+    'bull-board: shows and changes queues for administrators only, on %s',
+    async (platform) => {
+      const { mountBoard } = await recipe('bull-board', platforms.indexOf(platform));
+      const engine = testingEngine();
+      const visitor = await start(platform, {
+        imports: [SessionModule.forRoot(engine, { idleTimeout: '30m' })],
+        configure: (app) => mountBoard(app, [mails]),
+      });
+      const [app] = running as [INestApplication];
+      const statusAs = async (cookie: string, path = ''): Promise<number> =>
+        (await visitor.get(`/queues${path}`, { Cookie: cookie })).status;
+      const user = await loggedInCookie(app, 'ada');
+      const admin = await loggedInCookie(app, 'grace', { role: 'admin' });
+      for (const path of ['', '/api/queues', '/static/images/logo.svg']) {
+        expect([
+          path,
+          await statusAs('', path),
+          await statusAs(user, path),
+          await statusAs(admin, path),
+        ]).toEqual([path, 401, 403, 200]);
+      }
+
+      const { id } = await mails.add('welcome', { to: 'ada' });
+      const remove = (Cookie: string): Promise<Response> =>
+        visitor.ask(`/queues/api/queues/mails/${id}/clean`, { method: 'PUT', headers: { Cookie } });
+      expect((await remove(user)).status).toBe(403);
+      expect(await mails.getWaitingCount()).toBe(1);
+      expect((await remove(admin)).status).toBeLessThan(300);
+      expect(await mails.getWaitingCount()).toBe(0);
+
+      engine.clock.advance('20m');
+      expect(await statusAs(admin)).toBe(200);
+      engine.clock.advance('11m');
+      expect(await statusAs(admin)).toBe(401);
+    },
+  );
+});
+
+describeWithService('postgres', 'the recipe of a table', () => {
+  it.each(platforms)('drizzle: a request that runs into the shutdown is saved, on %s', async (platform) => {
+    const { url, dataSource, dispose } = await databaseWithTable();
+    process.env['DATABASE_URL'] = url;
+    const { AppModule } = await recipe('drizzle');
+    const inHandler = new Checkpoint();
+
+    @Controller()
+    class LingeringController implements BeforeApplicationShutdown {
+      @Post('linger')
+      async linger(@Session() session: Session<{ lingered: boolean }>): Promise<void> {
+        await inHandler.wait();
+        session.lingered = true;
+      }
+
+      /** Comes after every `onModuleDestroy`. */
+      beforeApplicationShutdown(): void {
+        inHandler.open();
+      }
+    }
+    const lingering = { module: class {}, controllers: [LingeringController] };
+    const visitor = await start(platform, { imports: [AppModule, lingering] });
+    expect(await (await visitor.post('/visit')).json()).toEqual({ visits: 1 });
+    expect(await (await visitor.post('/visit')).json()).toEqual({ visits: 2 });
+
+    const last = visitor.post('/linger');
+    await inHandler.reached;
+    await running.shift()?.close();
+    expect((await last).status).toBe(201);
+    const [row] = await dataSource.query<[{ session_data: string }]>('SELECT session_data FROM nest_session');
+    expect(JSON.parse(row.session_data)).toEqual({ visits: 2, lingered: true });
+    await dispose();
+  });
+});
+
+it('prisma: the code of the page is that of the example, which is built and run by its check', () => {
+  const page = readFileSync('docs/recipes/prisma.md', 'utf8');
+  const blocks = [...page.matchAll(/^```typescript\n(.*?)^```$/gms)].map(([, code]) => code);
+  const files = ['prisma.module.ts', 'app.module.ts'];
+  expect(blocks).toEqual(files.map((file) => readFileSync(`examples/prisma/src/${file}`, 'utf8')));
+});
+
+describe('the recipe of a function', () => {
+  describeWithService('postgres', 'over a database', () => {
+    it('serverless: two containers see one session, and the second function clears it', async () => {
+      Logger.overrideLogger(false); // the recipe starts the application by itself
+      const name = `recipes-${process.pid}`;
+      const { url, dataSource, dispose } = await databaseWithTable(name);
+      process.env['DATABASE_URL'] = url;
+      const copy = join(written, 'another-container.ts');
+      cpSync(write('serverless'), copy);
+      const container = await recipe('serverless');
+      const another = (await import(pathToFileURL(copy).href)) as Recipe;
+      running.push(container.app, another.app);
+
+      const call = callerOf();
+      expect(await call(container.handler, 'POST', '/visit')).toEqual({ visits: 1 });
+      expect(await call(container.handler, 'POST', '/visit')).toEqual({ visits: 2 });
+      expect(await call(another.handler, 'POST', '/visit')).toEqual({ visits: 3 });
+      expect(await container.clearExpired()).toBe(0);
+      await dataSource.query('UPDATE nest_session SET expire_date = 1, expire_bucket = 1');
+      expect(await container.clearExpired()).toBe(1);
+
+      const connections = 'SELECT 1 FROM pg_stat_activity WHERE application_name = $1';
+      expect(await dataSource.query(connections, [name])).not.toEqual([]);
+      await Promise.all(running.splice(0).map((app) => app.close()));
+      while ((await dataSource.query<[]>(connections, [name])).length > 0) continue;
+      await dispose();
+    });
+  });
+
+  it('serverless: a function on Express sees the session again', async () => {
+    const { handlerOf } = await recipe('serverless', 1);
+    const { modules } = await recipe('kubernetes');
+    const testing = await Test.createTestingModule({ imports: modules(testingEngine()) }).compile();
+    const app = testing.createNestApplication(new ExpressAdapter(), { logger: false });
+    running.push(app);
+    const handler = await handlerOf(app);
+    const call = callerOf();
+    expect(await call(handler, 'POST', '/visit')).toEqual({ visits: 1 });
+    expect(await call(handler, 'POST', '/visit')).toEqual({ visits: 2 });
   });
 });
 
@@ -423,10 +850,11 @@ describe('coming from another library, live', () => {
   });
 });
 
-it('there is a test for every recipe', () => {
+it('every recipe is in the table, and has a test', () => {
   const page = readFileSync('docs/recipes/README.md', 'utf8');
-  const names = [...page.matchAll(/\]\((\w[\w-]*)\.md\)/g)].map(([, name]) => name);
+  const names = [...page.matchAll(/\]\((\w[\w-]*\.md)\)/g)].map(([, name = '']) => name);
+  const files = readdirSync('docs/recipes').filter((name) => name !== 'README.md');
+  expect(names.toSorted()).toEqual(files.toSorted());
   const spec = readFileSync('test/recipes.spec.ts', 'utf8');
-  expect(names.length).toBeGreaterThan(0);
-  for (const name of names) expect(spec).toMatch(new RegExp(`it\\(['"]${name}: `));
+  for (const name of names) expect(spec).toMatch(new RegExp(`\\(\\s*['"]${name.slice(0, -3)}: `));
 });

@@ -48,21 +48,30 @@ const comingFrom: DefaultTheme.SidebarItem[] = [
   { text: 'iron-session', link: '/coming-from/iron-session' },
 ];
 
+/** In the order of the table in recipes/README.md. */
 const recipes: DefaultTheme.SidebarItem[] = [
   { text: 'All recipes', link: '/recipes/' },
+  { text: 'Passport', link: '/recipes/passport' },
+  { text: 'OpenID provider', link: '/recipes/oidc' },
+  { text: 'The user everywhere', link: '/recipes/cls' },
   { text: 'Page on another origin', link: '/recipes/spa' },
   { text: 'A mobile application', link: '/recipes/mobile' },
-  { text: 'Passport', link: '/recipes/passport' },
+  { text: 'Gateways', link: '/recipes/sockets' },
+  { text: 'GraphQL', link: '/recipes/graphql' },
+  { text: 'Several applications', link: '/recipes/several-apps' },
   { text: 'Forged requests', link: '/recipes/csrf' },
   { text: 'Rate limits', link: '/recipes/throttler' },
-  { text: 'The user everywhere', link: '/recipes/cls' },
-  { text: 'OpenAPI', link: '/recipes/swagger' },
-  { text: 'Request logs', link: '/recipes/pino' },
-  { text: 'Several applications', link: '/recipes/several-apps' },
-  { text: 'Behind a proxy', link: '/recipes/nginx' },
-  { text: 'A rolling restart', link: '/recipes/kubernetes' },
   { text: 'Key rotation', link: '/recipes/key-rotation' },
   { text: 'Export and deletion', link: '/recipes/gdpr' },
+  { text: 'OpenAPI', link: '/recipes/swagger' },
+  { text: 'Request logs', link: '/recipes/pino' },
+  { text: 'bull-board', link: '/recipes/bull-board' },
+  { text: 'Prisma', link: '/recipes/prisma' },
+  { text: 'Drizzle', link: '/recipes/drizzle' },
+  { text: 'Behind a proxy', link: '/recipes/nginx' },
+  { text: 'A rolling restart', link: '/recipes/kubernetes' },
+  { text: 'AWS Lambda', link: '/recipes/serverless' },
+  { text: 'A load test', link: '/recipes/load-test' },
 ];
 
 const reference: DefaultTheme.SidebarItem[] = [
