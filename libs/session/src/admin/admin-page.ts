@@ -1,9 +1,8 @@
 import { type SessionSummary } from '../management/sessions.js';
-import { type Html, html } from './html.js';
 import { type AdminQuery, type Overview } from './session-admin.js';
 
 /** What the page says of the form that led to it: how many sessions have ended. */
-export type Ended = number | null;
+type Ended = number | null;
 
 /** @param base the last part of the page's path, to which its links are relative */
 export function adminPage(base: string, query: AdminQuery, overview: Overview, ended: Ended): string {
@@ -157,4 +156,28 @@ function countOf(count: number): string {
 function durationOf(seconds: number): string {
   if (seconds < 120) return `${Math.round(seconds)} s`;
   return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+}
+
+/** HTML that may be sent as it is. Only `html` makes it. */
+class Html {
+  constructor(readonly text: string) {}
+}
+
+type Part = string | number | Html | null | readonly Html[];
+
+/**
+ * A template of HTML. What is put into it is escaped, for text and for attributes in quotes, unless it is HTML itself;
+ * null is nothing.
+ */
+export function html(template: TemplateStringsArray, ...parts: readonly Part[]): Html {
+  return new Html(
+    template.reduce((text, piece, index) => text + textOf(parts[index - 1] ?? null) + piece).trim(),
+  );
+}
+
+function textOf(part: Part): string {
+  if (part === null) return '';
+  if (part instanceof Html) return part.text;
+  if (typeof part === 'object') return part.map(({ text }) => text).join('\n');
+  return String(part).replaceAll(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }

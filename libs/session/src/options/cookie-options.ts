@@ -19,15 +19,16 @@ const attributes = {
   priority: z.enum(['low', 'medium', 'high']),
 } satisfies SchemaOf<RequestCookie>;
 
-const { domain, path } = attributes;
-const place = z.strictObject({ domain, path } satisfies SchemaOf<CookiePlace>).partial();
+const cookiePlace = z
+  .strictObject({ domain: attributes.domain, path: attributes.path } satisfies SchemaOf<CookiePlace>)
+  .partial();
 
 export const cookieOptions = z.strictObject({
   name: z.string().default('sessionid'),
   maxAge: duration.default(14 * DAY),
-  domain: domain.optional(),
-  path: path.default('/'),
-  former: z.array(place).default([]),
+  domain: attributes.domain.optional(),
+  path: attributes.path.default('/'),
+  former: z.array(cookiePlace).default([]),
   secure: attributes.secure.default('auto'),
   httpOnly: attributes.httpOnly.default(true),
   sameSite: attributes.sameSite.default('lax'),

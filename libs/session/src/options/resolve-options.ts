@@ -24,7 +24,7 @@ import { transportOption } from './transport.js';
 const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** Checks and defaults. What the options mean is written where their types are. */
-const schema = z.strictObject({
+const sessionOptions = z.strictObject({
   application: z
     .string()
     .regex(/^[\w.-]*$/, "must be letters, digits, '.', '_' or '-'")
@@ -134,7 +134,7 @@ export type ClearingPlan = Exclude<ResolvedSessionOptions['clearExpired'], false
  */
 export function resolveOptions(given: SessionOptions = {}) {
   const { expireAtBrowserClose, idleTimeout, sliding, absoluteTimeout, assurance, remember, ...others } =
-    parse(schema, given satisfies z.input<typeof schema>);
+    parse(sessionOptions, given satisfies z.input<typeof sessionOptions>);
   const timeouts = { expireAtBrowserClose, idleTimeout, sliding, absoluteTimeout, assurance, remember };
   const { cookie, exclude, ...rules } = others;
   return {

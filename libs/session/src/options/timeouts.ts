@@ -24,7 +24,7 @@ export const duration = z
   })
   .refine((milliseconds) => milliseconds > 0, 'must be longer than nothing');
 
-const remember = z.strictObject({
+const rememberOptions = z.strictObject({
   idleTimeout: duration.optional(),
   absoluteTimeout: z
     .union([duration, z.literal(false)], "must be a duration such as '90d', or false for none")
@@ -39,7 +39,7 @@ export const timeoutOptions = {
     .union([duration, z.literal(false)], "must be a duration such as '12h', or false for none")
     .optional(),
   assurance: z.enum(['aal1', 'aal2', 'aal3']).optional(),
-  remember: remember.prefault({}),
+  remember: rememberOptions.prefault({}),
 } satisfies Partial<SchemaOf<SessionOptions>>;
 
 type Timeouts = Record<'idleTimeout' | 'absoluteTimeout', number>;
@@ -51,7 +51,7 @@ const ASSURANCE: Record<AssuranceLevel, Timeouts> = {
   aal3: { idleTimeout: DAY / 96, absoluteTimeout: DAY / 2 },
 };
 
-export interface ResolvedTimeouts {
+interface ResolvedTimeouts {
   policy: ExpiryPolicy;
   rememberedPolicy: ExpiryPolicy;
   /** Options that are weaker than the assurance level asks for, each as a sentence. */
@@ -93,7 +93,7 @@ export function resolveRenewal(renewAfter: number | false): number | null {
 
 function resolveRemembered(
   policy: ExpiryPolicy,
-  { idleTimeout, absoluteTimeout }: z.output<typeof remember>,
+  { idleTimeout, absoluteTimeout }: z.output<typeof rememberOptions>,
   required: Timeouts | undefined,
 ): ExpiryPolicy {
   const last = (absoluteTimeout ?? required?.absoluteTimeout ?? 90 * DAY) || null;

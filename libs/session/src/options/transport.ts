@@ -2,11 +2,11 @@ import { z } from 'zod';
 import { SessionConfigError } from '../session.errors.js';
 import { type SessionTransport } from '../session.options.js';
 
-const channel = z.union([z.literal('cookie'), z.strictObject({ header: z.string() })]);
+const keyPlace = z.union([z.literal('cookie'), z.strictObject({ header: z.string() })]);
 
 export const transportOption = z
   .union(
-    [channel, z.array(channel).min(1)],
+    [keyPlace, z.array(keyPlace).min(1)],
     "must be 'cookie', { header: 'authorization' }, or a list of such",
   )
   .default('cookie')

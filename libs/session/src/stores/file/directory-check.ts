@@ -19,14 +19,18 @@ const NETWORK_FILE_SYSTEMS = new Map([
 const RIGHTS_OF_OTHERS = 0o027;
 const WRITING_BY_OTHERS = 0o022;
 
+/** @throws SessionConfigError when no directory is named */
+export function checkGiven({ directory }: { directory?: unknown }): void {
+  if (typeof directory === 'string' && directory !== '') return;
+  throw problem('is missing. Name the directory that the session files go to.');
+}
+
 /**
  * The real path of a directory that may hold sessions.
  * @throws SessionConfigError when it may not
  */
 export function checkDirectory(directory: string): string {
-  if (typeof directory !== 'string' || directory === '') {
-    throw problem('is missing. Name the directory that the session files go to.');
-  }
+  checkGiven({ directory });
   if (process.platform === 'win32') {
     throw problem(
       'needs Linux, macOS or another Unix: Windows cannot replace files that are open. Use another engine.',

@@ -69,10 +69,7 @@ export class FileStore extends SessionStore {
   }
 
   load(id: string): Promise<SessionRecord | null> {
-    return this.attempt('load', () => {
-      const state = this.read(id);
-      return state && isLive(state) ? toRecord(state, this.codec) : null;
-    });
+    return this.attempt('load', () => this.live(id));
   }
 
   /** An expired session that has not been cleared yet counts as taken, too. */
@@ -177,11 +174,15 @@ export class FileStore extends SessionStore {
     return this.attempt('clear expired sessions', () => this.sweep.next(batchSize));
   }
 
+  private live(id: string): SessionRecord | null {
+    const state = this.read(id);
+    return state && isLive(state) ? toRecord(state, this.codec) : null;
+  }
+
   /** The live session; null also for what cannot be decoded, which in a list must not hide the others. */
   private readable(id: string): SessionRecord | null {
     try {
-      const state = this.read(id);
-      return state && isLive(state) ? toRecord(state, this.codec) : null;
+      return this.live(id);
     } catch (error) {
       if (error instanceof SessionRecordCorruptError) return null;
       throw error;

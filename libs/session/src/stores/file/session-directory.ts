@@ -42,6 +42,12 @@ const LAST_TIMESTAMP = Date.UTC(2100, 0);
 
 const flushFile = promisify(fdatasync);
 
+interface SessionEntry {
+  shard: string;
+  path: string;
+  id: string;
+}
+
 export class SessionDirectory {
   private readonly identity: string;
 
@@ -143,30 +149,18 @@ export class SessionDirectory {
   }
 
   /** All sessions, shard by shard, once around from the shard `start` on. */
-  *sessions(start: string): Generator<{ shard: string; path: string; id: string }> {
-    this.demandPresence();
-    const shards = this.namesIn('.')
-      .filter((name) => SHARD.test(name))
-      .toSorted();
+  *sessions(start: string): Generator<SessionEntry> {
+    const shards = this.shards();
     const before = shards.filter((shard) => shard < start);
-    for (const shard of [...shards.slice(before.length), ...before]) {
-      for (const name of this.namesIn(shard)) {
-        if (SESSION_NAME.test(name)) yield { shard, path: this.pathTo(name), id: idOf(name) };
-      }
-    }
+    for (const shard of [...shards.slice(before.length), ...before]) yield* this.sessionsIn(shard);
   }
 
   /** All sessions after this one, in the order of their names; null: from the first on. */
-  *sessionsAfter(id: string | null): Generator<{ path: string; id: string }> {
-    this.demandPresence();
+  *sessionsAfter(id: string | null): Generator<SessionEntry> {
+    const shards = this.shards();
     if (id !== null && !SESSION_ID.test(id)) return;
     const after = id === null ? '' : nameOf(id);
-    const shards = this.namesIn('.').filter((name) => SHARD.test(name) && name >= after.slice(0, 2));
-    for (const shard of shards.toSorted()) {
-      for (const name of this.namesIn(shard).toSorted()) {
-        if (SESSION_NAME.test(name) && name > after) yield { path: this.pathTo(name), id: idOf(name) };
-      }
-    }
+    for (const shard of shards) if (shard >= after.slice(0, 2)) yield* this.sessionsIn(shard, after);
   }
 
   temporaries(): string[] {
@@ -176,6 +170,19 @@ export class SessionDirectory {
   /** With `fsync`: returns when the file is on the disk itself. */
   async flush(fd: number): Promise<void> {
     if (this.fsync) await flushFile(fd);
+  }
+
+  private shards(): string[] {
+    this.demandPresence();
+    return this.namesIn('.')
+      .filter((name) => SHARD.test(name))
+      .toSorted();
+  }
+
+  private *sessionsIn(shard: string, after = ''): Generator<SessionEntry> {
+    for (const name of this.namesIn(shard).toSorted()) {
+      if (SESSION_NAME.test(name) && name > after) yield { shard, path: this.pathTo(name), id: idOf(name) };
+    }
   }
 
   private pathTo(name: string): string {
