@@ -2,8 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { linkSync, lstatSync, realpathSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SessionConfigError } from '../../session.errors.js';
-import { reasonOf, systemErrorCode } from './file-errors.js';
-import { foldersIn } from './session-directory.js';
+import { foldersIn, reasonOf, systemErrorCode } from './session-directory.js';
 
 /** Linux's magic numbers of file systems that appends of several machines, or the death of one, can corrupt. */
 const NETWORK_FILE_SYSTEMS = new Map([

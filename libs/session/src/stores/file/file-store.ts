@@ -10,7 +10,6 @@ import {
   SessionStore,
 } from '../session-store.js';
 import { checkDirectory } from './directory-check.js';
-import { systemErrorCode, toStoreError } from './file-errors.js';
 import {
   applySave,
   encodeFile,
@@ -21,7 +20,13 @@ import {
   toRecord,
   wantsFolding,
 } from './file-format.js';
-import { noteDeadline, SessionDirectory, statsOf } from './session-directory.js';
+import {
+  noteDeadline,
+  SessionDirectory,
+  statsOf,
+  systemErrorCode,
+  toStoreError,
+} from './session-directory.js';
 import { APPEND, newTag, READ, SessionFile } from './session-file.js';
 import { inTurns, LEFTOVER_KEPT, Sweep } from './sweep.js';
 
