@@ -57,7 +57,7 @@ export { type SessionData, type StorableData } from './session/session.js';
 export { type AcceptedSessions } from './stores/accepted-sessions.js';
 export { applyChanges } from './stores/record-log.js';
 export { type EncryptionOptions } from './stores/sealing.js';
-export { type SessionEngine } from './stores/session-engine.js';
+export { type EngineFactory, type SessionEngine } from './stores/session-engine.js';
 export { SessionSealer } from './stores/session-sealer.js';
 export {
   type JsonObject,

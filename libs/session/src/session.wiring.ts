@@ -78,42 +78,33 @@ function checkAbilities(
   backend: SessionStore | SessionSealer,
   { renewAfter, sessionsPerUser, pepper, accept, cookie, currentStamp }: ResolvedSessionOptions,
 ): void {
-  const { name } = backend.constructor;
   const isSealer = backend instanceof SessionSealer;
-  if (renewAfter !== null && isSealer) {
-    throw new SessionConfigError(
-      'renewAfter',
-      'needs an engine that keeps sessions on the server. Choose another engine, or leave it out.',
-    );
-  }
-  if (pepper && isSealer) {
-    throw new SessionConfigError(
+  const needsServer =
+    'needs an engine that keeps sessions on the server. Choose another engine, or leave it out.';
+  const problems = [
+    [isSealer && renewAfter !== null, 'renewAfter', needsServer],
+    [
+      isSealer && pepper,
       'pepper',
       'is for engines that keep sessions on the server. Leave it out: the secrets of the cookie engine do its work.',
-    );
-  }
-  if (accept && isSealer) {
-    throw new SessionConfigError(
-      'accept',
-      'needs an engine that keeps sessions on the server. Choose another engine, or leave it out.',
-    );
-  }
-  if (accept?.tellsStamps && !currentStamp) {
-    throw new SessionConfigError(
+    ],
+    [isSealer && accept, 'accept', needsServer],
+    [
+      accept?.tellsStamps && !currentStamp,
       'accept.stamp',
       'is compared with what the option "currentStamp" says, which is missing. Add that, or leave it out.',
-    );
-  }
-  if (accept?.cookie.name === cookie.name) {
-    throw new SessionConfigError(
+    ],
+    [
+      accept?.cookie.name === cookie.name,
       'cookie.name',
       'is the name of the old cookie, too, and a browser sends only one of them. Choose another one.',
-    );
-  }
-  if (sessionsPerUser && (isSealer || !listsUsers(backend))) {
-    throw new SessionConfigError(
+    ],
+    [
+      sessionsPerUser && (isSealer || !listsUsers(backend)),
       'sessionsPerUser',
-      `needs an engine that lists a user's sessions, and ${name} does not. Choose another, or leave it out.`,
-    );
-  }
+      `needs an engine that lists a user's sessions, and ${backend.constructor.name} does not. Choose another, or leave it out.`,
+    ],
+  ] as const;
+  for (const [applies, option, sentence] of problems)
+    if (applies) throw new SessionConfigError(option, sentence);
 }

@@ -5,8 +5,7 @@ import { map, NEVER, type Observable, takeUntil } from 'rxjs';
 import { Sessions } from '../management/sessions.js';
 import { RequireSession } from '../nest/session.guard.js';
 import { type Session } from '../session/session.js';
-import { SCRIPT, STYLE } from './admin-assets.js';
-import { adminPage, figures, list, searchOf } from './admin-page.js';
+import { adminPage, figures, list, SCRIPT, searchOf, STYLE } from './admin-page.js';
 import { type AdminQuery, SessionAdmin } from './session-admin.js';
 
 /** Injects the last part of the page's path, to which links are relative: so a prefix may be in front of it. */

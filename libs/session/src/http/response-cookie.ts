@@ -1,7 +1,6 @@
 import { type IncomingMessage } from 'node:http';
-import { checkAttributes } from '../options/option-checks.js';
-import { parseRequestCookie } from '../options/options-schema.js';
-import { type ResolvedCookieOptions } from '../options/resolve-options.js';
+import { checkAttributes, type ResolvedCookieOptions } from '../options/cookie-options.js';
+import { parseRequestCookie } from '../options/resolve-options.js';
 import { sameSiteOf, type SentAttributes } from '../session/session-environment.js';
 import { type CookiePlace } from '../session.options.js';
 import { isSecureConnection, platformRequestOf } from './platform-request.js';

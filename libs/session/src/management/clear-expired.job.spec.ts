@@ -6,7 +6,7 @@ import { Test, type TestingModule } from '@nestjs/testing';
 import { SessionConfigError } from '../session.errors.js';
 import { type SessionEvent } from '../session/session-events.js';
 import { SessionStore } from '../stores/session-store.js';
-import { type ClearingPlan } from '../options/option-checks.js';
+import { type ClearingPlan } from '../options/resolve-options.js';
 import { ClearExpiredJob } from './clear-expired.job.js';
 
 const NAME = 'nest-sessions:clear-expired';

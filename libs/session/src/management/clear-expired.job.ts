@@ -4,7 +4,7 @@ import { type ModuleRef } from '@nestjs/core';
 // `import type` as a whole: `import { type … }` leaves an import of the package behind, and this one is optional.
 import type { SchedulerRegistry } from '@nestjs/schedule';
 import { SessionConfigError } from '../session.errors.js';
-import { type ClearingPlan } from '../options/option-checks.js';
+import { type ClearingPlan } from '../options/resolve-options.js';
 import { type SessionEventListener } from '../session/session-events.js';
 import { type SessionStore } from '../stores/session-store.js';
 import { clearExpired, countOfExpired, failureMessage } from './clear-expired.js';

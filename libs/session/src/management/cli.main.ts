@@ -14,7 +14,7 @@ import { ormSchema, type OrmName } from '../stores/sql/orm-schema.js';
 import { sessionSchema, TABLE_NAME } from '../stores/sql/session-schema.js';
 
 /** What the command touches of the process it runs in. */
-export interface CommandIo {
+interface CommandIo {
   stdout: NodeJS.WritableStream;
   stderr: NodeJS.WritableStream;
   env: NodeJS.ProcessEnv;
@@ -146,7 +146,7 @@ function wholeNumber(text: string): number {
 }
 
 /** Something whose expired sessions can be cleared, to be closed afterwards. */
-export interface ClearingTarget {
+interface ClearingTarget {
   clearExpired(options: ClearingOptions): Promise<number>;
   close(): Promise<void>;
 }
@@ -158,7 +158,7 @@ type Exports = Record<string, AppModule | undefined>;
  * The sessions of an application, with the engine, the connections and the configuration it has itself.
  * @param target `dist/app.module.js`, with `#AppModule` when the file exports more than one class
  */
-export async function openApp(target: string): Promise<ClearingTarget> {
+async function openApp(target: string): Promise<ClearingTarget> {
   const [path = '', exportName] = target.split('#');
   const file = resolve(path);
   if (!existsSync(file)) throw problem(`names ${path}, which does not exist. Build the application first.`);
@@ -210,7 +210,7 @@ function problem(sentence: string, cause?: unknown): SessionConfigError {
 }
 
 /** The sessions in a database, reached without the application. TypeORM is loaded only now: it is an optional peer. */
-export async function openDatabaseUrl(url: string, table?: string): Promise<ClearingTarget> {
+async function openDatabaseUrl(url: string, table?: string): Promise<ClearingTarget> {
   const { openDatabase } = await import('../stores/database/database-url.js').catch(explainMissingPackage);
   const database = await openDatabase(url, table);
   return {

@@ -19,11 +19,12 @@ export class SessionMetrics {
   private readonly sweepDuration: Histogram;
   private readonly sweepCleared: Counter;
   private readonly sweepLag: ObservableGauge;
-  private sweptAt: number | undefined;
 
-  /** @param sweeping does this process sweep regularly? Then not having swept since its start counts as lag. */
-  constructor(meter: Meter, sweeping: boolean) {
-    if (sweeping) this.sweptAt = performance.now();
+  /** @param sweptAt when this process last finished a sweep, by `performance.now()` */
+  constructor(
+    meter: Meter,
+    private readonly sweptAt: () => number | undefined,
+  ) {
     this.events = meter.createCounter('nest_sessions.events', {
       description: 'Events in the life of sessions.',
       unit: '{event}',
@@ -52,7 +53,6 @@ export class SessionMetrics {
   readonly countEvent: SessionEventListener = (event) => {
     this.events.add(1, labelsOf(event));
     if (event.type !== 'cleared') return;
-    this.sweptAt = performance.now();
     this.sweepDuration.record(event.duration / 1000);
     this.sweepCleared.add(event.count);
   };
@@ -70,16 +70,17 @@ export class SessionMetrics {
   }
 
   private readonly observeLag: ObservableCallback = (gauge) => {
-    if (this.sweptAt !== undefined) gauge.observe((performance.now() - this.sweptAt) / 1000);
+    const sweptAt = this.sweptAt();
+    if (sweptAt !== undefined) gauge.observe((performance.now() - sweptAt) / 1000);
   };
 }
 
 /** Undefined where nobody would read them: without the package, or when no SDK was registered before. */
-export async function openMetrics(sweeping: boolean): Promise<SessionMetrics | undefined> {
+export async function openMetrics(sweptAt: () => number | undefined): Promise<SessionMetrics | undefined> {
   try {
     const { createNoopMeter, metrics } = await import('@opentelemetry/api');
     const meter = metrics.getMeter('nest-sessions', VERSION);
-    return meter === createNoopMeter() ? undefined : new SessionMetrics(meter, sweeping);
+    return meter === createNoopMeter() ? undefined : new SessionMetrics(meter, sweptAt);
   } catch {
     return undefined; // not installed
   }

@@ -16,21 +16,22 @@ import { openMetrics, type SessionMetrics } from './session-metrics.js';
 export class SessionObserver implements OnModuleInit, OnApplicationShutdown {
   /** When this process last finished a sweep, by `performance.now()`; else when it started, if it is going to sweep. */
   sweptAt: number | undefined;
-  private readonly listeners: SessionEventListener[];
+  private readonly listeners: SessionEventListener[] = [];
   private readonly outage = new Outage();
+  private metrics: SessionMetrics | undefined;
 
-  constructor(
+  private constructor(
     private readonly moduleRef: ModuleRef,
     private readonly logger: Logger,
-    private readonly metrics: SessionMetrics | undefined,
-  ) {
-    this.listeners = [this.logEvent, ...(metrics ? [metrics.countEvent] : [])];
-  }
+  ) {}
 
   /** @param sweeping does the application clear expired sessions regularly? */
   static async open(moduleRef: ModuleRef, logger: Logger, sweeping: boolean): Promise<SessionObserver> {
-    const observer = new SessionObserver(moduleRef, logger, await openMetrics(sweeping));
+    const observer = new SessionObserver(moduleRef, logger);
     if (sweeping) observer.sweptAt = performance.now();
+    observer.metrics = await openMetrics(() => observer.sweptAt);
+    observer.listeners.push(observer.logEvent);
+    if (observer.metrics) observer.listeners.push(observer.metrics.countEvent);
     return observer;
   }
 

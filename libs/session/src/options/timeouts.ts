@@ -1,11 +1,47 @@
+import { z } from 'zod';
 import { SessionConfigError } from '../session.errors.js';
-import { type ExpiryPolicy, LONGEST_COOKIE } from '../session/expiry.js';
-import { type ParsedOptions } from './options-schema.js';
+import { type AssuranceLevel, type RememberOptions, type SessionOptions } from '../session.options.js';
+import { type ExpiryPolicy, LONGEST_COOKIE, parseDuration } from '../session/expiry.js';
 
-const DAY = 86_400_000;
+export const DAY = 86_400_000;
 const SHORTEST_RENEWAL = 120_000;
 
-type AssuranceLevel = NonNullable<ParsedOptions['assurance']>;
+/** A schema for each option of the type, and for nothing else, which takes no other values. Groups have one of their own. */
+export type SchemaOf<Options> = {
+  [Name in keyof Options]-?: z.ZodType<unknown, Exclude<Options[Name], object> | object | undefined>;
+};
+
+/** Comes out in milliseconds. */
+export const duration = z
+  .union([z.number(), z.string()])
+  .transform((input, context) => {
+    const milliseconds = parseDuration(input);
+    if (milliseconds !== undefined) return milliseconds;
+    context.addIssue(
+      `must be a number of seconds or a duration such as '30m', but is ${JSON.stringify(input)}`,
+    );
+    return z.NEVER;
+  })
+  .refine((milliseconds) => milliseconds > 0, 'must be longer than nothing');
+
+const rememberOptions = z.strictObject({
+  idleTimeout: duration.optional(),
+  absoluteTimeout: z
+    .union([duration, z.literal(false)], "must be a duration such as '90d', or false for none")
+    .optional(),
+} satisfies SchemaOf<RememberOptions>);
+
+export const timeoutOptions = {
+  expireAtBrowserClose: z.boolean().default(false),
+  idleTimeout: duration.optional(),
+  sliding: z.boolean().default(true),
+  absoluteTimeout: z
+    .union([duration, z.literal(false)], "must be a duration such as '12h', or false for none")
+    .optional(),
+  assurance: z.enum(['aal1', 'aal2', 'aal3']).optional(),
+  remember: rememberOptions.prefault({}),
+} satisfies Partial<SchemaOf<SessionOptions>>;
+
 type Timeouts = Record<'idleTimeout' | 'absoluteTimeout', number>;
 
 /** https://pages.nist.gov/800-63-4/sp800-63b/aal/, "Reauthentication" of each level. */
@@ -15,7 +51,7 @@ const ASSURANCE: Record<AssuranceLevel, Timeouts> = {
   aal3: { idleTimeout: DAY / 96, absoluteTimeout: DAY / 2 },
 };
 
-export interface ResolvedTimeouts {
+interface ResolvedTimeouts {
   policy: ExpiryPolicy;
   rememberedPolicy: ExpiryPolicy;
   /** Options that are weaker than the assurance level asks for, each as a sentence. */
@@ -23,19 +59,15 @@ export interface ResolvedTimeouts {
 }
 
 /** @throws SessionConfigError when timeouts contradict each other */
-export function resolveTimeouts({
-  cookie,
-  idleTimeout,
-  sliding,
-  absoluteTimeout,
-  assurance,
-  remember,
-  expireAtBrowserClose,
-}: ParsedOptions): ResolvedTimeouts {
+export function resolveTimeouts(
+  cookieAge: number,
+  options: z.output<z.ZodObject<typeof timeoutOptions>>,
+): ResolvedTimeouts {
+  const { idleTimeout, sliding, absoluteTimeout, assurance, remember, expireAtBrowserClose } = options;
   const required = assurance && ASSURANCE[assurance];
   const policy: ExpiryPolicy = {
-    cookieAge: cookie.maxAge,
-    idleTimeout: idleTimeout ?? Math.min(cookie.maxAge, required?.idleTimeout ?? Infinity),
+    cookieAge,
+    idleTimeout: idleTimeout ?? Math.min(cookieAge, required?.idleTimeout ?? Infinity),
     absoluteTimeout: (absoluteTimeout ?? required?.absoluteTimeout ?? false) || null,
     expireAtBrowserClose,
     sliding,
@@ -61,7 +93,7 @@ export function resolveRenewal(renewAfter: number | false): number | null {
 
 function resolveRemembered(
   policy: ExpiryPolicy,
-  { idleTimeout, absoluteTimeout }: ParsedOptions['remember'],
+  { idleTimeout, absoluteTimeout }: z.output<typeof rememberOptions>,
   required: Timeouts | undefined,
 ): ExpiryPolicy {
   const last = (absoluteTimeout ?? required?.absoluteTimeout ?? 90 * DAY) || null;

@@ -1,5 +1,16 @@
+import { z } from 'zod';
 import { SessionConfigError } from '../session.errors.js';
-import { type ParsedOptions } from './options-schema.js';
+import { type SessionTransport } from '../session.options.js';
+
+const keyPlace = z.union([z.literal('cookie'), z.strictObject({ header: z.string() })]);
+
+export const transportOption = z
+  .union(
+    [keyPlace, z.array(keyPlace).min(1)],
+    "must be 'cookie', { header: 'authorization' }, or a list of such",
+  )
+  .default('cookie')
+  .transform(resolveTransport);
 
 /** A header that carries session keys. */
 export interface KeyHeader {
@@ -31,7 +42,7 @@ const TAKEN =
   /^(cookie|set-cookie|host|connection|keep-alive|upgrade|te|trailer|transfer-encoding|expect|origin|referer|date|via|vary|cache-control|location|user-agent|accept|content-.*|accept-.*|access-control-.*|if-.*|sec-.*|proxy-.*)$/i;
 
 /** @throws SessionConfigError */
-export function resolveTransport(transport: ParsedOptions['transport']): ResolvedTransport {
+function resolveTransport(transport: SessionTransport | SessionTransport[]): ResolvedTransport {
   const given = [transport].flat();
   const channels = given.map((channel, index) =>
     channel === 'cookie'

@@ -24,20 +24,22 @@ export interface SessionEngine {
   useFactory: FactoryProvider<SessionStore | SessionSealer>['useFactory'];
 }
 
-type Factory<Options> = Pick<SessionEngine, 'imports' | 'inject'> & {
+/** What an engine is given, from a factory: for what has to be injected, such as a configuration, a pool or a client. */
+export interface EngineFactory<Options> extends Pick<SessionEngine, 'imports' | 'inject'> {
+  /** Returns it, or a promise of it. */
   useFactory: FactoryProvider<Options>['useFactory'];
-};
+}
 
 /**
  * The engine of options that are there, or that a factory will make. Both are checked: the first at once.
  * @param check throws SessionConfigError
  */
 export function engineOf<Options extends object>(
-  options: Options | Factory<Options>,
+  options: Options | EngineFactory<Options>,
   check: (options: Options) => void,
   open: (options: Options) => SessionStore | Promise<SessionStore>,
 ): SessionEngine {
-  if (!('useFactory' in options)) {
+  if (!isFactory(options)) {
     check(options);
     return { useFactory: () => open(options) };
   }
@@ -50,4 +52,9 @@ export function engineOf<Options extends object>(
       return open(made);
     },
   };
+}
+
+/** Anything may have been handed in; the check says what is wrong with it. */
+function isFactory<Options>(given: Options | EngineFactory<Options>): given is EngineFactory<Options> {
+  return typeof given === 'object' && given !== null && 'useFactory' in given;
 }

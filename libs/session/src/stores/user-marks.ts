@@ -29,7 +29,7 @@ interface SessionList {
  * over, whether the store finds it or not. A session that was spared keeps the moment that counted for it before, so
  * that sparing it does not bring back what an earlier end has ended.
  */
-export class UserRevocation {
+class UserRevocation {
   private constructor(
     /** Epoch milliseconds. */
     readonly at: number,

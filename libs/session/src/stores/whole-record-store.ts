@@ -58,7 +58,7 @@ export abstract class WholeRecordStore extends SessionStore {
   async create(id: string, record: SessionRecord): Promise<boolean> {
     const encoded = this.codec.encode(record);
     const created = await this.lock.run(id, async () => {
-      if ((await unlessCorrupt(this.live('create', id))) !== null) return false;
+      if ((await unlessCorrupt(() => this.live('create', id))) !== null) return false;
       await this.put('create', id, encoded);
       return true;
     });
@@ -86,7 +86,7 @@ export abstract class WholeRecordStore extends SessionStore {
 
   delete(id: string): Promise<boolean> {
     return this.lock.run(id, async () => {
-      const found = await unlessCorrupt(this.live('delete', id));
+      const found = await unlessCorrupt(() => this.live('delete', id));
       return found !== null && this.end('delete', id);
     });
   }
@@ -108,7 +108,7 @@ export abstract class WholeRecordStore extends SessionStore {
     );
     const readable = sessions.filter((session) => session !== 'corrupt');
     const live = readable.filter((session) => revocation.admits(session));
-    const records = await Promise.all(live.map((session) => unlessCorrupt(this.decode(session))));
+    const records = await Promise.all(live.map((session) => unlessCorrupt(() => this.codec.decode(session))));
     return records.filter((record) => record !== 'corrupt');
   }
 
@@ -135,10 +135,6 @@ export abstract class WholeRecordStore extends SessionStore {
     return record && this.codec.decode(record);
   }
 
-  private async decode(record: EncodedRecord): Promise<SessionRecord> {
-    return this.codec.decode(record);
-  }
-
   /** The record under this id, if it has neither expired nor been revoked. */
   private async live(operation: string, id: string): Promise<EncodedRecord | null> {
     const record = await this.unexpired(operation, id);
@@ -161,7 +157,7 @@ export abstract class WholeRecordStore extends SessionStore {
     userId: string,
     id: string,
   ): Promise<EncodedRecord | 'corrupt' | null> {
-    const found = await unlessCorrupt(this.unexpired(operation, id));
+    const found = await unlessCorrupt(() => this.unexpired(operation, id));
     return found === null || found === 'corrupt' || found.userId === userId ? found : null;
   }
 
@@ -254,9 +250,9 @@ export function toUnavailable(
 /** User and password of a URL. */
 const CREDENTIALS = /(?<=:\/\/)[^\s/@]*(?=@)/g;
 
-async function unlessCorrupt<Answer>(answer: Promise<Answer>): Promise<Answer | 'corrupt'> {
+async function unlessCorrupt<Answer>(ask: () => Answer | Promise<Answer>): Promise<Answer | 'corrupt'> {
   try {
-    return await answer;
+    return await ask();
   } catch (error) {
     if (error instanceof SessionRecordCorruptError) return 'corrupt';
     throw error;

@@ -214,6 +214,18 @@ export class StoreBench {
     }
   }
 
+  /** Nothing that a request does gets into the store any more, which loaded this record before it ended. */
+  async assertRefused(loaded: SessionRecord): Promise<void> {
+    const late = { expiresAt: Date.now() + 9 * HOUR };
+    for (const store of await this.both()) {
+      for (const changes of [{ set: { a: 2 } }, { expiry: 3600 }, { keyHash: newKeyHash() }, {}]) {
+        assert.equal(await save(store, loaded, changes, late), false);
+      }
+      assert.equal(await store.touch(loaded.id, { ...loaded, ...late }), false);
+      assert.equal(await store.take(loaded.id), null);
+    }
+  }
+
   /** Ids of records that expired a moment ago by the store's clock. */
   async expired(count: number, overrides: Partial<SessionRecord> = {}): Promise<string[]> {
     const expiresAt = Date.now() + SECOND;

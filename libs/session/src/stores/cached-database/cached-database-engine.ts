@@ -1,11 +1,11 @@
-import { type FactoryProvider, Logger } from '@nestjs/common';
+import { Logger } from '@nestjs/common';
 import type { Cache } from 'cache-manager';
 import ms from 'ms';
 import { SessionConfigError } from '../../session.errors.js';
 import { databaseEngine, type DatabaseEngineOptions } from '../database/database-engine.js';
 import { checkEngineOptions, type ClientGiven, type ClientWanted } from '../redis/redis-options.js';
 import { type EncryptionOptions } from '../sealing.js';
-import { type SessionEngine } from '../session-engine.js';
+import { type EngineFactory, type SessionEngine } from '../session-engine.js';
 import { type SessionStore } from '../session-store.js';
 import { CachedDatabaseStore } from './cached-database-store.js';
 import { ManagerCache, ProcessCache, type RecordCache, RedisCache } from './record-cache.js';
@@ -24,7 +24,7 @@ export interface CachedDatabaseEngineOptions {
    * @default one in the memory of this process: right for one process. Several do not see each other's writes for as long
    * as `revocationBound`
    */
-  cache?: CacheChoice | CacheChoiceFactory;
+  cache?: CacheChoice | EngineFactory<CacheChoice>;
   /**
    * How long the cache may go on showing a session that was changed or deleted without it: by SQL, or while the cache
    * was out of reach. Logouts, revocations and saves by this library show at once. Seconds, or a string such as `'5s'`.
@@ -48,12 +48,6 @@ export type CacheChoice =
   | { manager: Cache; prefix?: string }
   | { custom: RecordCache }
   | { maxEntries?: number };
-
-/** A cache from a factory, for what has to be injected. */
-export interface CacheChoiceFactory extends Pick<SessionEngine, 'imports' | 'inject'> {
-  /** Says which cache. May return a promise. */
-  useFactory: FactoryProvider<CacheChoice>['useFactory'];
-}
 
 /**
  * Sessions in a database, with a cache in front: Redis, a cache of `@nestjs/cache-manager`, or the process's memory.
@@ -105,7 +99,7 @@ export function cachedDatabaseEngine(options: CachedDatabaseEngineOptions = {}):
   };
 }
 
-function choiceFactory(cache: CacheChoice | CacheChoiceFactory): CacheChoiceFactory {
+function choiceFactory(cache: CacheChoice | EngineFactory<CacheChoice>): EngineFactory<CacheChoice> {
   if ('useFactory' in cache) return cache;
   checkChoice(cache);
   return { useFactory: () => cache };

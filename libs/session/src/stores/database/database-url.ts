@@ -6,7 +6,7 @@ import { DatabaseStore } from './database-store.js';
 import { SessionEntity } from './session.entity.js';
 
 /** A database opened by its URL, without an application around it. */
-export interface OpenDatabase {
+interface OpenDatabase {
   store: SessionStore;
   /** Writes what only this process has (sql.js), and disconnects. */
   close: () => Promise<void>;

@@ -1,10 +1,10 @@
 import { hash, randomUUID } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
-import { type FactoryProvider, Logger } from '@nestjs/common';
+import { Logger } from '@nestjs/common';
 import { SessionRecordCorruptError, SessionStoreUnavailableError } from '../../session.errors.js';
 import { corruptRecord, type EncodedRecord, isEncodedRecord } from '../record-codec.js';
 import { type EncryptionOptions } from '../sealing.js';
-import { type SessionEngine } from '../session-engine.js';
+import { type EngineFactory, engineOf, type SessionEngine } from '../session-engine.js';
 import { endOf, WholeRecordStore } from '../whole-record-store.js';
 import { type CallbackStore, checkCallbackStore, StoreCalls } from './callback-store.js';
 
@@ -15,12 +15,6 @@ export interface ExpressStoreOptions {
    * @default off
    */
   encryption?: EncryptionOptions;
-}
-
-/** A store from a factory, for what has to be injected: a pool, a client, a configuration. */
-export interface ExpressStoreEngineFactory extends Pick<SessionEngine, 'imports' | 'inject'> {
-  /** Returns the store, or a promise of it. */
-  useFactory: FactoryProvider<CallbackStore>['useFactory'];
 }
 
 /**
@@ -39,19 +33,10 @@ export interface ExpressStoreEngineFactory extends Pick<SessionEngine, 'imports'
  * ```
  */
 export function expressStoreEngine(
-  store: CallbackStore | ExpressStoreEngineFactory,
+  store: CallbackStore | EngineFactory<CallbackStore>,
   options: ExpressStoreOptions = {},
 ): SessionEngine {
-  if (typeof store === 'object' && store !== null && 'useFactory' in store) {
-    const { useFactory, ...wiring } = store;
-    return {
-      ...wiring,
-      useFactory: async (...dependencies: Parameters<typeof useFactory>) =>
-        open(await useFactory(...dependencies), options),
-    };
-  }
-  checkCallbackStore(store);
-  return { useFactory: () => open(store, options) };
+  return engineOf(store, checkCallbackStore, (given) => open(given, options));
 }
 
 async function open(store: CallbackStore, options: ExpressStoreOptions): Promise<ExpressStore> {

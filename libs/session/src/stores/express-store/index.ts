@@ -14,9 +14,4 @@ export {
   type AcceptFastifySessionOptions,
 } from './accept-sessions.js';
 export { type CallbackStore, expressSession, type ExpressSession } from './callback-store.js';
-export {
-  ExpressStore,
-  expressStoreEngine,
-  type ExpressStoreEngineFactory,
-  type ExpressStoreOptions,
-} from './express-store.js';
+export { ExpressStore, expressStoreEngine, type ExpressStoreOptions } from './express-store.js';

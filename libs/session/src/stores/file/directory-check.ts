@@ -2,8 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { linkSync, lstatSync, realpathSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SessionConfigError } from '../../session.errors.js';
-import { reasonOf, systemErrorCode } from './file-errors.js';
-import { foldersIn } from './session-directory.js';
+import { foldersIn, reasonOf, systemErrorCode } from './session-directory.js';
 
 /** Linux's magic numbers of file systems that appends of several machines, or the death of one, can corrupt. */
 const NETWORK_FILE_SYSTEMS = new Map([
@@ -19,14 +18,18 @@ const NETWORK_FILE_SYSTEMS = new Map([
 const RIGHTS_OF_OTHERS = 0o027;
 const WRITING_BY_OTHERS = 0o022;
 
+/** @throws SessionConfigError when no directory is named */
+export function checkGiven({ directory }: { directory?: unknown }): void {
+  if (typeof directory === 'string' && directory !== '') return;
+  throw problem('is missing. Name the directory that the session files go to.');
+}
+
 /**
  * The real path of a directory that may hold sessions.
  * @throws SessionConfigError when it may not
  */
 export function checkDirectory(directory: string): string {
-  if (typeof directory !== 'string' || directory === '') {
-    throw problem('is missing. Name the directory that the session files go to.');
-  }
+  checkGiven({ directory });
   if (process.platform === 'win32') {
     throw problem(
       'needs Linux, macOS or another Unix: Windows cannot replace files that are open. Use another engine.',

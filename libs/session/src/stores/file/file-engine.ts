@@ -1,17 +1,6 @@
-import { type FactoryProvider, type ModuleMetadata } from '@nestjs/common';
-import { SessionConfigError } from '../../session.errors.js';
-import { engineOf, type SessionEngine } from '../session-engine.js';
+import { type EngineFactory, engineOf, type SessionEngine } from '../session-engine.js';
+import { checkGiven } from './directory-check.js';
 import { FileStore, type FileStoreOptions } from './file-store.js';
-
-/** Options of `fileEngine` from a factory, for what has to be injected. */
-export interface FileEngineAsyncOptions {
-  /** Modules that export what the factory injects. */
-  imports?: NonNullable<ModuleMetadata['imports']>;
-  /** Tokens of what the factory gets, in this order. */
-  inject?: NonNullable<FactoryProvider['inject']>;
-  /** Returns the options, or a promise of them. */
-  useFactory: FactoryProvider<FileStoreOptions>['useFactory'];
-}
 
 /**
  * Sessions in files, one each, for the processes of one machine.
@@ -31,12 +20,6 @@ export interface FileEngineAsyncOptions {
  * })
  * ```
  */
-export function fileEngine(options: FileStoreOptions | FileEngineAsyncOptions): SessionEngine {
-  return engineOf(options, checkOptions, (given) => new FileStore(given));
-}
-
-/** @throws SessionConfigError */
-function checkOptions({ directory }: Partial<FileStoreOptions>): void {
-  if (typeof directory === 'string' && directory !== '') return;
-  throw new SessionConfigError('directory', 'is missing. Name the directory that the session files go to.');
+export function fileEngine(options: FileStoreOptions | EngineFactory<FileStoreOptions>): SessionEngine {
+  return engineOf(options, checkGiven, (given) => new FileStore(given));
 }

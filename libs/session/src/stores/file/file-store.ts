@@ -10,7 +10,6 @@ import {
   SessionStore,
 } from '../session-store.js';
 import { checkDirectory } from './directory-check.js';
-import { systemErrorCode, toStoreError } from './file-errors.js';
 import {
   applySave,
   encodeFile,
@@ -21,7 +20,13 @@ import {
   toRecord,
   wantsFolding,
 } from './file-format.js';
-import { noteDeadline, SessionDirectory, statsOf } from './session-directory.js';
+import {
+  noteDeadline,
+  SessionDirectory,
+  statsOf,
+  systemErrorCode,
+  toStoreError,
+} from './session-directory.js';
 import { APPEND, newTag, READ, SessionFile } from './session-file.js';
 import { inTurns, LEFTOVER_KEPT, Sweep } from './sweep.js';
 
@@ -69,10 +74,7 @@ export class FileStore extends SessionStore {
   }
 
   load(id: string): Promise<SessionRecord | null> {
-    return this.attempt('load', () => {
-      const state = this.read(id);
-      return state && isLive(state) ? toRecord(state, this.codec) : null;
-    });
+    return this.attempt('load', () => this.live(id));
   }
 
   /** An expired session that has not been cleared yet counts as taken, too. */
@@ -177,11 +179,15 @@ export class FileStore extends SessionStore {
     return this.attempt('clear expired sessions', () => this.sweep.next(batchSize));
   }
 
+  private live(id: string): SessionRecord | null {
+    const state = this.read(id);
+    return state && isLive(state) ? toRecord(state, this.codec) : null;
+  }
+
   /** The live session; null also for what cannot be decoded, which in a list must not hide the others. */
   private readable(id: string): SessionRecord | null {
     try {
-      const state = this.read(id);
-      return state && isLive(state) ? toRecord(state, this.codec) : null;
+      return this.live(id);
     } catch (error) {
       if (error instanceof SessionRecordCorruptError) return null;
       throw error;

@@ -17,7 +17,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { succeeds, unavailable, unless } from './file-errors.js';
+import { SessionStoreUnavailableError } from '../../session.errors.js';
 
 /**
  * What is where in the directory of a store:
@@ -41,6 +41,12 @@ const USER_ENTRY = /^[0-9a-f]{32}-[0-9a-f]{33}$/;
 const LAST_TIMESTAMP = Date.UTC(2100, 0);
 
 const flushFile = promisify(fdatasync);
+
+interface SessionEntry {
+  shard: string;
+  path: string;
+  id: string;
+}
 
 export class SessionDirectory {
   private readonly identity: string;
@@ -143,30 +149,18 @@ export class SessionDirectory {
   }
 
   /** All sessions, shard by shard, once around from the shard `start` on. */
-  *sessions(start: string): Generator<{ shard: string; path: string; id: string }> {
-    this.demandPresence();
-    const shards = this.namesIn('.')
-      .filter((name) => SHARD.test(name))
-      .toSorted();
+  *sessions(start: string): Generator<SessionEntry> {
+    const shards = this.shards();
     const before = shards.filter((shard) => shard < start);
-    for (const shard of [...shards.slice(before.length), ...before]) {
-      for (const name of this.namesIn(shard)) {
-        if (SESSION_NAME.test(name)) yield { shard, path: this.pathTo(name), id: idOf(name) };
-      }
-    }
+    for (const shard of [...shards.slice(before.length), ...before]) yield* this.sessionsIn(shard);
   }
 
   /** All sessions after this one, in the order of their names; null: from the first on. */
-  *sessionsAfter(id: string | null): Generator<{ path: string; id: string }> {
-    this.demandPresence();
+  *sessionsAfter(id: string | null): Generator<SessionEntry> {
+    const shards = this.shards();
     if (id !== null && !SESSION_ID.test(id)) return;
     const after = id === null ? '' : nameOf(id);
-    const shards = this.namesIn('.').filter((name) => SHARD.test(name) && name >= after.slice(0, 2));
-    for (const shard of shards.toSorted()) {
-      for (const name of this.namesIn(shard).toSorted()) {
-        if (SESSION_NAME.test(name) && name > after) yield { path: this.pathTo(name), id: idOf(name) };
-      }
-    }
+    for (const shard of shards) if (shard >= after.slice(0, 2)) yield* this.sessionsIn(shard, after);
   }
 
   temporaries(): string[] {
@@ -176,6 +170,19 @@ export class SessionDirectory {
   /** With `fsync`: returns when the file is on the disk itself. */
   async flush(fd: number): Promise<void> {
     if (this.fsync) await flushFile(fd);
+  }
+
+  private shards(): string[] {
+    this.demandPresence();
+    return this.namesIn('.')
+      .filter((name) => SHARD.test(name))
+      .toSorted();
+  }
+
+  private *sessionsIn(shard: string, after = ''): Generator<SessionEntry> {
+    for (const name of this.namesIn(shard).toSorted()) {
+      if (SESSION_NAME.test(name) && name > after) yield { shard, path: this.pathTo(name), id: idOf(name) };
+    }
   }
 
   private pathTo(name: string): string {
@@ -282,4 +289,52 @@ function userName(userId: string): string {
 function identityOf(path: string): string {
   const { dev, ino } = statSync(path);
   return `${dev}:${ino}`;
+}
+
+/** The code of an error of the operating system (`ENOENT`, …), else undefined. */
+export function systemErrorCode(error: unknown): string | undefined {
+  // By its look, because errors of Node's own modules are not `instanceof Error` where code runs in a realm of its own.
+  if (typeof error !== 'object' || error === null || !('syscall' in error)) return undefined;
+  return (error as NodeJS.ErrnoException).code;
+}
+
+/** Runs `work`; undefined when it fails with this code. */
+function unless<Result>(code: string, work: () => Result): Result | undefined {
+  try {
+    return work();
+  } catch (error) {
+    if (systemErrorCode(error) === code) return undefined;
+    throw error;
+  }
+}
+
+/** Runs `work`; false when it fails with this code. */
+function succeeds(work: () => void, code: string): boolean {
+  return unless(code, () => (work(), true)) ?? false;
+}
+
+/** What the store throws for an error of the operating system. Node's own message names the file, and so a session. */
+export function toStoreError(operation: string, directory: string, error: unknown): unknown {
+  const code = systemErrorCode(error);
+  if (code === undefined) return error;
+  const reason = reasonOf(error);
+  return unavailable(operation, directory, reason, Object.assign(new Error(reason), { code }));
+}
+
+function unavailable(
+  operation: string,
+  directory: string,
+  reason: string,
+  cause?: Error,
+): SessionStoreUnavailableError {
+  return new SessionStoreUnavailableError(
+    operation,
+    `${reason}. Check the directory "${directory}" and its disk: it has to be there, writable, and not full.`,
+    cause && { cause },
+  );
+}
+
+/** The message of an error of the operating system, without the path. */
+export function reasonOf(error: unknown): string {
+  return (error as Error).message.replace(/,.*$/s, '');
 }

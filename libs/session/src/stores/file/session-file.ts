@@ -3,7 +3,6 @@ import { closeSync, constants, fstatSync, readSync, writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SessionRecordCorruptError } from '../../session.errors.js';
 import { type RecordCodec } from '../record-codec.js';
-import { systemErrorCode } from './file-errors.js';
 import {
   encodeEntry,
   encodeFile,
@@ -13,7 +12,7 @@ import {
   replay,
   toRecord,
 } from './file-format.js';
-import { type SessionDirectory } from './session-directory.js';
+import { type SessionDirectory, systemErrorCode } from './session-directory.js';
 
 export const READ = constants.O_RDONLY;
 export const APPEND = constants.O_RDWR | constants.O_APPEND;

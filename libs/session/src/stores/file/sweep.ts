@@ -1,7 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { SessionRecordCorruptError } from '../../session.errors.js';
-import { systemErrorCode } from './file-errors.js';
-import { removeFile, type SessionDirectory, statsOf } from './session-directory.js';
+import { removeFile, type SessionDirectory, statsOf, systemErrorCode } from './session-directory.js';
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;

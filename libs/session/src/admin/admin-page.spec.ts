@@ -1,4 +1,4 @@
-import { html } from './html.js';
+import { html } from './admin-page.js';
 
 describe('html', () => {
   it('escapes what is put in, in text and in attributes', () => {

@@ -1,14 +1,64 @@
 import { stringifySetCookie } from 'cookie';
-import { match, type MatchFunction } from 'path-to-regexp';
+import { z } from 'zod';
 import { SessionConfigError } from '../session.errors.js';
-import { parseDuration } from '../session/expiry.js';
-import { LONGEST_TIMER, type ParsedOptions } from './options-schema.js';
+import { type CookiePlace, type RequestCookie, type SessionCookieOptions } from '../session.options.js';
+import { type CookieAttributes } from '../session/session-environment.js';
+import { DAY, duration, type SchemaOf } from './timeouts.js';
+
+/** Attributes of the cookie, in the options and for one request. */
+const attributes = {
+  domain: z.string(),
+  path: z.string().startsWith('/', "must start with '/'"),
+  secure: z.union([z.boolean(), z.literal('auto')], "must be true, false or 'auto'"),
+  httpOnly: z.boolean(),
+  sameSite: z.union(
+    [z.enum(['lax', 'strict', 'none', 'auto']), z.literal(false)],
+    "must be 'lax', 'strict', 'none', 'auto' or false",
+  ),
+  partitioned: z.boolean(),
+  priority: z.enum(['low', 'medium', 'high']),
+} satisfies SchemaOf<RequestCookie>;
+
+const cookiePlace = z
+  .strictObject({ domain: attributes.domain, path: attributes.path } satisfies SchemaOf<CookiePlace>)
+  .partial();
+
+export const cookieOptions = z.strictObject({
+  name: z.string().default('sessionid'),
+  maxAge: duration.default(14 * DAY),
+  domain: attributes.domain.optional(),
+  path: attributes.path.default('/'),
+  former: z.array(cookiePlace).default([]),
+  secure: attributes.secure.default('auto'),
+  httpOnly: attributes.httpOnly.default(true),
+  sameSite: attributes.sameSite.default('lax'),
+  partitioned: attributes.partitioned.default(false),
+  priority: attributes.priority.optional(),
+  forRequest: z
+    .custom<NonNullable<SessionCookieOptions['forRequest']>>(
+      (value) => typeof value === 'function',
+      'must be a function',
+    )
+    .optional(),
+} satisfies SchemaOf<SessionCookieOptions>);
+
+/** What `cookie.forRequest` may return. */
+export const requestCookie = z
+  .strictObject(attributes, 'must be an object with attributes of the cookie')
+  .partial();
+
+export interface ResolvedCookieOptions extends CookieAttributes {
+  name: string;
+  /** Where a logout removes the cookie as well. What a place leaves out is as in the cookie itself. */
+  former: CookiePlace[];
+  forRequest?: SessionCookieOptions['forRequest'];
+}
 
 /**
  * What browsers would ignore, or what no header can carry, is refused at the start instead.
  * @throws SessionConfigError
  */
-export function checkCookie(cookie: ParsedOptions['cookie']): void {
+export function resolveCookie(cookie: z.output<typeof cookieOptions>): ResolvedCookieOptions {
   checkAttributes(cookie, 'cookie');
   checkSyntax('cookie.name', () => stringifySetCookie({ name: cookie.name, value: '' }));
   cookie.former.forEach((place, index) => {
@@ -17,10 +67,12 @@ export function checkCookie(cookie: ParsedOptions['cookie']): void {
       stringifySetCookie({ name: 'a', value: '', ...Object.fromEntries(given) }),
     );
   });
+  const { maxAge: _, domain, priority, ...others } = cookie;
+  return { ...others, ...(domain !== undefined && { domain }), ...(priority && { priority }) };
 }
 
 type Attributes = Pick<
-  ParsedOptions['cookie'],
+  z.output<typeof cookieOptions>,
   'name' | 'secure' | 'sameSite' | 'partitioned' | 'path' | 'domain'
 >;
 
@@ -69,63 +121,4 @@ function checkSyntax(option: string, serialize: () => string): void {
       'holds characters that a Set-Cookie header cannot carry. Change it.',
     );
   }
-}
-
-/** When and how expired sessions are cleared. */
-export interface ClearingPlan {
-  schedule: { cron: string } | { every: number };
-  /** Milliseconds. */
-  jitter: number;
-  batchSize: number;
-}
-
-/** @throws SessionConfigError */
-export function resolveClearing(clearExpired: ParsedOptions['clearExpired']): false | ClearingPlan {
-  if (clearExpired === false) return false;
-  checkJitter(clearExpired.jitter);
-  return { ...clearExpired, schedule: resolveSchedule(clearExpired.schedule) };
-}
-
-function resolveSchedule(schedule: string | number): { cron: string } | { every: number } {
-  const every = parseDuration(schedule);
-  if (every === undefined && typeof schedule === 'string' && /^\S+(\s+\S+){4,5}$/.test(schedule.trim())) {
-    return { cron: schedule.trim() };
-  }
-  if (every === undefined || every <= 0) {
-    throw new SessionConfigError(
-      'clearExpired.schedule',
-      `must be a cron expression or a duration such as '1d', but is ${JSON.stringify(schedule)}. Use false for none.`,
-    );
-  }
-  if (every > LONGEST_TIMER) {
-    throw new SessionConfigError(
-      'clearExpired.schedule',
-      'is an interval of more than 24 days. Use a cron expression.',
-    );
-  }
-  return { every };
-}
-
-function checkJitter(jitter: number): void {
-  if (jitter <= LONGEST_TIMER) return;
-  throw new SessionConfigError('clearExpired.jitter', 'is more than 24 days. Give a part of the interval.');
-}
-
-/**
- * Tells of a path whether one of these patterns matches it.
- * @throws SessionConfigError for what is no pattern
- */
-export function compileExclude(patterns: string[]): (path: string) => boolean {
-  const matchers = patterns.map((pattern, index): MatchFunction<object> => {
-    try {
-      // Decoding would throw at paths such as `/%zz`, and exclusion needs no parameters.
-      return match(pattern, { decode: false });
-    } catch {
-      throw new SessionConfigError(
-        `exclude[${index}]`,
-        `is not a path pattern: ${JSON.stringify(pattern)}. Write it like '/health' or '/assets/*path'.`,
-      );
-    }
-  });
-  return matchers.length === 0 ? () => false : (path) => matchers.some((matches) => matches(path) !== false);
 }
