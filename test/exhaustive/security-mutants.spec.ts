@@ -511,8 +511,8 @@ const listed: Fault[] = [
     'S72',
     'libs/session/src/stores/cookie/cookie-sealer.spec.ts',
     'stores/sealing.ts',
-    ':${keyId}:${purpose}`;',
-    ":${keyId}:${purpose === '' ? '' : 'cookie'}`;",
+    ':${id}:${purpose}`;',
+    ":${id}:${purpose === '' ? '' : 'cookie'}`;",
   ],
   [
     'S73',
@@ -526,8 +526,8 @@ const listed: Fault[] = [
     'S74',
     'libs/session/src/stores/cookie/cookie-sealer.spec.ts',
     'stores/sealing.ts',
-    'return timingSafeEqual(code, codeOf(key, context, content)) ? content : null;',
-    'return timingSafeEqual(code, code) ? content : null;',
+    'return timingSafeEqual(sealed.subarray(end), codeOf(key, context, content)) ? content : null;',
+    'return timingSafeEqual(content, content) ? content : null;',
   ],
   [
     'S75',
@@ -540,15 +540,15 @@ const listed: Fault[] = [
     'S76',
     'libs/session/src/stores/cookie/cookie-sealer.spec.ts',
     'stores/secrets.ts',
-    'const [newest] = keys;',
-    'const newest = keys.at(-1);',
+    'const [newest, ...older] = secrets.map((secret) => deriveKey(secret, use, area));',
+    'const [newest, ...older] = secrets.map((secret) => deriveKey(secret, use, area)).toReversed();',
   ],
   [
     'S77',
     'libs/session/src/stores/cookie/cookie-sealer.spec.ts',
     'stores/sealing.ts',
-    '`nest-sessions:cookie:${SCHEME[this.use]}:${keyId}:${purpose}`',
-    "`nest-sessions:cookie:${keyId === '' ? '' : purpose}`",
+    '`nest-sessions:cookie:${SCHEME[this.use]}:${id}:${purpose}`',
+    "`nest-sessions:cookie:${id === '' ? '' : purpose}`",
   ],
   [
     'S78',
@@ -567,9 +567,9 @@ const listed: Fault[] = [
   [
     'S80',
     'libs/session/src/stores/cookie/cookie-sealer.spec.ts',
-    'stores/secrets.ts',
-    'this.#keys = new Map(keys.map((key) => [key.id, key]));',
-    'this.#keys = ((globalThis as { everyKey?: Map<string, Key> }).everyKey ??= new Map<string, Key>());\n    for (const key of keys) (this.#keys as Map<string, Key>).set(key.id, key);',
+    'stores/sealing.ts',
+    'this.#keys = new Map(ring.all.map((key) => [this.head(key), key]));',
+    'this.#keys = ((globalThis as { everyKey?: Map<string, Key> }).everyKey ??= new Map<string, Key>());\n    for (const key of ring.all) (this.#keys as Map<string, Key>).set(this.head(key), key);',
   ],
   [
     'S81',
@@ -596,7 +596,7 @@ const listed: Fault[] = [
     'S84',
     'libs/session/src/stores/cookie/cookie-sealer.spec.ts',
     'stores/sealing.ts',
-    'const nonce = randomBytes(NONCE_LENGTH);',
+    'const nonce = nextNonce();',
     'const nonce = Buffer.alloc(NONCE_LENGTH);',
   ],
   [

@@ -1,4 +1,4 @@
-import { readCookies, removeCookieHeaders } from './cookie-header.js';
+import { readCookies, removeCookieHeaders, setCookieHeader } from './cookie-header.js';
 
 const KEY = 'aB3-_'.padEnd(43, 'x');
 const OTHER = 'z'.repeat(43);
@@ -35,16 +35,44 @@ describe('readCookies', () => {
   });
 });
 
-describe('removeCookieHeaders', () => {
-  const cookie = {
-    name: 'sessionid',
-    path: '/',
-    httpOnly: true,
-    secure: false,
-    sameSite: 'lax',
-    partitioned: false,
-  } as const;
+const cookie = {
+  name: 'sessionid',
+  path: '/',
+  httpOnly: true,
+  secure: false,
+  sameSite: 'lax',
+  partitioned: false,
+} as const;
 
+describe('setCookieHeader', () => {
+  it('writes a key as it is read', () => {
+    const key = 'e1.aB3-_+/=%25!~';
+    const header = setCookieHeader('sessionid', key, cookie, null, 0);
+    expect(header).toBe(`sessionid=${key}; Path=/; HttpOnly; SameSite=Lax`);
+    expect(readCookies(header, 'sessionid')).toEqual([key]);
+  });
+
+  it('writes all attributes', () => {
+    const attributes = { ...cookie, domain: 'example.com', priority: 'high', partitioned: true } as const;
+    expect(setCookieHeader('sessionid', KEY, attributes, 1500, 0).split('; ')).toEqual([
+      `sessionid=${KEY}`,
+      'Max-Age=2',
+      'Domain=example.com',
+      'Path=/',
+      'Expires=Thu, 01 Jan 1970 00:00:01 GMT',
+      'HttpOnly',
+      'Partitioned',
+      'Priority=High',
+      'SameSite=Lax',
+    ]);
+  });
+
+  it.each(['a;b', 'a b', 'a\r\nb', 'ä'])('refuses %j, which is no value of a cookie', (key) => {
+    expect(() => setCookieHeader('sessionid', key, cookie, null, 0)).toThrow(TypeError);
+  });
+});
+
+describe('removeCookieHeaders', () => {
   it('S42: removes the cookie from its place, and from those that it had before', () => {
     const former = [{ domain: undefined }, { domain: 'example.com', path: '/' }, { path: '/shop' }];
     const headers = removeCookieHeaders({ ...cookie, secure: true, domain: 'shop.example.com', former });

@@ -1,6 +1,13 @@
-import { createCipheriv, createDecipheriv, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHmac,
+  randomBytes,
+  randomFillSync,
+  timingSafeEqual,
+} from 'node:crypto';
 import { SessionRecordCorruptError } from '../session.errors.js';
-import { checkSecrets, KeyRing, type Use } from './secrets.js';
+import { checkSecrets, type Key, KeyRing, type Use } from './secrets.js';
 
 export type Protection = Exclude<Use, 'pepper'>;
 
@@ -28,24 +35,25 @@ const REMEMBERED = 1000;
 const encryption: Seal = {
   close(key, context, content) {
     const { salt, bytes } = closingKey(key);
-    const nonce = randomBytes(NONCE_LENGTH);
+    const nonce = nextNonce();
     const cipher = createCipheriv('aes-256-gcm', bytes, nonce, { authTagLength: TAG_LENGTH });
     cipher.setAAD(Buffer.from(context));
-    return Buffer.concat([salt, nonce, cipher.update(content), cipher.final(), cipher.getAuthTag()]);
+    const ciphertext = cipher.update(content);
+    cipher.final();
+    return Buffer.concat([salt, nonce, ciphertext, cipher.getAuthTag()]);
   },
 
   open(key, context, sealed) {
-    if (sealed.length < SALT_LENGTH + NONCE_LENGTH + TAG_LENGTH) return null;
-    const [salt, afterSalt] = split(sealed, SALT_LENGTH);
-    const [nonce, afterNonce] = split(afterSalt, NONCE_LENGTH);
-    const [ciphertext, tag] = split(afterNonce, afterNonce.length - TAG_LENGTH);
+    const [start, end] = [SALT_LENGTH + NONCE_LENGTH, sealed.length - TAG_LENGTH];
+    if (end < start) return null;
     const known = openingKeys.get(key) ?? new Map<string, Buffer>();
-    const name = salt.toString('latin1');
-    const bytes = known.get(name) ?? derivedKey(key, salt);
+    const name = sealed.toString('latin1', 0, SALT_LENGTH);
+    const bytes = known.get(name) ?? derivedKey(key, sealed.subarray(0, SALT_LENGTH));
+    const nonce = sealed.subarray(SALT_LENGTH, start);
     const decipher = createDecipheriv('aes-256-gcm', bytes, nonce, { authTagLength: TAG_LENGTH });
     decipher.setAAD(Buffer.from(context));
-    decipher.setAuthTag(tag);
-    const content = decipher.update(ciphertext);
+    decipher.setAuthTag(sealed.subarray(end));
+    const content = decipher.update(sealed.subarray(start, end));
     try {
       decipher.final();
     } catch {
@@ -59,6 +67,19 @@ const encryption: Seal = {
     return content;
   },
 };
+
+/** Drawn many at a time, because a draw costs as much as the encryption. */
+const nonces = Buffer.alloc(512 * NONCE_LENGTH);
+let noncesUsed = nonces.length;
+
+/** Random, and good until the next call. */
+function nextNonce(): Buffer {
+  if (noncesUsed === nonces.length) {
+    randomFillSync(nonces);
+    noncesUsed = 0;
+  }
+  return nonces.subarray(noncesUsed, (noncesUsed += NONCE_LENGTH));
+}
 
 interface ClosingKey {
   salt: Buffer;
@@ -87,9 +108,10 @@ const signature: Seal = {
   },
 
   open(key, context, sealed) {
-    if (sealed.length < MAC_LENGTH) return null;
-    const [content, code] = split(sealed, sealed.length - MAC_LENGTH);
-    return timingSafeEqual(code, codeOf(key, context, content)) ? content : null;
+    const end = sealed.length - MAC_LENGTH;
+    if (end < 0) return null;
+    const content = sealed.subarray(0, end);
+    return timingSafeEqual(sealed.subarray(end), codeOf(key, context, content)) ? content : null;
   },
 };
 
@@ -104,49 +126,54 @@ function codeOf(key: Buffer, context: string, content: Buffer): Buffer {
   return createHmac('sha256', key).update(`${context}\0`).update(content).digest();
 }
 
-function split(buffer: Buffer, at: number): [Buffer, Buffer] {
-  return [buffer.subarray(0, at), buffer.subarray(at)];
-}
-
 /** Names the scheme, so that a token of one is never taken for a token of the other, nor for one of a later version. */
 const SCHEME: Readonly<Record<Protection, string>> = { encrypt: 'e1', sign: 's1' };
 
-const SHAPE = /^(e1|s1)\.([A-Za-z0-9_-]{8})\.([A-Za-z0-9_-]{44,})$/;
+/** Scheme and key id, with the dots behind them. */
+const HEAD_LENGTH = 'e1.keyid---.'.length;
 
 /**
  * Sealed contents as text, as a cookie holds them: `scheme.key id.sealed content`. Every bit is authenticated, and so is
  * the purpose that it was sealed for, such as the name of the cookie.
  */
 export class TokenFormat {
+  /** By the heads of their tokens. */
+  readonly #keys: ReadonlyMap<string, Key>;
+
   constructor(
     private readonly ring: KeyRing,
     private readonly use: Protection,
-  ) {}
+  ) {
+    this.#keys = new Map(ring.all.map((key) => [this.head(key), key]));
+  }
 
-  /** Does the text look like a token, and name one of our keys? */
+  /** Does the text name one of our keys, as a token does? */
   isToken(text: string): boolean {
-    const [, scheme, keyId = ''] = SHAPE.exec(text) ?? [];
-    return scheme === SCHEME[this.use] && this.ring.find(keyId) !== undefined;
+    return this.#keys.has(text.slice(0, HEAD_LENGTH));
   }
 
   seal(content: Buffer, purpose: string): string {
-    const { id, bytes } = this.ring.newest;
-    const sealed = seals[this.use].close(bytes, this.context(id, purpose), content);
-    return `${SCHEME[this.use]}.${id}.${sealed.toString('base64url')}`;
+    const { newest } = this.ring;
+    const sealed = seals[this.use].close(newest.bytes, this.context(newest, purpose), content);
+    return this.head(newest) + sealed.toString('base64url');
   }
 
   open(token: string, purpose: string): Buffer | null {
-    const [, scheme, keyId = '', body = ''] = SHAPE.exec(token) ?? [];
-    const key = this.ring.find(keyId);
-    if (scheme !== SCHEME[this.use] || !key) return null;
+    const key = this.#keys.get(token.slice(0, HEAD_LENGTH));
+    if (!key) return null;
+    const body = token.slice(HEAD_LENGTH);
     const sealed = Buffer.from(body, 'base64url');
-    // The last character has bits to spare, by which one content would have several texts.
+    // What is no base64url is skipped, and the last character has bits to spare: one content would have several texts.
     if (sealed.toString('base64url') !== body) return null;
-    return seals[this.use].open(key.bytes, this.context(keyId, purpose), sealed);
+    return seals[this.use].open(key.bytes, this.context(key, purpose), sealed);
   }
 
-  private context(keyId: string, purpose: string): string {
-    return `nest-sessions:cookie:${SCHEME[this.use]}:${keyId}:${purpose}`;
+  private head({ id }: Key): string {
+    return `${SCHEME[this.use]}.${id}.`;
+  }
+
+  private context({ id }: Key, purpose: string): string {
+    return `nest-sessions:cookie:${SCHEME[this.use]}:${id}:${purpose}`;
   }
 }
 

@@ -82,29 +82,22 @@ export interface Key {
 /** The newest key seals, all of them open. */
 export class KeyRing {
   // Private at run time, too: no inspection of what holds a ring shows a key.
-  readonly #newest: Key;
-  readonly #keys: ReadonlyMap<string, Key>;
+  readonly #keys: readonly [newest: Key, ...Key[]];
 
   /** @param secrets the newest first. Costs about 50 ms each, once, so that guessing a secret costs as much. */
   constructor(secrets: readonly string[], use: Use, area: Area) {
-    const keys = secrets.map((secret) => deriveKey(secret, use, area));
-    this.#keys = new Map(keys.map((key) => [key.id, key]));
-    const [newest] = keys;
+    const [newest, ...older] = secrets.map((secret) => deriveKey(secret, use, area));
     if (!newest) throw new SessionConfigError('secrets', 'is empty. Give at least one.');
-    this.#newest = newest;
+    this.#keys = [newest, ...older];
   }
 
   get newest(): Key {
-    return this.#newest;
+    return this.#keys[0];
   }
 
   /** The newest first. */
   get all(): readonly Key[] {
-    return [...this.#keys.values()];
-  }
-
-  find(id: string): Key | undefined {
-    return this.#keys.get(id);
+    return this.#keys;
   }
 }
 

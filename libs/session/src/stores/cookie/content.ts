@@ -1,14 +1,9 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { SessionRecordCorruptError } from '../../session.errors.js';
-import { isObject } from '../record-log.js';
-import {
-  type JsonObject,
-  type SessionExpiry,
-  type SessionMeta,
-  type SessionRecord,
-} from '../session-store.js';
+import { decodeData, encodeSnapshot, isObject } from '../record-log.js';
+import { type SessionExpiry, type SessionMeta, type SessionRecord } from '../session-store.js';
 
-/** The members of a record, without their names: a cookie has no room for them. */
+/** What a record holds besides its data, without the names of its members: a cookie has no room for them. */
 type Members = [
   id: string,
   userId: string | null,
@@ -17,7 +12,6 @@ type Members = [
   expiresAt: number,
   expiry: SessionExpiry,
   version: number,
-  data: JsonObject,
   meta?: SessionMeta,
 ];
 
@@ -38,50 +32,52 @@ export interface ContentForm {
   pad: boolean;
 }
 
+/** The members in one line and the data in another: JSON holds no raw newline. */
 export function encodeContent(record: SessionRecord, { compress, pad }: ContentForm): Buffer {
   const { id, userId, createdAt, lastSeenAt, expiresAt, expiry, version, data, meta } = record;
-  const members: Members = [id, userId, createdAt, lastSeenAt, expiresAt, expiry, version, data];
+  const members: Members = [id, userId, createdAt, lastSeenAt, expiresAt, expiry, version];
   if (Object.keys(meta).length > 0) members.push(meta);
-  const text = Buffer.from(JSON.stringify(members));
-  if (compress && text.length > SMALL && text.length <= LARGEST) {
+  const text = `${JSON.stringify(members)}\n${encodeSnapshot(data)}`;
+  const length = Buffer.byteLength(text);
+  if (compress && length > SMALL && length <= LARGEST) {
     const deflated = deflateRawSync(text);
     // What follows the end of a deflated content is not looked at.
-    if (deflated.length < text.length) return contentOf(DEFLATED, deflated, pad);
+    if (deflated.length < length) return contentOf(DEFLATED, deflated, pad);
   }
   // JSON may end in blanks.
   return contentOf(PLAIN, text, pad);
 }
 
-function contentOf(form: number, body: Buffer, pad: boolean): Buffer {
-  const length = 1 + body.length;
-  const content = Buffer.alloc(pad ? Math.ceil(length / BLOCK) * BLOCK : length, ' ');
+function contentOf(form: number, body: Buffer | string, pad: boolean): Buffer {
+  const length = 1 + Buffer.byteLength(body);
+  const content = Buffer.allocUnsafe(pad ? Math.ceil(length / BLOCK) * BLOCK : length);
   content[0] = form;
-  content.set(body, 1);
-  return content;
+  if (typeof body === 'string') content.write(body, 1);
+  else content.set(body, 1);
+  return content.fill(' ', length);
 }
 
 /** @throws SessionRecordCorruptError when this is no content of ours, or inflates to more than a session */
 export function decodeContent(content: Buffer): SessionRecord {
   try {
-    const [id, userId, createdAt, lastSeenAt, expiresAt, expiry, version, data, meta = {}] = JSON.parse(
-      textOf(content),
+    const text = textOf(content);
+    const end = text.indexOf('\n');
+    const [id, userId, createdAt, lastSeenAt, expiresAt, expiry, version, meta = {}] = JSON.parse(
+      text.slice(0, end),
     ) as Members;
-    if (typeof id !== 'string' || typeof expiresAt !== 'number' || !isObject(data) || !isObject(meta))
-      throw notOurs();
+    if (typeof id !== 'string' || typeof expiresAt !== 'number' || !isObject(meta)) throw notOurs();
     return {
       id,
       // The seal proves the token, so there is no secret to be hashed.
       keyHash: '',
       userId,
-
       createdAt,
       lastSeenAt,
       expiresAt,
       expiry,
       version,
       meta,
-      // Without prototype, as data are everywhere.
-      data: Object.assign(Object.create(null) as JsonObject, data),
+      data: decodeData(text.slice(end + 1), ''),
     };
   } catch {
     // The causes quote the data, so they are not passed on.

@@ -66,8 +66,8 @@ export class CookieSealer extends SessionSealer {
   seal(record: SessionRecord, purpose: string): string {
     // Notes of ended sessions can be forgotten because of this.
     const latest = this.revocations ? record.lastSeenAt + LONGEST_LIFE : Infinity;
-    const expiresAt = Math.min(record.expiresAt, latest);
-    return this.tokens.seal(encodeContent({ ...record, expiresAt }, this.form), purpose);
+    const sealed = record.expiresAt > latest ? { ...record, expiresAt: latest } : record;
+    return this.tokens.seal(encodeContent(sealed, this.form), purpose);
   }
 
   open(token: string, purpose: string): SessionRecord | null {
