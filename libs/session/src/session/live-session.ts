@@ -197,7 +197,10 @@ export class LiveSession {
       this.loaded = true;
       return;
     }
-    return (this.#loading ??= this.#read(0));
+    if (this.#loading) return this.#loading;
+    const loading = this.#read(0);
+    if (loading) this.#loading = loading;
+    return loading;
   }
 
   /** Forgets every unsaved change and reads the record again. False: it is gone. */
@@ -211,7 +214,7 @@ export class LiveSession {
   }
 
   /** Tries the presented tokens one after the other, from this place on, until one leads to a live session. */
-  #read(place: number, former: Replaced | null = null): Promise<void> {
+  #read(place: number, former: Replaced | null = null): void | Promise<void> {
     const token = this.#presented[place] as string;
     return this.#lookUp(token, (found) => {
       if (found?.standing === 'live') {
@@ -261,17 +264,20 @@ export class LiveSession {
    * credential. What ends or is refused here is told as an event.
    * @param use is told of it. Not by a promise of its own, because every load would pay for that
    */
-  #lookUp<Result>(token: string, use: (found: LookedUp) => Result | Promise<Result>): Promise<Result> {
+  #lookUp<Result>(
+    token: string,
+    use: (found: LookedUp) => Result | Promise<Result>,
+  ): Result | Promise<Result> {
     const { tokens, replacedTokens } = this.#environment;
     const replaced = replacedTokens.find(token);
-    if (replaced?.pending === false) {
-      return Promise.resolve(use({ standing: 'replaced', sessionId: replaced.sessionId }));
-    }
+    if (replaced?.pending === false) return use({ standing: 'replaced', sessionId: replaced.sessionId });
     const absent = (error: unknown): Result | Promise<Result> => use(this.#nullIfCorrupt(error));
-    return tokens.load(token).then((found) => {
+    const judge = (found: Found | null): Result | Promise<Result> => {
       const judged = this.#judge(found);
       return judged instanceof Promise ? judged.then(use, absent) : use(judged);
-    }, absent);
+    };
+    const loaded = tokens.load(token);
+    return loaded instanceof Promise ? loaded.then(judge, absent) : judge(loaded);
   }
 
   #judge(found: Found | null): LookedUp | Promise<LookedUp> {
@@ -501,7 +507,7 @@ export class LiveSession {
    * @param failed the response is a server error: only ends reach the store
    */
   persist(failed = false): Promise<void> {
-    return this.#enqueue(() => this.#perform(failed));
+    return Promise.resolve(this.#enqueue(() => this.#perform(failed)));
   }
 
   /** Like `persist`, for a caller who must know that the session could not be kept. */
@@ -514,8 +520,8 @@ export class LiveSession {
   }
 
   /** Makes a record at once, even of an empty session. */
-  createRecord(): Promise<void> {
-    return this.#write('create', this.data.delta());
+  async createRecord(): Promise<void> {
+    await this.#write('create', this.data.delta());
   }
 
   /** What the client has to be told, when the store has done its part. */
@@ -529,8 +535,10 @@ export class LiveSession {
     };
   }
 
-  #enqueue(task: () => Promise<void>): Promise<void> {
+  /** Undefined: it is done already. */
+  #enqueue(task: () => void | Promise<void>): void | Promise<void> {
     const run = this.#work === null ? task() : this.#work.then(task, task);
+    if (!run) return undefined;
     const done = (): void => {
       if (this.#work === run) this.#work = null;
     };
@@ -589,7 +597,7 @@ export class LiveSession {
     return true;
   }
 
-  #carryOut({ step, facts, delta }: Plan): Promise<void> {
+  #carryOut({ step, facts, delta }: Plan): void | Promise<void> {
     return step === 'touch'
       ? this.#touch(delta, facts.renewed)
       : this.#write(step, delta ?? this.data.delta());
@@ -605,29 +613,42 @@ export class LiveSession {
     }
   }
 
-  async #write(step: StoreStep, delta: Delta): Promise<void> {
-    const { tokens, emit, advise } = this.#environment;
+  /** Undefined: it is done already, as with sessions in cookies. */
+  #write(step: StoreStep, delta: Delta): void | Promise<void> {
     this.#assertDeliverable(step);
     const [before, generation, served] = [this.#held, this.#generation, this.#requests];
-    let after: Held | null;
-    if (before === null || step === 'create') {
-      after = await this.#create(delta);
-    } else {
-      const next = this.#nextRecord(delta.snapshot);
-      const changes = this.#changesWith(delta);
-      const advice = advise && loginAdvice(changes, next.userId);
-      if (advice) advise(advice);
-      after =
-        step === 'save'
-          ? await tokens.save(before, changes, next)
-          : await tokens.rotate(before, changes, next, { overlap: step === 'renew' });
-      if (after && step !== 'save') {
-        if (step === 'rotate') this.#environment.replacedTokens.add(before.token, next.id);
-        emit({ type: 'rotated', reason: step === 'renew' ? 'renewal' : 'cycle', ...idsOf(next) });
-      }
+    const settle = (after: Held | null): void => {
+      if (after) this.#saved({ before, after, delta, served, generation });
+      else if (generation === this.#generation) this.#lose();
+    };
+    const after = before === null || step === 'create' ? this.#create(delta) : this.#save(step, before, delta);
+    return after instanceof Promise ? after.then(settle) : settle(after);
+  }
+
+  #save(step: StoreStep, before: Held, delta: Delta): Held | null | Promise<Held | null> {
+    const { tokens, advise } = this.#environment;
+    const next = this.#nextRecord(delta.snapshot);
+    const changes = this.#changesWith(delta);
+    const advice = advise && loginAdvice(changes, next.userId);
+    if (advice) advise(advice);
+    return step === 'save'
+      ? tokens.save(before, changes, next)
+      : this.#rotate(before, changes, next, step === 'renew');
+  }
+
+  async #rotate(
+    before: Held,
+    changes: SessionChanges,
+    next: SessionRecord,
+    overlap: boolean,
+  ): Promise<Held | null> {
+    const { tokens, replacedTokens, emit } = this.#environment;
+    const after = await tokens.rotate(before, changes, next, { overlap });
+    if (after) {
+      if (!overlap) replacedTokens.add(before.token, next.id);
+      emit({ type: 'rotated', reason: overlap ? 'renewal' : 'cycle', ...idsOf(next) });
     }
-    if (after) this.#saved({ before, after, delta, served, generation });
-    else if (generation === this.#generation) this.#lose();
+    return after;
   }
 
   /** Null: a login or a rotation of another request has just brought the cookie that counts. */

@@ -37,13 +37,14 @@ export class SealedTokens implements TokenStore {
 
   readonly isToken = (text: string): boolean => this.#sealer.isToken(text);
 
-  async load(token: string): Promise<Found | null> {
+  load(token: string): Found | null | Promise<Found | null> {
     const record = this.open(token);
     if (!record) return null;
+    const found: Found = { standing: 'live', token, record };
     const revoked = this.#sealer.isRevoked(record);
     // Most sealers have no place where ends are noted, and nothing to wait for.
-    if (revoked && (revoked === true || (await this.#options.timeLimit.run('load', revoked)))) return null;
-    return { standing: 'live', token, record };
+    if (typeof revoked === 'boolean') return revoked ? null : found;
+    return this.#options.timeLimit.run('load', revoked, (isRevoked) => (isRevoked ? null : found));
   }
 
   async create(record: SessionRecord): Promise<Held> {
@@ -56,13 +57,13 @@ export class SealedTokens implements TokenStore {
   }
 
   /** Nobody else can have changed what is in the token, so the record is as this request sees it. */
-  async save({ record }: Held, _changes: SessionChanges, next: SessionRecord): Promise<Held | null> {
+  save({ record }: Held, _changes: SessionChanges, next: SessionRecord): Held | null {
     if (this.#sealer.now() >= record.expiresAt) return null;
     return this.seal({ ...next, version: record.version + 1 });
   }
 
   /** Old tokens still open, so there is nothing to be known of a rotation. */
-  rotate(held: Held, changes: SessionChanges, record: SessionRecord): Promise<Held | null> {
+  async rotate(held: Held, changes: SessionChanges, record: SessionRecord): Promise<Held | null> {
     return this.save(held, changes, record);
   }
 

@@ -39,14 +39,18 @@ export interface TokenStore {
   readonly isToken: (text: string) => boolean;
   /** Does a write that is not a rotation make a new token, too, so that only a response can deliver it? */
   readonly everyWriteRenames: boolean;
-  /** Null: there is no live record. */
-  load(token: string): Promise<Found | null>;
+  /** Null: there is no live record. Without a promise where there is nothing to wait for. */
+  load(token: string): Found | null | Promise<Found | null>;
   /** The record may get another id, when its own is taken. */
   create(record: SessionRecord): Promise<Held>;
   /** Under this token, and so under one id only. Null: the id is taken. */
   createAs(token: string, record: SessionRecord): Promise<Held | null>;
-  /** Null: the record is gone, or the token was replaced. */
-  save(held: Held, changes: SessionChanges, record: SessionRecord): Promise<Held | null>;
+  /** Null: the record is gone, or the token was replaced. Without a promise like `load`. */
+  save(
+    held: Held,
+    changes: SessionChanges,
+    record: SessionRecord,
+  ): Held | null | Promise<Held | null>;
   /**
    * A save with a new token.
    * @param overlap does the old token go on to lead to the record for a while? That is a renewal; else it is dead at once
