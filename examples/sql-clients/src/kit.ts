@@ -1,4 +1,5 @@
 // The conformance kit of nest-sessions on a client. An application does not need it.
+import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,16 +21,27 @@ const TABLE = `kit_${process.pid}`;
  * @param missing why the client cannot run here
  */
 export function describeOnFile(name: string, open: Open, missing?: string): void {
+  if (missing !== undefined) return skip(name, missing);
   const capabilities = { outages: false };
-  if (missing !== undefined) skip(name, missing);
-  else describeSessionStore(name, () => onFile(open), { capabilities, describe, it, after });
+  describeSessionStore(name, () => onFile(open), { capabilities, describe, it, after });
+  describeStart(name, open, ':memory:');
 }
 
 /** On the database whose URL is in this environment variable. */
 export function describeOnServer(name: string, variable: string, open: Open): void {
   const url = process.env[variable];
-  if (url === undefined) skip(name, `${variable} is not set`);
-  else describeSessionStore(name, () => onServer(open, url), { describe, it, after });
+  if (url === undefined) return skip(name, `${variable} is not set`);
+  describeSessionStore(name, () => onServer(open, url), { describe, it, after });
+  describeStart(name, open, url);
+}
+
+function describeStart(name: string, open: Open, place: string): void {
+  it(`${name}: a start without the table fails, and says how to make it`, async () => {
+    const { options, close } = await open(place);
+    const start = async () => sqlEngine({ ...options, table: 'not_there' }).useFactory();
+    await assert.rejects(start, /needs the table .not_there.*nest-sessions schema/);
+    await close();
+  });
 }
 
 /** The check of the examples prints the lines that begin so. */
