@@ -1,4 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import ts from 'typescript';
 import { deadLinksOf, pages } from './support/markdown.js';
 
 describe('the pages', () => {
@@ -56,5 +58,32 @@ describe('docs/configuration.md', () => {
     );
     expect(engines).not.toEqual([]);
     for (const [path] of engines) expect(page).toContain(`| \`nest-sessions${path.slice(1)}\` `);
+  });
+});
+
+/** The functions that run a statement, as text without line breaks. */
+function queriesIn(code: string): string[] {
+  const found: string[] = [];
+  const visit = (node: ts.Node): void => {
+    if (ts.isArrowFunction(node) && node.parameters[0]?.getText() === 'sql')
+      found.push(node.getText().replace(/\s+/g, ' '));
+    node.forEachChild(visit);
+  };
+  visit(ts.createSourceFile('code.ts', code, ts.ScriptTarget.Latest, true));
+  return found;
+}
+
+describe('docs/engines/sql.md', () => {
+  const page = readFileSync('docs/engines/sql.md', 'utf8');
+  // Their clients are not installed here, so they are not compiled with the other snippets.
+  const snippets = [...page.matchAll(/^```typescript\n(.*?)^```$/gms)].map(([, code = '']) => code);
+
+  it('runs statements as examples/sql-clients does, where the kit runs on it', () => {
+    const sources = 'examples/sql-clients/src';
+    const tested = readdirSync(sources)
+      .filter((file) => file.endsWith('.ts'))
+      .flatMap((file) => queriesIn(readFileSync(join(sources, file), 'utf8')));
+    expect(tested).toHaveLength(4);
+    expect(snippets.flatMap(queriesIn).toSorted()).toEqual(tested.toSorted());
   });
 });

@@ -3,6 +3,9 @@
 import { cp, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { mysql } from '../../test/support/mysql.mjs';
+import { postgres } from '../../test/support/postgres.mjs';
+import { findServer } from '../../test/support/service-discovery.mjs';
 import { install, killAll, run } from '../door/process.mjs';
 import { step } from '../door/step.mjs';
 
@@ -13,6 +16,15 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => void end(
 
 /** Prisma generates its client without an engine, but downloads one first unless it is told where one is. */
 const environment = { PRISMA_SCHEMA_ENGINE_BINARY: process.execPath, CHECKPOINT_DISABLE: '1' };
+
+/** The example that needs databases, and a package whose code has to be compiled where it cannot be downloaded. */
+const SQL_CLIENTS = 'sql-clients';
+const NATIVE = 'better-sqlite3';
+/** It takes a third of the time without optimization. */
+const QUICKLY = { CFLAGS: '-O0', CXXFLAGS: '-O0' };
+
+/** What is to be taken back at the end. */
+const cleanUps = [];
 
 try {
   const tarball = await packed();
@@ -37,6 +49,7 @@ try {
 
 async function end(code) {
   killAll();
+  for (const cleanUp of cleanUps.splice(0)) await cleanUp();
   await rm(directory, { recursive: true, force: true });
   process.exit(code);
 }
@@ -56,18 +69,45 @@ async function named() {
   return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
 }
 
-/** The package is not published yet. No example needs the scripts of its packages, and Prisma's download engines. */
+/** The package is not published yet. Scripts of packages are not run, because Prisma's download engines. */
 function installed(name, tarball) {
-  const installation = install(
-    `npm install --ignore-scripts --no-audit --no-fund "${tarball}"`,
-    join(examples, name),
-  );
+  const example = join(examples, name);
+  const command = `npm install --ignore-scripts --no-audit --no-fund "${tarball}"`;
+  const installation = install(command, example).then(() => name === SQL_CLIENTS && compiled(example));
   installation.catch(() => {}); // it is reported when its turn comes
   return installation;
 }
 
+/** Where there is no compiler either, the example says what it does not test. */
+function compiled(example) {
+  return run(`npm rebuild ${NATIVE}`, example, QUICKLY).catch(() => {});
+}
+
 async function check(name) {
   const example = join(examples, name);
+  const urls = name === SQL_CLIENTS ? await databases() : {};
   await step(`${name}: npm run build`, () => run('npm run build', example, environment));
-  await step(`${name}: npm run drive`, () => run('npm run drive', example));
+  const output = await step(`${name}: npm run drive`, () => run('npm run drive', example, urls));
+  for (const [line] of output.matchAll(/^SKIPPED: .*$/gm)) console.log(line);
+}
+
+/** New databases, in the variables that the example reads. Where a server is missing, CI fails. */
+async function databases() {
+  const urls = {};
+  for (const [variable, service] of [
+    ['POSTGRES_URL', postgres],
+    ['MYSQL_URL', mysql],
+  ]) {
+    const server = await findServer(service);
+    if (server === undefined && process.env.CI) {
+      throw new Error(
+        `There is no ${service.label}. Run docker compose up -d --wait, or set ${service.urlVariable}.`,
+      );
+    }
+    if (server === undefined) continue;
+    const name = `nest_sessions_examples_${process.pid}`;
+    urls[variable] = await service.createDatabase(server.url, name);
+    cleanUps.push(server.stop ?? (() => service.dropDatabase(server.url, name)));
+  }
+  return urls;
 }

@@ -30,6 +30,8 @@ describe('clientQuery', () => {
     ['Prisma on PostgreSQL', ofPrisma('42P01', 'relation "nest_session" does not exist')],
     ['Prisma on MySQL', ofPrisma('1146', "Table 'shop.nest_session' doesn't exist")],
     ['Prisma on SQLite', ofPrisma('1', 'no such table: nest_session')],
+    ['Prisma on libSQL', ofPrisma('1', 'SQLITE_ERROR: no such table: nest_session')],
+    ['libSQL', thrown('SQLITE_ERROR: no such table: nest_session', { code: 'SQLITE_ERROR' })],
     ['node:sqlite', thrown('no such table: nest_session', { code: 'ERR_SQLITE_ERROR', errcode: 1 })],
     ['better-sqlite3', thrown('no such table: nest_session', { code: 'SQLITE_ERROR' })],
     [
@@ -52,9 +54,21 @@ describe('clientQuery', () => {
     expect(toStoreError('delete', error)).not.toHaveProperty('code', 'SESSION_STORE_UNAVAILABLE');
   });
 
-  it('finds a deadlock, after which the statement is sent again', async () => {
-    expect(isConflict(await errorOf(ofPrisma('1213', 'Deadlock found')))).toBe(true);
-    expect(isConflict(await errorOf(ofPrisma('40001', 'could not serialize access')))).toBe(true);
+  it.each([
+    ['1020', 'Record has changed since last read in table'],
+    ['1213', 'Deadlock found'],
+    ['1615', 'Prepared statement needs to be re-prepared'],
+    ['40001', 'could not serialize access'],
+  ])(
+    'finds in code %s of Prisma a conflict, after which the statement is sent again',
+    async (code, message) => {
+      expect(isConflict(await errorOf(ofPrisma(code, message)))).toBe(true);
+    },
+  );
+
+  it('knows a value that is too long for Prisma on MySQL as a fault of what was sent, not of the server', async () => {
+    const error = await errorOf(ofPrisma('1406', "Data too long for column 'user_id' at row 1"));
+    expect(toStoreError('create', error)).not.toHaveProperty('code', 'SESSION_STORE_UNAVAILABLE');
   });
 
   it('leaves out a message that quotes the statement in a way of its own', async () => {

@@ -104,12 +104,18 @@ const OF_PRISMA = /Raw query failed\. Code: `([^`]*)`\. Message: `(.*)`/s;
 
 /** By the numbers that Prisma has for them on MySQL: the codes of the driver. */
 const MYSQL_CODES: Readonly<Record<string, { code: string; sqlState: string }>> = {
+  1020: { code: 'ER_CHECKREAD', sqlState: 'HY000' },
   1054: { code: 'ER_BAD_FIELD_ERROR', sqlState: '42S22' },
   1062: { code: 'ER_DUP_ENTRY', sqlState: '23000' },
   1064: { code: 'ER_PARSE_ERROR', sqlState: '42000' },
   1146: { code: 'ER_NO_SUCH_TABLE', sqlState: '42S02' },
   1213: { code: 'ER_LOCK_DEADLOCK', sqlState: '40001' },
+  1406: { code: 'ER_DATA_TOO_LONG', sqlState: '22001' },
+  1615: { code: 'ER_NEED_REPREPARE', sqlState: 'HY000' },
 };
+
+/** libSQL puts the code in front of what SQLite says. */
+const OF_LIBSQL = /^(SQLITE_\w+): (.*)/s;
 
 /**
  * The driver's error, out of the one that the client has put around it, and without the statement: clients quote it in
@@ -120,7 +126,8 @@ function driverErrorIn(error: unknown, text: string): Error {
   while (source.code === undefined && typeof source.cause === 'object' && source.cause !== null)
     source = source.cause;
   const said = String(source.message ?? error);
-  const [, code = source.code, message = said] = OF_PRISMA.exec(said) ?? [];
+  const [, ofPrisma = source.code, unwrapped = said] = OF_PRISMA.exec(said) ?? [];
+  const [, code = ofPrisma, message = unwrapped] = OF_LIBSQL.exec(unwrapped) ?? [];
   const clean: Error & DriverError = new Error(withoutStatement(message, text));
   if (typeof source.name === 'string') clean.name = source.name;
   if (source.sqlState !== undefined) clean.sqlState = source.sqlState;

@@ -1,0 +1,4 @@
+import { describeOnServer } from './kit.js';
+import { openPrismaOnMysql } from './prisma.js';
+
+describeOnServer('Prisma on MySQL or MariaDB', 'MYSQL_URL', openPrismaOnMysql);
