@@ -55,7 +55,18 @@ describe('what is wrong at the start is told in a few lines', () => {
          import { databaseEngine } from 'nest-sessions/database';`,
         "TypeOrmModule.forRoot({ type: 'sqljs', autoLoadEntities: true }), SessionModule.forRoot(databaseEngine())",
       ),
-      'SessionConfigError: Session option "engine" needs the table "nest_session" with all its columns',
+      'SessionConfigError: Session option "engine" needs the table "nest_session" with all its columns, and something ' +
+        'of it is missing (no such table: nest_session). Run its migration, CreateNestSession1767225600000 of',
+    ],
+    [
+      'an engine function that is not called',
+      program(MEMORY, 'SessionModule.forRoot(memoryEngine)'),
+      'SessionConfigError: Session option "engine" has made no session store',
+    ],
+    [
+      'a secret whose environment variable is not set',
+      program(MEMORY, "SessionModule.forRoot(memoryEngine(), { pepper: { secrets: ''.split(',') } })"),
+      'SessionConfigError: Session option "pepper.secrets[0]" is empty. Is the environment variable set',
     ],
     [
       'a directory that is missing',
@@ -76,6 +87,20 @@ describe('what is wrong at the start is told in a few lines', () => {
     expect(stderr).toContain(
       'SessionConfigError: Session option "engine" is missing, and the default one needs packages that are not installed.',
     );
+    expectFewLines(stderr);
+  });
+
+  it.each([
+    ['{}', 'ioredis or redis, which is not installed. Run npm install ioredis.'],
+    ["{ library: 'redis' }", 'redis, which is not installed. Run npm install redis.'],
+  ])('the package of the Redis engine is missing, with the options %s', async (options, message) => {
+    const imports = "import { redisEngine } from 'nest-sessions/redis';";
+    const { stderr } = await failureOf(
+      withoutTypeOrm.run(
+        program(imports, `SessionModule.forRoot(redisEngine({ url: 'redis://127.0.0.1:1', ...${options} }))`),
+      ),
+    );
+    expect(stderr).toContain(`SessionConfigError: Session option "engine" needs the package ${message}`);
     expectFewLines(stderr);
   });
 });

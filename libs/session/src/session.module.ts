@@ -229,7 +229,7 @@ function moduleOf(
         // From the two public tokens, so that tests can override them.
         provide: BACKEND,
         inject: [SessionStore, SessionSealer],
-        useFactory: (store: SessionStore | null, sealer: SessionSealer | null) => store ?? sealer,
+        useFactory: backendOf,
       },
       {
         provide: SessionObserver,
@@ -264,6 +264,16 @@ function moduleOf(
       HTTP_ENVIRONMENT,
     ],
   };
+}
+
+function backendOf(store: SessionStore | null, sealer: SessionSealer | null): SessionStore | SessionSealer {
+  const backend = store ?? sealer;
+  if (backend) return backend;
+  throw new SessionConfigError(
+    'engine',
+    'has made no session store. Give what an engine function returns, databaseEngine() and not databaseEngine, or a ' +
+      'class that extends SessionStore.',
+  );
 }
 
 /** What the engine made, when it is of this kind; else null. */

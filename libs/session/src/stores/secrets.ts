@@ -51,6 +51,8 @@ export function checkSecrets(given: unknown, option = 'secrets'): string[] {
 
 function problemOf(secret: unknown): string | undefined {
   if (typeof secret !== 'string') return `is not set. ${HOW_TO_MAKE_ONE}`;
+  if (secret === '')
+    return `is empty. Is the environment variable set that it comes from? ${HOW_TO_MAKE_ONE}`;
   if (Buffer.byteLength(secret) < SHORTEST) {
     return `has less than ${SHORTEST} bytes, so that it could be guessed. ${HOW_TO_MAKE_ONE}`;
   }

@@ -52,8 +52,9 @@ export class DatabaseStore extends SqlStore {
 
   override checkTable(): Promise<void> {
     return super.checkTable(
-      'Run the migration (add the one that nest-sessions/database exports to the migrations of the data source), or ' +
-        'set "synchronize: true" in development.',
+      'Run its migration, CreateNestSession1767225600000 of nest-sessions/database (for an entity of your own, one ' +
+        'that calls createSessionTable): npx typeorm migration:run -d dist/data-source.js. In development, ' +
+        '"synchronize: true" makes the table.',
     );
   }
 }

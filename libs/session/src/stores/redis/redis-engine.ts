@@ -96,26 +96,24 @@ async function connectInTime(connection: RedisConnection): Promise<void> {
 }
 
 async function makeConnection(wanted: ClientWanted): Promise<RedisConnection> {
-  const { library: chosen } = wanted;
-  const library = chosen ?? 'ioredis';
-  try {
-    return library === 'ioredis' ? await openIoRedis(wanted) : await openNodeRedis(wanted);
-  } catch (error) {
-    if (!isMissingPackage(error, library)) throw error;
-    if (chosen === undefined) return makeConnection({ ...wanted, library: 'redis' });
-    throw missing(library, error);
+  const libraries: RedisLibrary[] = wanted.library ? [wanted.library] : ['ioredis', 'redis'];
+  let cause: unknown;
+  for (const library of libraries) {
+    try {
+      return library === 'ioredis' ? await openIoRedis(wanted) : await openNodeRedis(wanted);
+    } catch (error) {
+      if (!isMissingPackage(error, library)) throw error;
+      cause = error;
+    }
   }
+  throw new SessionConfigError(
+    'engine',
+    `needs the package ${libraries.join(' or ')}, which is not installed. Run npm install ${libraries[0]}.`,
+    { cause },
+  );
 }
 
 function isMissingPackage(error: unknown, name: RedisLibrary): boolean {
   const { code, message } = error as { code?: unknown; message: string };
   return (code === 'ERR_MODULE_NOT_FOUND' || code === 'MODULE_NOT_FOUND') && message.includes(`'${name}'`);
-}
-
-function missing(library: RedisLibrary, cause: unknown): SessionConfigError {
-  return new SessionConfigError(
-    'engine',
-    `needs the package "${library}", which is not installed. Run npm install ioredis (or redis).`,
-    { cause },
-  );
 }
