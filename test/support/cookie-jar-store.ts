@@ -41,8 +41,8 @@ export class CookieJarStore extends SessionStore {
 
   save(id: string, keyHash: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
     if (this.jar.get(id)?.keyHash !== keyHash) return Promise.resolve(false);
-    return this.replace(id, { from: keyHash, to: changes.keyHash ?? keyHash }, (held) =>
-      // A request works on what is in its own token.
+    // A request works on what is in its own token.
+    return this.replace(id, { from: keyHash, to: changes.keyHash ?? keyHash }, async (held) =>
       this.tokens.save(held, changes, { ...record, data: applyChanges(held.record.data, changes) }),
     );
   }

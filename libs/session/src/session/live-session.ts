@@ -621,7 +621,8 @@ export class LiveSession {
       if (after) this.#saved({ before, after, delta, served, generation });
       else if (generation === this.#generation) this.#lose();
     };
-    const after = before === null || step === 'create' ? this.#create(delta) : this.#save(step, before, delta);
+    const after =
+      before === null || step === 'create' ? this.#create(delta) : this.#save(step, before, delta);
     return after instanceof Promise ? after.then(settle) : settle(after);
   }
 

@@ -46,11 +46,7 @@ export interface TokenStore {
   /** Under this token, and so under one id only. Null: the id is taken. */
   createAs(token: string, record: SessionRecord): Promise<Held | null>;
   /** Null: the record is gone, or the token was replaced. Without a promise like `load`. */
-  save(
-    held: Held,
-    changes: SessionChanges,
-    record: SessionRecord,
-  ): Held | null | Promise<Held | null>;
+  save(held: Held, changes: SessionChanges, record: SessionRecord): Held | null | Promise<Held | null>;
   /**
    * A save with a new token.
    * @param overlap does the old token go on to lead to the record for a while? That is a renewal; else it is dead at once
