@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 
-/** The page of the documentation about what a page of the demo shows. */
+/** For each page of the demo: the page of the documentation about it. */
 const pages: Readonly<Record<string, string>> = {
   home: 'session.md',
   'cookie-test': 'session.md#test-cookie',
@@ -16,7 +16,7 @@ const pages: Readonly<Record<string, string>> = {
 
 const { homepage } = createRequire(import.meta.url)('nest-sessions/package.json') as { homepage: string };
 
-/** Where to read on, of a section of the demo such as `cart`. */
+/** Where to read more about a section of the demo, such as `cart`. */
 export function guideTo(section: string): string | undefined {
   const page = pages[section];
   return page && homepage.replace('#readme', `/blob/main/docs/${page}`);
