@@ -89,7 +89,7 @@ function checkAbilities(
   if (pepper && isSealer) {
     throw new SessionConfigError(
       'pepper',
-      'is for engines that keep sessions on the server. Leave it out: the secrets of the cookie engine do its work.',
+      'is for engines that keep sessions on the server. Leave it out: the secrets of the cookie engine do the same.',
     );
   }
   if (accept && isSealer) {
@@ -101,13 +101,13 @@ function checkAbilities(
   if (accept?.tellsStamps && !currentStamp) {
     throw new SessionConfigError(
       'accept.stamp',
-      'is compared with what the option "currentStamp" says, which is missing. Add that, or leave it out.',
+      'is compared with the option "currentStamp", which is missing. Add that, or leave this out.',
     );
   }
   if (accept?.cookie.name === cookie.name) {
     throw new SessionConfigError(
       'cookie.name',
-      'is the name of the old cookie, too, and a browser sends only one of them. Choose another one.',
+      'is also the name of the old cookie, and a browser sends only one of them. Choose another name.',
     );
   }
   if (sessionsPerUser && (isSealer || !listsUsers(backend))) {

@@ -108,7 +108,7 @@ function resolveSchedule(schedule: string | number): { cron: string } | { every:
 
 function checkJitter(jitter: number): void {
   if (jitter <= LONGEST_TIMER) return;
-  throw new SessionConfigError('clearExpired.jitter', 'is more than 24 days. Give a part of the interval.');
+  throw new SessionConfigError('clearExpired.jitter', 'is more than 24 days. Use a shorter time.');
 }
 
 /**

@@ -25,7 +25,7 @@ const duration = z
     );
     return z.NEVER;
   })
-  .refine((milliseconds) => milliseconds > 0, 'must be longer than nothing');
+  .refine((milliseconds) => milliseconds > 0, 'must be more than zero');
 
 /** Attributes of the cookie, in the options and for one request. */
 const attributes = {
@@ -126,7 +126,10 @@ const schema = z.strictObject({
     .optional(),
   pepper: z
     .strictObject({
-      secrets: z.union([z.string(), z.array(z.string()).readonly()], 'must be a text, or a list of texts'),
+      secrets: z.union(
+        [z.string(), z.array(z.string()).readonly()],
+        'must be a string, or a list of strings',
+      ),
       allowUnpeppered: z.boolean().default(false),
     })
     .optional(),
@@ -209,7 +212,7 @@ export function parseRequestCookie(returned: unknown): RequestAttributes {
   if (returned instanceof Promise) {
     throw new SessionConfigError(
       'cookie.forRequest()',
-      'is a promise. Return the attributes at once: look up what they depend on before, in a middleware.',
+      'is a promise. Return the attributes directly. If they need a lookup, do it before, in a middleware.',
     );
   }
   const parsed = requestCookie.safeParse(returned);

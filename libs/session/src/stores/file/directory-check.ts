@@ -25,7 +25,7 @@ const WRITING_BY_OTHERS = 0o022;
  */
 export function checkDirectory(directory: string): string {
   if (typeof directory !== 'string' || directory === '') {
-    throw problem('is missing. Name the directory that the session files go to.');
+    throw problem('is missing. Name the directory for the session files.');
   }
   if (process.platform === 'win32') {
     throw problem(
@@ -55,7 +55,7 @@ export function checkDirectory(directory: string): string {
       throw problem(`is ${quoted}, which cannot be read (${reasonOf(error)}).`, error);
     }
     throw problem(
-      `is ${quoted}, which does not exist. Make it first: mkdir -m 700, as the user of the application.`,
+      `is ${quoted}, which does not exist. Create it first: mkdir -m 700, as the user of the application.`,
       error,
     );
   }
@@ -68,7 +68,7 @@ function checkFolder(path: string, what: string, forbidden: number): void {
   if (!stats.isDirectory()) throw problem(`${what}, which is not a directory.`);
   if (uid !== process.geteuid?.()) {
     throw problem(
-      `${what}, which belongs to another user (${uid}), who could exchange its files. Use your own.`,
+      `${what}, which belongs to another user (${uid}), who could swap its files. Use a directory of your own.`,
     );
   }
   if ((mode & forbidden) !== 0) {
@@ -84,7 +84,7 @@ function tryOut(path: string, quoted: string): void {
     writeFileSync(trial, '', { flag: 'wx', mode: 0o600 });
     linkSync(trial, `${trial}-link`);
   } catch (error) {
-    throw problem(`is ${quoted}, where files cannot be made and linked (${reasonOf(error)}).`, error);
+    throw problem(`is ${quoted}, where files cannot be created and linked (${reasonOf(error)}).`, error);
   } finally {
     rmSync(trial, { force: true });
     rmSync(`${trial}-link`, { force: true });

@@ -3,20 +3,20 @@ import { SessionConfigError } from '../../session.errors.js';
 import { engineOf, type SessionEngine } from '../session-engine.js';
 import { FileStore, type FileStoreOptions } from './file-store.js';
 
-/** Options of `fileEngine` from a factory, for what has to be injected. */
+/** Options of `fileEngine` from a factory, if something has to be injected. */
 export interface FileEngineAsyncOptions {
   /** Modules that export what the factory injects. */
   imports?: NonNullable<ModuleMetadata['imports']>;
-  /** Tokens of what the factory gets, in this order. */
+  /** Tokens of the factory's arguments, in this order. */
   inject?: NonNullable<FactoryProvider['inject']>;
   /** Returns the options, or a promise of them. */
   useFactory: FactoryProvider<FileStoreOptions>['useFactory'];
 }
 
 /**
- * Sessions in files, one each, for the processes of one machine.
+ * Keeps each session in a file, for the processes of one machine.
  *
- * The start-up fails with a `SessionConfigError` when the directory is missing or open to others.
+ * If the directory is missing or open to others, the start-up fails with a `SessionConfigError`.
  *
  * @example
  * ```ts
@@ -38,5 +38,5 @@ export function fileEngine(options: FileStoreOptions | FileEngineAsyncOptions): 
 /** @throws SessionConfigError */
 function checkOptions({ directory }: Partial<FileStoreOptions>): void {
   if (typeof directory === 'string' && directory !== '') return;
-  throw new SessionConfigError('directory', 'is missing. Name the directory that the session files go to.');
+  throw new SessionConfigError('directory', 'is missing. Name the directory for the session files.');
 }
