@@ -600,7 +600,7 @@ describe('ExpressStore at the start', () => {
     const store = new PrunedStore();
     store.set = (_sid, _session, callback) => callback();
     const { log } = await started(store);
-    expect(log).toEqual([expect.stringMatching(/^warn .*said that it has stored an entry.* its own log/)]);
+    expect(log).toEqual([expect.stringMatching(/^warn .*reported that it stored an entry.* its own log/)]);
   });
 
   it('is not held up by a store that does not answer', async () => {
