@@ -9,7 +9,7 @@ const pages: Readonly<Record<string, string>> = {
   'confirm-password': 'login.md#how-fresh-a-login-must-be',
   'fresh-secret': 'login.md#how-fresh-a-login-must-be',
   devices: 'users-sessions.md',
-  cart: 'session.md#changes-inside-of-values',
+  cart: 'session.md#changes-inside-values',
   expiry: 'expiry.md',
   inspect: 'how-it-works.md#how-a-store-keeps-data',
 };
