@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 
-/** The page of the documentation about what a page of the demo shows. */
+/** For each page of the demo: the page of the documentation about it. */
 const pages: Readonly<Record<string, string>> = {
   home: 'session.md',
   'cookie-test': 'session.md#test-cookie',
@@ -9,14 +9,14 @@ const pages: Readonly<Record<string, string>> = {
   'confirm-password': 'login.md#how-fresh-a-login-must-be',
   'fresh-secret': 'login.md#how-fresh-a-login-must-be',
   devices: 'users-sessions.md',
-  cart: 'session.md#changes-inside-of-values',
+  cart: 'session.md#changes-inside-values',
   expiry: 'expiry.md',
   inspect: 'how-it-works.md#how-a-store-keeps-data',
 };
 
 const { homepage } = createRequire(import.meta.url)('nest-sessions/package.json') as { homepage: string };
 
-/** Where to read on, of a section of the demo such as `cart`. */
+/** Where to read more about a section of the demo, such as `cart`. */
 export function guideTo(section: string): string | undefined {
   const page = pages[section];
   return page && homepage.replace('#readme', `/blob/main/docs/${page}`);

@@ -431,7 +431,7 @@ describe.each(platforms)('the session cookie on %s', (platform) => {
       const cookie = { forRequest: () => ({ path: `/${'x'.repeat(4096)}` }) };
       const answer = await get(await start(platform, { cookie }, { logger }), '/write');
       expect([answer.status, cookiesOf(answer)]).toEqual([500, []]);
-      expect(lines).toEqual([expect.stringContaining('browsers drop one of more than 4096')]);
+      expect(lines).toEqual([expect.stringContaining('browsers drop cookies of more than 4096')]);
     });
 
     it('withholds the response when it throws', async () => {

@@ -592,7 +592,7 @@ describe('ExpressStore at the start', () => {
       callback(sid.length > 32 ? new Error('value too long for type character varying(32)') : null);
     const { log } = await started(store);
     expect(log).toEqual([
-      expect.stringMatching(/^warn The express-session store was tried out\..*varying\(32\)/),
+      expect.stringMatching(/^warn The express-session store failed a trial at the start\..*varying\(32\)/),
     ]);
   });
 
@@ -600,7 +600,7 @@ describe('ExpressStore at the start', () => {
     const store = new PrunedStore();
     store.set = (_sid, _session, callback) => callback();
     const { log } = await started(store);
-    expect(log).toEqual([expect.stringMatching(/^warn .*said that it has stored an entry.* its own log/)]);
+    expect(log).toEqual([expect.stringMatching(/^warn .*reported that it stored an entry.* its own log/)]);
   });
 
   it('is not held up by a store that does not answer', async () => {
@@ -653,7 +653,7 @@ describe('ExpressStore at the start', () => {
 
   it('says once that nothing deletes what has expired, where that is so', async () => {
     const { log } = await started(new OddStore());
-    expect(log).toEqual([expect.stringMatching(/^log .*no method to delete what has expired/)]);
+    expect(log).toEqual([expect.stringMatching(/^log .*no method to delete expired sessions/)]);
   });
 });
 

@@ -319,7 +319,7 @@ describe('the directory', () => {
     it('is found out by writing to it', () => {
       const directory = newDirectory();
       chmodSync(directory, 0o500);
-      expect(() => openStore(directory)).toThrow(/cannot be made and linked \(EACCES/);
+      expect(() => openStore(directory)).toThrow(/cannot be created and linked \(EACCES/);
       expect(() => openStore('/')).toThrow(/"directory"/);
     });
   },
@@ -1016,7 +1016,7 @@ describeOnTmpfs('on a disk that is read-only [takes root and tmpfs]', () => {
     const id = await bench.create({ a: 1 });
     const loaded = await bench.load(id);
     execFileSync('mount', ['-o', 'remount,ro', mountPoint]);
-    expect(() => openStore(mountPoint)).toThrow(/cannot be made and linked \(EROFS/);
+    expect(() => openStore(mountPoint)).toThrow(/cannot be created and linked \(EROFS/);
     expect({ ...(await bench.load(id)).data }).toEqual({ a: 1 });
     const unavailable = { code: 'SESSION_STORE_UNAVAILABLE', cause: { code: 'EROFS' } };
     await expect(save(bench.store, loaded, { set: { a: 2 } })).rejects.toMatchObject(unavailable);

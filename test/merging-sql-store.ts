@@ -10,7 +10,7 @@ export class MergingSqlStore extends SqlStore {
     changes: SessionChanges,
     record: SessionRecord,
   ): Promise<boolean> {
-    // The request goes on with its own objects while this one waits for the database.
+    // The request keeps using its objects while this one waits for the database.
     const made = structuredClone(changes);
     const seen = { ...record };
     return this.replace('save', id, (stored) => {
@@ -48,7 +48,7 @@ export class MergingSqlStore extends SqlStore {
     return rowCount ?? 0;
   }
 
-  /** Replaces a live record, unless somebody else has written it since it was read: then it reads and tries again. */
+  /** Replaces a live record. If somebody else has written it since it was read, reads again and retries. */
   private async replace(
     operation: string,
     id: string,

@@ -873,7 +873,7 @@ describe('the option `accept`', () => {
     [
       'an unknown algorithm',
       () => acceptFastifySession({ secret: SECRET, store, algorithm: 'sha-none' }),
-      { option: 'accept.algorithm', message: /no hash/ },
+      { option: 'accept.algorithm', message: /not a hash/ },
     ],
     [
       'something else',

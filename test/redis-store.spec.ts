@@ -790,7 +790,7 @@ describeWithService('redis', 'RedisStore', () => {
       ]) {
         const starting = engineStore({ ...options, prefix });
         await expect(starting).rejects.toThrow(SessionConfigError);
-        await expect(starting).rejects.toThrow(/"prefix".* take "keyPrefix" out of/);
+        await expect(starting).rejects.toThrow(/"prefix".* Remove "keyPrefix" from/);
       }
       await client.quit();
       nodes.disconnect();

@@ -57,7 +57,7 @@ export class SqlStore extends SessionStore {
     try {
       return await this.pool.query(sql, values);
     } catch (cause) {
-      // A wrong statement or a missing table is a fault of ours. Everything else may pass.
+      // A wrong statement or a missing table is our fault. Everything else may be temporary.
       if (cause instanceof DatabaseError && cause.code?.startsWith('42')) throw cause;
       throw new SessionStoreUnavailableError(operation, 'PostgreSQL cannot be reached. Check the server.', {
         cause,
@@ -82,11 +82,11 @@ export function decode(text: string): SessionRecord {
       useFactory: () => {
         const pool = new Pool({
           connectionString: process.env['DATABASE_URL'],
-          // Without them, connections to a silent network keep their places in the pool until TCP gives up.
+          // Without them, silent connections keep their place in the pool until TCP gives up.
           connectionTimeoutMillis: 4000,
           query_timeout: 4000,
         });
-        // A broken idle connection is replaced. Without a listener it would end the process.
+        // The pool replaces a broken idle connection. Without a listener it would end the process.
         pool.on('error', () => new Logger('Database').warn('A connection to PostgreSQL broke.'));
         return pool;
       },

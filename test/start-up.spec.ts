@@ -46,7 +46,7 @@ describe('what is wrong at the start is told in a few lines', () => {
     [
       'an option that takes a package which is not installed',
       program(MEMORY, "SessionModule.forRoot(memoryEngine(), { clearExpired: { schedule: '0 4 * * *' } })"),
-      'SessionConfigError: Session option "clearExpired.schedule" is a cron expression, which takes @nestjs/schedule',
+      'SessionConfigError: Session option "clearExpired.schedule" is a cron expression, which needs @nestjs/schedule',
     ],
     [
       'a table that is missing',
@@ -85,7 +85,7 @@ describe('what is wrong at the start is told in a few lines', () => {
   it('the packages of the default engine are missing', async () => {
     const { stderr } = await failureOf(withoutTypeOrm.run(program('', 'SessionModule.forRoot()')));
     expect(stderr).toContain(
-      'SessionConfigError: Session option "engine" is missing, and the default one needs packages that are not installed.',
+      'SessionConfigError: Session option "engine" is missing, and the default engine needs packages that are not installed.',
     );
     expectFewLines(stderr);
   });

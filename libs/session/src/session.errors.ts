@@ -26,8 +26,9 @@ export abstract class SessionError extends Error {
 }
 
 /**
- * An option is missing, malformed or at odds with another one, or `cookie.forRequest` has returned what no browser would
- * keep. As a rule it is thrown while the application starts, where Nest prints all of an error. The message is what helps, so the stack is cut down to the line of the application that led here.
+ * An option is missing, wrong, or contradicts another one, or `cookie.forRequest` returned a cookie that no browser would
+ * keep. It is usually thrown while the application starts. Nest prints the whole error there, so the stack only has the
+ * line of the application that led here.
  *
  * @example
  * ```ts
@@ -54,7 +55,7 @@ export class SessionConfigError extends SessionError {
 }
 
 /**
- * The session was touched before it was loaded, or where no session can be.
+ * The session was touched before it was loaded, or there is none.
  *
  * @example
  * ```ts
@@ -69,11 +70,11 @@ export class SessionNotLoadedError extends SessionError {
 }
 
 /**
- * A key is missing where one is demanded, or is not allowed as a key.
+ * A required key is missing, or a key is not allowed.
  *
  * @example
  * ```ts
- * session.getOrThrow('cart'); // throws when there is no cart
+ * session.getOrThrow('cart'); // throws if there is no cart
  * session.set('__proto__', 1); // throws
  * ```
  */
@@ -90,7 +91,7 @@ export class SessionKeyError extends SessionError {
 }
 
 /**
- * A value that JSON cannot carry was put into the session, or an operation met a value of the wrong type.
+ * JSON cannot carry a value that was put into the session, or a value has the wrong type for the operation.
  *
  * @example
  * ```ts
@@ -110,8 +111,8 @@ export class SessionValueError extends SessionError {
 }
 
 /**
- * The session would grow past one of the configured limits, or its record past twice of one because of what other
- * requests have written at the same time. Nothing was written. The client gets a 413.
+ * The session would exceed one of the configured limits, or its record twice that limit because other requests wrote at
+ * the same time. Nothing was written. The client gets a 413.
  *
  * @example
  * ```ts
@@ -127,28 +128,28 @@ export class SessionLimitError extends SessionError {
   readonly code = 'SESSION_LIMIT';
 
   constructor(
-    /** Which of `limits` was hit. */
+    /** Which of the `limits` was exceeded. */
     readonly limit: 'size' | 'keys' | 'keyLength' | 'depth',
     /** What the limit allows. */
     readonly allowed: number,
-    /** What it would have become. */
+    /** What it would have been. */
     readonly actual: number,
     key?: string,
   ) {
     const what = key === undefined ? 'saving this request' : `writing ${JSON.stringify(abbreviate(key))}`;
     super(
       `Session limit "limits.${limit}" is ${allowed}${key === undefined ? ' for a record' : ''}, and ${what} would ` +
-        `make it ${actual}. Store less (a reference instead of the thing itself), or raise the limit.`,
+        `make it ${actual}. Store less (a reference instead of the whole value), or raise the limit.`,
     );
   }
 }
 
 /**
- * The session no longer fits into a cookie, which is where the cookie engine keeps it. Nothing was sent.
+ * The session no longer fits into a cookie, where the cookie engine keeps it. Nothing was sent.
  *
  * @example
  * ```ts
- * await session.save(); // with the cookie engine: throws when the session is larger than a cookie
+ * await session.save(); // with the cookie engine: throws if the session is larger than a cookie
  * ```
  */
 export class SessionCookieTooLargeError extends SessionError {
@@ -157,23 +158,23 @@ export class SessionCookieTooLargeError extends SessionError {
   constructor(
     /** Bytes of a Set-Cookie header that every browser accepts. */
     readonly allowed: number,
-    /** The bytes that it would take. */
+    /** The bytes that this one needs. */
     readonly actual: number,
   ) {
     super(
-      `The session cookie would take ${actual} bytes, attributes included, and browsers drop one of more than ` +
+      `The session cookie would take ${actual} bytes, attributes included, but browsers drop cookies of more than ` +
         `${allowed}. Store less in the session, or use an engine that keeps it on the server.`,
     );
   }
 }
 
 /**
- * The session was changed when the response had already left, so the change cannot be kept.
+ * The session was changed after the response had begun, so the change cannot be kept.
  *
  * @example
  * ```ts
  * response.write('first bytes');
- * session.set('visits', 1); // throws: the change could not be sent any more
+ * session.set('visits', 1); // throws: no cookie can be set any more
  * ```
  */
 export class SessionCommittedError extends SessionError {
@@ -181,7 +182,7 @@ export class SessionCommittedError extends SessionError {
 }
 
 /**
- * The store could not be reached or did not answer in time. Never to be taken for "no session".
+ * The store could not be reached or did not answer in time. This never means "no session".
  *
  * @example
  * ```ts
@@ -203,7 +204,7 @@ export class SessionStoreUnavailableError extends SessionError {
 }
 
 /**
- * A record is there but cannot be read. The session is treated as absent and the record is left alone.
+ * A record exists but cannot be read. The session counts as absent, and the record is left alone.
  *
  * @example
  * ```ts
@@ -216,7 +217,7 @@ export class SessionRecordCorruptError extends SessionError {
 }
 
 /**
- * The session ended, expired or got another key elsewhere while it was being worked on; nothing was written.
+ * The session ended, expired or got another key elsewhere while this code used it. Nothing was written.
  *
  * @example
  * ```ts
@@ -233,12 +234,12 @@ export class SessionGoneError extends SessionError {
 }
 
 /**
- * A login was refused because the user has as many sessions as the option `sessionsPerUser` allows.
+ * A login was refused because the user already has as many sessions as the option `sessionsPerUser` allows.
  *
  * @example
  * ```ts
  * session.login(user.id);
- * await session.save(); // throws when the user has too many sessions and the policy is 'reject'
+ * await session.save(); // throws if the user has too many sessions and the policy is 'reject'
  * ```
  */
 export class SessionsPerUserError extends SessionError {
@@ -249,14 +250,14 @@ export class SessionsPerUserError extends SessionError {
     readonly max: number,
   ) {
     super(
-      `The user has ${max} session${max === 1 ? '' : 's'} already, which is all that the option "sessionsPerUser" allows. ` +
+      `The user already has ${max} session${max === 1 ? '' : 's'}, the most that the option "sessionsPerUser" allows. ` +
         'End one of them before the login, or choose a policy that does.',
     );
   }
 }
 
 /**
- * The store cannot do what was asked of it.
+ * The engine's store does not support this call.
  *
  * @example
  * ```ts

@@ -40,7 +40,7 @@ import { type SessionEngine } from './stores/session-engine.js';
 import { SessionSealer } from './stores/session-sealer.js';
 import { SessionStore } from './stores/session-store.js';
 
-/** An engine such as `databaseEngine()`, or a store class of your own, which Nest instantiates. */
+/** An engine such as `databaseEngine()`, or your own store class, which Nest instantiates. */
 export type Engine = SessionEngine | Type<SessionStore>;
 
 /** What `SessionModule.forRootAsync` takes: an engine, and a factory of the options. */
@@ -49,7 +49,7 @@ export interface SessionModuleAsyncOptions {
   engine?: Engine;
   /** Modules that export what the factory injects. */
   imports?: NonNullable<ModuleMetadata['imports']>;
-  /** Tokens of what the factory gets, in this order. */
+  /** Tokens of the factory's arguments, in this order. */
   inject?: NonNullable<FactoryProvider['inject']>;
   /** Returns the options, or a promise of them. */
   useFactory: FactoryProvider<SessionOptions>['useFactory'];
@@ -69,7 +69,8 @@ const applications = new WeakSet<HttpAdapterHost>();
 const mounted = new WeakSet<AbstractHttpAdapter>();
 
 /**
- * Sessions for the whole application, by one import.
+ * Sessions for the whole application with one import. The module is global: `Sessions` and `SessionGuard` can be injected
+ * everywhere.
  *
  * @example
  * ```ts
@@ -92,8 +93,8 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
     if (applications.has(adapterHost)) {
       throw new SessionConfigError(
         'engine',
-        'is given twice: two modules of this application import SessionModule.forRoot(), and a request can have a ' +
-          'session of one of them only. Import it once, in the root module; it is global.',
+        'is given twice: two modules of this application import SessionModule.forRoot(), but a request can have ' +
+          'only one session. Import it once, in the root module; it is global.',
       );
     }
     applications.add(adapterHost);
@@ -110,7 +111,16 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
     rememberHandshakes(configOf(moduleRef), environment);
   }
 
-  /** @throws SessionConfigError naming the option that is wrong */
+  /**
+   * @param engine where sessions are kept; default: the database engine on the default data source
+   * @param options all other options, with defaults for each
+   * @throws SessionConfigError that names the wrong option
+   *
+   * @example
+   * ```ts
+   * SessionModule.forRoot(redisEngine({ url }), { idleTimeout: '30m', absoluteTimeout: '12h' })
+   * ```
+   */
   static forRoot(engine?: undefined, options?: SessionOptions): Promise<DynamicModule>;
   static forRoot(engine: Engine, options?: SessionOptions): DynamicModule;
   static forRoot(engine?: Engine, options?: SessionOptions): DynamicModule | Promise<DynamicModule> {
@@ -118,7 +128,20 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
     return assemble(engine, { provide: SESSION_OPTIONS, useValue: resolved });
   }
 
-  /** Like `forRoot`, with options from a factory. The engine has to be known at once, because it may import modules. */
+  /**
+   * Like `forRoot`, with options from a factory. The engine stays outside the factory, because it may import modules and
+   * Nest needs those at once.
+   * @throws SessionConfigError that names the wrong option, when the application starts
+   *
+   * @example
+   * ```ts
+   * SessionModule.forRootAsync({
+   *   engine: databaseEngine(),
+   *   inject: [ConfigService],
+   *   useFactory: (config: ConfigService) => ({ idleTimeout: config.getOrThrow('IDLE_TIMEOUT') }),
+   * })
+   * ```
+   */
   static forRootAsync(options: SessionModuleAsyncOptions & { engine: Engine }): DynamicModule;
   static forRootAsync(options: SessionModuleAsyncOptions): Promise<DynamicModule>;
   static forRootAsync(options: SessionModuleAsyncOptions): DynamicModule | Promise<DynamicModule> {
@@ -133,8 +156,8 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
   }
 
   /**
-   * Mounts the middleware below everything else of Nest: it covers all paths, unknown ones too, whatever the global
-   * prefix, and comes before the middleware of every module.
+   * Mounts the middleware below everything else in Nest: it covers all paths, even unknown ones, whatever the global
+   * prefix, and runs before the middleware of every module.
    */
   configure(_consumer: MiddlewareConsumer): void {
     const { httpAdapter } = this.adapterHost;
@@ -144,7 +167,7 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
     serveSockets(httpAdapter.getHttpServer() as object | undefined, this.environment);
   }
 
-  /** Closes what the engine has opened. Nest calls it; applications do not. */
+  /** Closes what the engine has opened. Nest calls this; applications do not. */
   async onApplicationShutdown(): Promise<void> {
     leaveSockets(this.environment);
     await this.backend.close();
@@ -152,9 +175,9 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
 }
 
 /**
- * Mounts the session middleware at once, ahead of what `main.ts` mounts itself. Needed only for such middleware as reads
- * the session: `app.use(passport.session())`. It takes `loading: 'eager'` as well. In the tests of a Fastify application,
- * call it before plugins are registered that need `request.session`.
+ * Mounts the session middleware now, before the middleware that `main.ts` mounts. You only need it if that middleware
+ * reads the session, as `passport.session()` does; also set `loading: 'eager'` then. In tests of a Fastify application,
+ * call it before you register plugins that need `request.session`.
  *
  * @example
  * ```ts
@@ -202,7 +225,7 @@ function explainMissingPackage(error: Error & { code?: string }): never {
   if (error.code !== 'ERR_MODULE_NOT_FOUND' && error.code !== 'MODULE_NOT_FOUND') throw error;
   throw new SessionConfigError(
     'engine',
-    'is missing, and the default one needs packages that are not installed. Run npm install @nestjs/typeorm typeorm ' +
+    'is missing, and the default engine needs packages that are not installed. Run npm install @nestjs/typeorm typeorm ' +
       'and the driver of your database, or name another engine.',
   );
 }

@@ -86,18 +86,18 @@ function checkAbilities(
     [
       isSealer && pepper,
       'pepper',
-      'is for engines that keep sessions on the server. Leave it out: the secrets of the cookie engine do its work.',
+      'is for engines that keep sessions on the server. Leave it out: the secrets of the cookie engine do the same.',
     ],
     [isSealer && accept, 'accept', needsServer],
     [
       accept?.tellsStamps && !currentStamp,
       'accept.stamp',
-      'is compared with what the option "currentStamp" says, which is missing. Add that, or leave it out.',
+      'is compared with the option "currentStamp", which is missing. Add that, or leave this out.',
     ],
     [
       accept?.cookie.name === cookie.name,
       'cookie.name',
-      'is the name of the old cookie, too, and a browser sends only one of them. Choose another one.',
+      'is also the name of the old cookie, and a browser sends only one of them. Choose another name.',
     ],
     [
       sessionsPerUser && (isSealer || !listsUsers(backend)),

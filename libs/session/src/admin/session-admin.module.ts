@@ -96,8 +96,8 @@ function checkGuard(guard: unknown): void {
   if (typeof canActivate === 'function') return;
   throw new SessionConfigError(
     'guard',
-    `${guard === undefined ? 'is missing' : 'is no guard'}. The page shows who is logged in and ends sessions: give ` +
-      'SessionAdminModule.forRoot() a guard of Nest that lets administrators pass only.',
+    `${guard === undefined ? 'is missing' : 'is not a guard'}. The page shows who is logged in and ends sessions: give ` +
+      'SessionAdminModule.forRoot() a Nest guard that only lets administrators pass.',
   );
 }
 
@@ -106,6 +106,6 @@ function lastPartOf(path: unknown): string {
   if (last !== undefined) return last;
   throw new SessionConfigError(
     'path',
-    'is no path such as "admin/sessions", of letters, digits, "_" and "-".',
+    'must be a path such as "admin/sessions", of letters, digits, "_" and "-".',
   );
 }

@@ -44,7 +44,7 @@ function headerReader(request: unknown): (name: string) => string | undefined {
     }
   }
   throw new SessionNotLoadedError(
-    'A session can be opened from a request or its headers, and this is neither. Of a socket, hand over the request of its ' +
+    'A session can be opened from a request or its headers, and this is neither. For a socket, pass the request of its ' +
       'handshake: `socket.request` of socket.io, the second argument of the event "connection" of ws, `extra.request` ' +
       'of graphql-ws.',
   );

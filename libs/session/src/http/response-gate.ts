@@ -280,12 +280,9 @@ function byteLength([chunk, encoding]: unknown[]): number {
 function headerPairs(headers: unknown[]): [string, string][] {
   if (Array.isArray(headers[0])) return headers as [string, string][];
   if (headers.length % 2 !== 0) {
-    throw Object.assign(
-      new TypeError('The headers given to writeHead are a name without a value too many.'),
-      {
-        code: 'ERR_INVALID_ARG_VALUE',
-      },
-    );
+    throw Object.assign(new TypeError('The headers given to writeHead end with a name without a value.'), {
+      code: 'ERR_INVALID_ARG_VALUE',
+    });
   }
   return Array.from({ length: headers.length / 2 }, (_, index): [string, string] => [
     headers[2 * index] as string,

@@ -89,7 +89,7 @@ async function startCron(
   if (!registry) {
     throw new SessionConfigError(
       'clearExpired.schedule',
-      'is a cron expression, which takes @nestjs/schedule to run. ' +
+      'is a cron expression, which needs @nestjs/schedule. ' +
         "Import ScheduleModule.forRoot() in the application, or give a duration such as '1d'.",
     );
   }

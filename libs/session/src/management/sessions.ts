@@ -25,16 +25,15 @@ import {
 } from '../stores/session-store.js';
 import { clearExpired, type ClearingOptions } from './clear-expired.js';
 
-/** So often an update is tried while the session gets another secret at the same moment. */
+/** How often an update is tried while other requests rotate the session. */
 const UPDATE_ATTEMPTS = 8;
 
 /** A session, or its session id. */
 type SessionOrId = string | Pick<Session, 'id'>;
 
 /**
- * Sessions outside of requests, in jobs, commands, sockets and tests, and sessions of others: the list of a user's
- * sessions, and their end. What was done to an opened one is kept by `await session.save()`, since there is no response
- * to wait for.
+ * Sessions outside requests, in jobs, commands, sockets and tests, and the sessions of others: list them, end them, look
+ * into them. There is no response, so changes to an opened session are only saved by `await session.save()`.
  *
  * @example
  * ```ts
@@ -65,7 +64,10 @@ export class Sessions {
     this.#keysIn = keysIn;
   }
 
-  /** The live session with this session key (the value of the cookie, or what a header carries), or null. */
+  /**
+   * The live session with this session key (the value of the cookie or header), or null.
+   * @throws SessionStoreUnavailableError
+   */
   async open<Data extends StorableData<Data> = SessionData>(
     sessionKey: string,
   ): Promise<Session<Data> | null> {
@@ -73,11 +75,10 @@ export class Sessions {
   }
 
   /**
-   * The live session that this request brings, or null. It knows the name of the cookie, and of several cookies of the
-   * name it takes the first that is live, as a handler does. For handshakes of sockets, and for servers that Nest does
-   * not know of.
+   * The live session of this request, or null. It finds the cookie; if there are several of the name, it takes the first
+   * live one, as for a handler. For socket handshakes, and for servers outside Nest.
    * @param request a request of Node, Express or Fastify, or its headers
-   * @throws SessionNotLoadedError for what has no headers, such as a socket
+   * @throws SessionNotLoadedError if it has no headers, such as a socket
    * @throws SessionStoreUnavailableError
    *
    * @example
@@ -94,7 +95,11 @@ export class Sessions {
     return this.openFirst<Data>(this.#keysIn(request));
   }
 
-  /** A new session with these data, saved; its `sessionKey()` is what a cookie or header would carry. */
+  /**
+   * Creates and saves a session with this data. Its `sessionKey()` is the value for a cookie or header.
+   * @throws SessionKeyError, SessionValueError or SessionLimitError, as `session.set`
+   * @throws SessionStoreUnavailableError
+   */
   async create<Data extends StorableData<Data> = SessionData>(
     data: Partial<Data> = {},
   ): Promise<Session<Data>> {
@@ -106,8 +111,8 @@ export class Sessions {
   }
 
   /**
-   * The live sessions into which this user logged in, the last used first. Nothing in them is secret.
-   * @throws SessionUnsupportedError when the engine cannot list
+   * The user's live sessions, last used first. Nothing in them is secret.
+   * @throws SessionUnsupportedError if the engine cannot list
    * @throws SessionStoreUnavailableError
    */
   async listByUser(userId: string | number): Promise<UserSession[]> {
@@ -122,10 +127,10 @@ export class Sessions {
 
   /**
    * Ends the session with this session id, wherever it is used.
-   * @param options.userId ends it only if it is this user's; null is nobody. Where the id comes from a client, always pass
-   * the user who is logged in, and answer 404 for false.
-   * @returns was there such a session?
-   * @throws SessionUnsupportedError when the engine cannot end sessions of others
+   * @param options.userId ends it only if it belongs to this user; null means nobody. If the id comes from a client, always
+   * pass the user who is logged in, and answer 404 for false.
+   * @returns false if there was no such session
+   * @throws SessionUnsupportedError if the engine cannot end sessions of others
    * @throws SessionStoreUnavailableError
    *
    * @example
@@ -148,12 +153,17 @@ export class Sessions {
   }
 
   /**
-   * Ends all sessions of a user, or all but some: after a change of the password, when somebody is locked out.
-   * @param userId the user, as `login` was given it
+   * Ends all sessions of a user, or all but some, for example when the password changes or the user is locked.
+   * @param userId the user, as given to `login`
    * @param options `except`: sessions that stay, such as the one of this request
    * @returns how many have ended
-   * @throws SessionUnsupportedError when the engine cannot end sessions of others
+   * @throws SessionUnsupportedError if the engine cannot end sessions of others
    * @throws SessionStoreUnavailableError
+   *
+   * @example
+   * ```ts
+   * await sessions.revokeAll(user.id, { except: session });
+   * ```
    */
   async revokeAll(
     userId: string | number,
@@ -175,9 +185,9 @@ export class Sessions {
   }
 
   /**
-   * How many sessions are live, and in how many of them a user is logged in. What it costs depends on the engine: see
-   * "Support and operations". All sessions of the store count, those of other applications in it as well.
-   * @throws SessionUnsupportedError when the engine cannot count
+   * How many sessions are live, and how many of them have a user. "Support and operations" says what it costs on each
+   * engine. All sessions in the store count, even those of other applications.
+   * @throws SessionUnsupportedError if the engine cannot count
    * @throws SessionStoreUnavailableError
    */
   async count(): Promise<SessionCount> {
@@ -185,10 +195,10 @@ export class Sessions {
   }
 
   /**
-   * The live sessions, page by page, of all users and of visitors without a login. Nothing in them is secret. `after` is the
-   * `next` of the page before, `limit` about how many sessions a page has (default 100).
-   * @throws SessionConfigError for another limit, and for what is no cursor
-   * @throws SessionUnsupportedError when the engine cannot list all sessions
+   * The live sessions page by page, with and without a user. Nothing in them is secret. `after` is the `next` of the page
+   * before, and `limit` about how many sessions a page has (from 1 to 1000, by default 100).
+   * @throws SessionConfigError for another limit, or if `after` is not a cursor
+   * @throws SessionUnsupportedError if the engine cannot list all sessions
    * @throws SessionStoreUnavailableError
    *
    * @example
@@ -216,7 +226,7 @@ export class Sessions {
   }
 
   /**
-   * The data of the live session with this session id, as a copy; null when there is none. To ask is no use of the session.
+   * A copy of the data of the live session with this session id, or null. Asking does not count as use.
    * @throws SessionUnsupportedError on the cookie engine
    * @throws SessionStoreUnavailableError
    */
@@ -226,12 +236,12 @@ export class Sessions {
   }
 
   /**
-   * Sets these keys in the data of the session with this session id, and removes those whose value is undefined. The
-   * other keys stay as they are, whatever requests write at the same time. It is no use of the session: its deadline stays.
-   * @returns was there such a session?
+   * Sets these keys in the data of the session with this session id, and removes those whose value is undefined. Other
+   * keys keep what parallel requests write. It does not count as use, so the deadline stays.
+   * @returns false if there is no such session
    * @throws SessionKeyError, SessionValueError or SessionLimitError, as `session.set`
    * @throws SessionUnsupportedError on the cookie engine
-   * @throws SessionStoreUnavailableError also when the store goes on refusing the save of a session that is there
+   * @throws SessionStoreUnavailableError also if the store keeps refusing the save of an existing session
    *
    * @example
    * ```ts
@@ -248,18 +258,18 @@ export class Sessions {
       const { changes, changesAnything, snapshot } = data.delta();
       if (!changesAnything) return true;
       if (await store.save(record.id, record.keyHash, changes, { ...record, data: snapshot })) return true;
-      // It has ended, or has just got another secret. The next look tells.
+      // It has ended or has just got another secret. The next load shows which.
     }
     throw new SessionStoreUnavailableError(
       'save',
-      `it has refused ${UPDATE_ATTEMPTS} saves of a session that is there. Try again later; if that does not help, look into the store.`,
+      `it refused ${UPDATE_ATTEMPTS} saves of an existing session. Try again later; if that does not help, check the store.`,
     );
   }
 
   /**
-   * Everything that the store keeps of the sessions of this user, with their data, for a request of the user for a copy.
-   * Ready for `JSON.stringify`. Nothing in it is secret.
-   * @throws SessionUnsupportedError when the engine cannot list
+   * Everything that the store keeps about this user's sessions, with their data, for a subject access request. Ready for
+   * `JSON.stringify`. It contains no secret of the library.
+   * @throws SessionUnsupportedError if the engine cannot list
    * @throws SessionStoreUnavailableError
    */
   async export(userId: string | number): Promise<ExportedSession[]> {
@@ -274,11 +284,12 @@ export class Sessions {
   }
 
   /**
-   * Tells when a session ends, in whatever process: emits once, about a second later, and completes. For answers
-   * and sockets that outlive the request which opened them. The store is asked as long as somebody is subscribed; while it
-   * does not answer, the session counts as alive. A rotation is no end; a login is one, because it starts another session.
+   * Emits once and completes when the session has ended in any process, about a second later. For responses and sockets
+   * that outlive their request. It asks the store while somebody is subscribed; while the store does not answer, the
+   * session counts as alive. A rotation is not an end; a login is, because it starts another session.
    * @param session the session of a request, or a session key
-   * @param every how often to look; default: once a second
+   * @param every how often to ask: seconds, or a string such as `'5s'`; default: once a second
+   * @throws SessionConfigError if `every` is not a duration
    *
    * @example
    * ```ts
@@ -302,7 +313,7 @@ export class Sessions {
   }
 
   /**
-   * Deletes the expired sessions of the store, in small batches, and resolves with how many.
+   * Deletes expired sessions from the store in small batches, and resolves with how many.
    * @see clearExpired for the options and errors
    */
   clearExpired(options?: ClearingOptions): Promise<number> {
@@ -336,8 +347,8 @@ export class Sessions {
   }
 
   /**
-   * The session behind this object. Before it is saved there is nothing that could end; a key that the object has lost is
-   * still the one to ask for.
+   * The session behind this object. Before it is saved, nothing can end. If the object has lost its key, the last one is
+   * still watched.
    */
   private watchObject(session: Pick<Session, 'sessionKey'>): () => Promise<boolean> {
     let isAlive: (() => Promise<boolean>) | undefined;
@@ -357,43 +368,43 @@ export class Sessions {
   }
 }
 
-/** A session in which somebody has just logged in still stands for the one that it takes the place of, too. */
+/** After a login, the object also stands for the session that the new one replaces. */
 function idsOf(session: Pick<Session, 'id'>): string[] {
   const live = (session as { [LIVE]?: LiveSession })[LIVE];
   return live ? live.recordIds : [session.id];
 }
 
-/** What may be told of a session. It opens nothing. */
+/** The public facts about a session. They open nothing. */
 export interface SessionSummary {
-  /** The session id: `session.id` of the session itself, and what `Sessions.revoke` takes. */
+  /** The session id: the same as `session.id`, and what `Sessions.revoke` takes. */
   id: string;
-  /** The user, as `login` was given it, as text; null while nobody is logged in. */
+  /** The user, as given to `login`, as text; null if nobody is logged in. */
   userId: string | null;
-  /** When the session began. */
+  /** When the session was first saved. */
   createdAt: Date;
-  /** The last save or touch: when it was last used, give or take a tenth of the idle timeout. */
+  /** The last save or touch, so accurate to a tenth of the idle timeout. */
   lastSeenAt: Date;
-  /** When it ends unless it is used again. */
+  /** When it ends if nobody uses it. */
   expiresAt: Date;
-  /** The login: a session of a user starts with it. Null while nobody is logged in. */
+  /** When the user logged in; null if nobody is logged in. */
   authenticatedAt: Date | null;
   /** Did the user ask to be remembered? */
   remembered: boolean;
-  /** From where the user logged in, if the option `device` was on. */
+  /** Where the user logged in from, if the option `device` was on. */
   device?: SessionDevice;
 }
 
-/** One of a user's sessions, for the page on which the user ends those that should not be. It opens nothing. */
+/** One of a user's sessions, for a page on which the user can end them. It opens nothing. */
 export interface UserSession extends SessionSummary {
-  /** The user, as `login` was given it, as text. */
+  /** The user, as given to `login`, as text. */
   userId: string;
-  /** The login: a session of a user starts with it. */
+  /** When the user logged in. */
   authenticatedAt: Date;
 }
 
-/** A session of a user with its data, as `Sessions.export` hands it out. */
+/** A session of a user with its data, as `Sessions.export` returns it. */
 export interface ExportedSession extends UserSession {
-  /** What the application keeps in the session. */
+  /** The application's data in the session. */
   data: JsonObject;
 }
 
@@ -407,9 +418,9 @@ export interface SessionPageOptions {
 
 /** What `Sessions.all` returns. */
 export interface SessionPage {
-  /** The sessions. There may be none of them although there is a next page. */
+  /** The sessions. A page may be empty although there is a next one. */
   sessions: SessionSummary[];
-  /** Where the next page begins; null: there is none. */
+  /** Where the next page begins, or null if there is none. */
   next: string | null;
 }
 
@@ -419,7 +430,7 @@ const CURSOR = /^[\w.-]{1,64}$/;
 /** @throws SessionConfigError */
 function checkPage(after: unknown, limit: number): void {
   if (after !== undefined && !(typeof after === 'string' && CURSOR.test(after))) {
-    throw new SessionConfigError('after', 'is none of the cursors that sessions.all() returns as "next".');
+    throw new SessionConfigError('after', 'is not a cursor that sessions.all() returned as "next".');
   }
   if (Number.isSafeInteger(limit) && limit >= 1 && limit <= MOST_ON_A_PAGE) return;
   throw new SessionConfigError('limit', `is ${limit}. Use a whole number from 1 to ${MOST_ON_A_PAGE}.`);

@@ -101,8 +101,8 @@ function adviceFor(context: ExecutionContext): string {
   }
   if (type === 'graphql') {
     return (
-      'There is no session in this context of type "graphql", because no request is in it. If GraphQLModule has an option ' +
-      '"context", let it return the request as `req`, and for subscriptions what it is given of the socket: ' +
+      'There is no session in this context of type "graphql", because it has no request. If GraphQLModule has an option ' +
+      '"context", let it return the request as `req`, and for subscriptions also what it gets about the socket: ' +
       '`context: ({ req, extra }) => ({ req, extra })` for Apollo, `subscription: { context: (socket, request) => ({ ' +
       'request }) }` for Mercurius.'
     );
@@ -110,11 +110,11 @@ function adviceFor(context: ExecutionContext): string {
   if (type === 'rpc') {
     return (
       'There is no session in a context of type "rpc": messages between services carry no cookie. Send the session key ' +
-      'with the message, and open it by `sessions.open(sessionKey)` of the service Sessions.'
+      'with the message, and open it with `sessions.open(sessionKey)` of the service Sessions.'
     );
   }
   return (
     `There is no session in a context of type "${type}". Take it in handlers of HTTP, GraphQL or gateways; elsewhere ` +
-    'open it by `sessions.openFrom(request)` of the service Sessions.'
+    'open it with `sessions.openFrom(request)` of the service Sessions.'
   );
 }

@@ -87,8 +87,8 @@ export function messageOfGateway(context: ExecutionContext): MessageSession {
   const handshake = handshakes.get(client);
   if (!handshake) {
     throw new SessionNotLoadedError(
-      'There is no session of this socket, because the adapter of the gateway tells nothing of its handshake. Import ' +
-        'SessionModule.forRoot() into the application, and let the adapter call what `bindClientConnect` is given with the ' +
+      'There is no session of this socket, because the adapter of the gateway does not pass on its handshake. Import ' +
+        'SessionModule.forRoot() in the application, and let the adapter call the callback of `bindClientConnect` with the ' +
         'client and the request, as WsAdapter does, or with a client that has its `request`, as IoAdapter does.',
     );
   }
@@ -118,7 +118,7 @@ export function messageOfOperation(context: object): MessageSession | undefined 
   const environment = (server && servers.get(server)) ?? (running.size === 1 ? [...running][0] : undefined);
   if (!environment) {
     throw new SessionNotLoadedError(
-      'There is no session of this socket, because its server is none of an application that imports ' +
+      'There is no session of this socket, because its server does not belong to an application that imports ' +
         'SessionModule.forRoot(). Import it there.',
     );
   }

@@ -44,7 +44,7 @@ export class SessionObserver implements OnModuleInit, OnApplicationShutdown {
     } else if (error instanceof SessionStoreUnavailableError && this.outage.failed(operation, duration)) {
       this.logger.error(
         `The session store does not serve, and requests that need it get a 503: ${error.message} ` +
-          'What fails from now on is counted, until it serves again.',
+          'Further failures are only counted, until it serves again.',
       );
     }
   };

@@ -49,7 +49,10 @@ const sessionOptions = z.strictObject({
     .optional(),
   pepper: z
     .strictObject({
-      secrets: z.union([z.string(), z.array(z.string()).readonly()], 'must be a text, or a list of texts'),
+      secrets: z.union(
+        [z.string(), z.array(z.string()).readonly()],
+        'must be a string, or a list of strings',
+      ),
       allowUnpeppered: z.boolean().default(false),
     } satisfies SchemaOf<PepperOptions>)
     .optional(),
@@ -156,7 +159,7 @@ export function parseRequestCookie(returned: unknown): RequestAttributes {
   if (returned instanceof Promise) {
     throw new SessionConfigError(
       'cookie.forRequest()',
-      'is a promise. Return the attributes at once: look up what they depend on before, in a middleware.',
+      'is a promise. Return the attributes directly. If they need a lookup, do it before, in a middleware.',
     );
   }
   const members = Object.entries(parse(requestCookie, returned, 'cookie.forRequest()'));
@@ -211,7 +214,7 @@ function resolveSchedule(schedule: Duration): { cron: string } | { every: number
 /** @throws SessionConfigError */
 function checkJitter(jitter: number): number {
   if (jitter <= LONGEST_TIMER) return jitter;
-  throw new SessionConfigError('clearExpired.jitter', 'is more than 24 days. Give a part of the interval.');
+  throw new SessionConfigError('clearExpired.jitter', 'is more than 24 days. Use a shorter time.');
 }
 
 /**

@@ -22,7 +22,7 @@ export const duration = z
     );
     return z.NEVER;
   })
-  .refine((milliseconds) => milliseconds > 0, 'must be longer than nothing');
+  .refine((milliseconds) => milliseconds > 0, 'must be more than zero');
 
 const rememberOptions = z.strictObject({
   idleTimeout: duration.optional(),
@@ -87,7 +87,7 @@ export function resolveRenewal(renewAfter: number | false): number | null {
   if (renewAfter >= SHORTEST_RENEWAL) return renewAfter;
   throw new SessionConfigError(
     'renewAfter',
-    'is less than two minutes, in which a former key may still be in use. Lengthen it.',
+    'is less than two minutes, and an old key may still be in use then. Use a longer time.',
   );
 }
 
@@ -101,7 +101,7 @@ function resolveRemembered(
   if (last !== null && idle > last) {
     throw new SessionConfigError(
       'remember.idleTimeout',
-      'is longer than "remember.absoluteTimeout", so it could never strike. Shorten it, or lengthen the other.',
+      'is longer than "remember.absoluteTimeout", so it would never apply. Shorten it, or lengthen the other.',
     );
   }
   return {
@@ -126,14 +126,14 @@ function checkTimeouts(policy: ExpiryPolicy, idleGiven: boolean): void {
   if (policy.cookieAge > LONGEST_COOKIE) {
     throw new SessionConfigError(
       'cookie.maxAge',
-      'is more than 400 days, which no browser keeps. Shorten it.',
+      'is more than 400 days, and no browser keeps a cookie that long. Shorten it.',
     );
   }
   if (policy.absoluteTimeout === null || policy.idleTimeout <= policy.absoluteTimeout) return;
   if (idleGiven) {
     throw new SessionConfigError(
       'idleTimeout',
-      'is longer than "absoluteTimeout", so it could never strike. Shorten it, or lengthen "absoluteTimeout".',
+      'is longer than "absoluteTimeout", so it would never apply. Shorten it, or lengthen "absoluteTimeout".',
     );
   }
   policy.idleTimeout = policy.absoluteTimeout;

@@ -8,11 +8,11 @@ import { type LiveSession } from './live-session.js';
 /** Reaches the state behind a session object; a symbol, so that no data can stand in its way. */
 export const LIVE = Symbol('nest-sessions:live-session');
 
-/** A message left by `addFlash` for the next page. */
+/** A message that `addFlash` left for the next page. */
 export interface FlashMessage<Message = string> {
-  /** What kind of message it is, in words of the application: `success`, `error`. */
+  /** The kind of message, as the application names it: `success`, `error`. */
   type: string;
-  /** What `addFlash` was given. */
+  /** What `addFlash` got. */
   message: Message;
 }
 
@@ -38,14 +38,14 @@ const FLASH = '_flash:';
 /** Input of a form. Not beside the messages, where a page that shows all of them would come upon it. */
 const INPUT = '_flash_input';
 
-/** What a session can do as a dictionary: Django's methods, and those that stay exact under concurrency. */
+/** A session as a dictionary: Django's methods, and `increment` and `push`, which stay exact under concurrency. */
 export abstract class DictionaryMethods<Data extends object> {
   /** @internal */
   declare readonly [LIVE]: LiveSession;
 
   // --- The dictionary ---
 
-  /** The value, or `fallback` when the key is missing. */
+  /** The value, or `fallback` if the key is missing. */
   get<Key extends KeyOf<Data>>(key: Key): Data[Key] | undefined;
   get<Key extends KeyOf<Data>, Fallback>(key: Key, fallback: Fallback): Present<Data[Key]> | Fallback;
   get(key: string, fallback?: unknown): unknown {
@@ -54,8 +54,8 @@ export abstract class DictionaryMethods<Data extends object> {
   }
 
   /**
-   * The value; for keys that must be there.
-   * @throws SessionKeyError when the key is missing
+   * The value of a key that must exist.
+   * @throws SessionKeyError if the key is missing
    */
   getOrThrow<Key extends KeyOf<Data>>(key: Key): Present<Data[Key]> {
     const dictionary = read(this);
@@ -64,14 +64,16 @@ export abstract class DictionaryMethods<Data extends object> {
   }
 
   /**
-   * @throws SessionValueError when JSON cannot carry the value, naming the place in it
-   * @throws SessionLimitError when the session would grow past `limits`
+   * Sets a value; `undefined` deletes the key.
+   * @throws SessionKeyError if the key is not allowed
+   * @throws SessionValueError if JSON cannot carry the value; it names the place in it
+   * @throws SessionLimitError if the session would exceed `limits`
    */
   set<Key extends KeyOf<Data>>(key: Key, value: Data[Key] | undefined): void {
     write(this).set(key, value);
   }
 
-  /** Is the key there? A key whose value is null is. */
+  /** Does the key exist? It does if its value is null. */
   has(key: KeyOf<Data>): boolean {
     return read(this).has(key);
   }
@@ -81,14 +83,14 @@ export abstract class DictionaryMethods<Data extends object> {
     return read(this).has(key);
   }
 
-  /** Removes a key. False: it was not there. */
+  /** Removes a key. Returns false if it was missing. */
   delete(key: KeyOf<Data>): boolean {
     return write(this).delete(key);
   }
 
   /**
-   * Removes a key that must be there.
-   * @throws SessionKeyError when the key is missing
+   * Removes a key that must exist.
+   * @throws SessionKeyError if the key is missing
    */
   deleteOrThrow(key: KeyOf<Data>): void {
     if (!write(this).delete(key)) throw missing(key);
@@ -96,7 +98,7 @@ export abstract class DictionaryMethods<Data extends object> {
 
   /**
    * Removes a key and returns its value.
-   * @throws SessionKeyError when the key is missing and no fallback was given
+   * @throws SessionKeyError if the key is missing and there is no fallback
    */
   pop<Key extends KeyOf<Data>>(key: Key): Present<Data[Key]>;
   pop<Key extends KeyOf<Data>, Fallback>(key: Key, fallback: Fallback): Present<Data[Key]> | Fallback;
@@ -111,7 +113,7 @@ export abstract class DictionaryMethods<Data extends object> {
     return value;
   }
 
-  /** The value; when the key is missing, `value` is stored and returned. */
+  /** The value. If the key is missing, stores and returns `value`. */
   setDefault<Key extends KeyOf<Data>>(key: Key, value: Present<Data[Key]>): Present<Data[Key]> {
     const dictionary = write(this);
     if (!dictionary.has(key)) dictionary.set(key, value);
@@ -125,7 +127,7 @@ export abstract class DictionaryMethods<Data extends object> {
     dictionary.markWritten();
   }
 
-  /** Removes all data, and the expiry set by `setExpiry`; the session itself stays. See `flush`. */
+  /** Removes all data, and the expiry from `setExpiry`. The session itself stays; `flush` ends it. */
   clear(): void {
     write(this).clear();
     this[LIVE].expiry = null;
@@ -136,7 +138,7 @@ export abstract class DictionaryMethods<Data extends object> {
     return read(this).keys() as KeyOf<Data>[];
   }
 
-  /** The values of the data, as an array. Arrays and objects are handed out by reference; a change in them is saved. */
+  /** The values of the data, as an array. Arrays and objects are references; changes in them are saved. */
   values(): Present<Data[KeyOf<Data>]>[] {
     return read(this).values() as Present<Data[KeyOf<Data>]>[];
   }
@@ -146,12 +148,19 @@ export abstract class DictionaryMethods<Data extends object> {
     return read(this).entries() as [KeyOf<Data>, Present<Data[KeyOf<Data>]>][];
   }
 
-  /** Adds to a number and returns the sum. Exact, however many requests do it at once. A missing key counts from 0. */
+  /**
+   * Adds to a number and returns the sum. Exact, however many requests do it at once. A missing key counts from 0.
+   * @throws SessionValueError if the value is not a number, or `by` is not finite
+   */
   increment(key: KeysOf<Data, number>, by = 1): number {
     return write(this).increment(key, by);
   }
 
-  /** Appends to an array and returns its length. Loses no item, however many requests do it at once. */
+  /**
+   * Appends to an array and returns its length. Loses no item, however many requests do it at once. A missing key starts
+   * empty.
+   * @throws SessionValueError if the value is not an array, or JSON cannot carry an item
+   */
   push<Key extends ArrayKeys<Data>>(key: Key, ...items: ItemOf<Present<Data[Key]>>[]): number {
     return write(this).push(key, ...items);
   }
@@ -163,7 +172,7 @@ export abstract class DictionaryMethods<Data extends object> {
 
   // --- Flags ---
 
-  /** True when there is neither a stored session nor data. Asking is not access, but the answer varies by cookie. */
+  /** True if there is neither a stored session nor data. It does not count as access, but the response varies by cookie. */
   isEmpty(): boolean {
     const live = this[LIVE];
     live.assertLoaded();
@@ -171,22 +180,22 @@ export abstract class DictionaryMethods<Data extends object> {
     return live.record === null && live.empty;
   }
 
-  /** Did the application touch the data? Loading them ahead of it does not count. */
+  /** Did the application look at the data? Loading the session does not count. */
   get accessed(): boolean {
     return this[LIVE].data.accessed;
   }
 
-  /** May be set, as in Django. */
+  /** You may set it, as in Django. */
   set accessed(accessed: boolean) {
     this[LIVE].data.accessed = accessed;
   }
 
-  /** Did the application change the data? Set it to true to have the session saved anew, its deadline included. */
+  /** Did the application change the data? Set it to true to save the session and renew its deadline. */
   get modified(): boolean {
     return this[LIVE].data.modified || this[LIVE].metadataChanged;
   }
 
-  /** True asks for a save, or at least a new deadline. False drops what was not saved so far, until the next write. */
+  /** True asks for a save, or at least a new deadline. With false nothing is saved until the next write. */
   set modified(modified: boolean) {
     this[LIVE].assertWritable();
     this[LIVE].data.modified = modified;
@@ -194,12 +203,12 @@ export abstract class DictionaryMethods<Data extends object> {
 
   // --- Test cookie ---
 
-  /** Writes a value that only a browser with cookies brings back. Ask `testCookieWorked` in the next request. */
+  /** Writes a value that only browsers with cookies bring back. Call `testCookieWorked` in the next request. */
   setTestCookie(): void {
     write(this).set(TEST_COOKIE.key, TEST_COOKIE.value);
   }
 
-  /** Did the browser bring back what `setTestCookie` wrote in an earlier request? */
+  /** Did the browser bring back the value that `setTestCookie` wrote in an earlier request? */
   testCookieWorked(): boolean {
     return read(this).get(TEST_COOKIE.key) === TEST_COOKIE.value;
   }
@@ -212,17 +221,17 @@ export abstract class DictionaryMethods<Data extends object> {
   // --- Flash messages ---
 
   /**
-   * Leaves a message for the next page that asks for it: a text, or whatever else JSON can carry.
-   * @throws SessionValueError when JSON cannot carry the message
-   * @throws SessionLimitError when the session would grow past `limits`
+   * Leaves a message for the next page that asks: a text, or any other JSON value.
+   * @throws SessionValueError if JSON cannot carry the message
+   * @throws SessionLimitError if the session would exceed `limits`
    */
   addFlash(type: string, message: JsonValue): void {
     write(this).set(`${FLASH}${createSessionId()}`, { type, message });
   }
 
   /**
-   * The messages left so far (of one type), which are thereby taken away. Where they are no texts, say what they are:
-   * `takeFlash<Undo>('undo')`. A value under such a key that is no message is removed.
+   * Returns the messages (all, or of one type) and removes them. If they are not texts, give their type:
+   * `takeFlash<Undo>('undo')`. Other values under such keys are removed.
    */
   takeFlash<Message = string>(type?: string): FlashMessage<Message>[] {
     const dictionary = read(this);
@@ -242,17 +251,16 @@ export abstract class DictionaryMethods<Data extends object> {
   }
 
   /**
-   * Keeps what was typed into a form, for the page that shows the form again. It takes the place of what was kept before.
-   * **Leave passwords out**: what is given here is stored. Fields called `__proto__`, which are no input of a form, are
-   * left out, nested ones as well.
-   * @throws SessionValueError when JSON cannot carry a value
-   * @throws SessionLimitError when the session would grow past `limits`
+   * Keeps form input for the page that shows the form again. It replaces earlier input. **Leave passwords out**: the input
+   * is stored. Fields called `__proto__` are left out, even nested ones.
+   * @throws SessionValueError if JSON cannot carry a value
+   * @throws SessionLimitError if the session would exceed `limits`
    */
   flashInput(values: { [field: string]: JsonValue | undefined }): void {
     write(this).set(INPUT, withoutProto(values));
   }
 
-  /** What `flashInput` has kept, which is thereby taken away; `{}` when there is nothing. */
+  /** Returns what `flashInput` kept, or `{}`, and removes it. */
   takeOldInput(): Partial<JsonObject> {
     const input = read(this).get(INPUT);
     if (input === undefined) return {};
@@ -265,8 +273,8 @@ export abstract class DictionaryMethods<Data extends object> {
   }
 
   /**
-   * Puts back what `takeFlash` and `takeOldInput` have taken in this request, for one request more: where the page that
-   * would have shown it is a redirect after all. Nothing is put back after a login or a logout.
+   * Puts back what `takeFlash` and `takeOldInput` took in this request, for the next request: for example if the page
+   * redirects instead of showing it. After a login or a logout nothing is put back.
    */
   reflash(): void {
     const { taken } = this[LIVE];
@@ -313,5 +321,5 @@ export function write(session: { [LIVE]: LiveSession }): TrackedData {
 }
 
 function missing(key: string): SessionKeyError {
-  return new SessionKeyError(key, 'is missing. Ask has() first, or give get() or pop() a fallback.');
+  return new SessionKeyError(key, 'is missing. Check has() first, or give get() or pop() a fallback.');
 }

@@ -69,8 +69,8 @@ export function parseExpiry(input: unknown, path = 'expiry'): SessionExpiry {
   if (duration === undefined) {
     throw new SessionValueError(
       path,
-      'is neither a number of seconds, nor a duration with a unit such as "30m" or "2w", nor a Date, nor null, or it ' +
-        'is longer than a thousand years. Use one of them.',
+      'must be a number of seconds, a duration with a unit such as "30m" or "2w", a Date, or null, and at most a ' +
+        'thousand years.',
     );
   }
   return duration === 0 ? 0 : duration / SECOND;
@@ -83,7 +83,7 @@ function parseMoment(date: Date, path: string): string {
     path,
     Number.isNaN(moment)
       ? 'is an invalid Date. Use a valid one.'
-      : 'is a Date outside of the years 1900 to 8999. Use null for a session that has no expiry of its own.',
+      : 'is a Date outside the years 1900 to 8999. Use null to go back to the options.',
   );
 }
 

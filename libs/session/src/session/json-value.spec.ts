@@ -75,7 +75,7 @@ describe('encodeValue', () => {
     ['an instance with toJSON', new URL('http://a.test'), 'cart', /value\.toJSON\(\)/],
     ['a plain object with toJSON', { a: { toJSON: () => 1 } }, 'cart.a', /value\.toJSON\(\)/],
     ['an array with toJSON', Object.assign([], { toJSON: () => 1 }), 'cart', /value\.toJSON\(\)/],
-    ['a cycle', cyclic, 'cart.list[0]', /contain it/],
+    ['a cycle', cyclic, 'cart.list[0]', /contains itself/],
     ['a nested __proto__', JSON.parse('{"a":{"__proto__":1}}'), 'cart.a.__proto__', /another name/],
   ])('S63 S68: refuses %s and says where and what to do', (_, value, path, advice) => {
     const error = thrownBy(() => encode(value));

@@ -26,7 +26,10 @@ export function checkKey(key: string, limits: Limits): void {
     throw new SessionKeyError(String(key), `is a ${typeof key}, not a string. Use a string.`);
   }
   if (REFUSED_KEYS.has(key)) {
-    throw new SessionKeyError(key, 'is not allowed, because objects give it a meaning. Use another name.');
+    throw new SessionKeyError(
+      key,
+      'is not allowed, because it is special in JavaScript objects. Use another name.',
+    );
   }
   if (key.length > limits.keyLength) {
     throw new SessionLimitError('keyLength', limits.keyLength, key.length, key);
@@ -114,7 +117,7 @@ function findFault(value: unknown, depthLimit: number, seen: Seen): Fault | unde
   const problem = isArray ? problemOfMethod(value) : problemOfObject(value);
   if (problem !== undefined) return fault(problem);
   if (ancestors.includes(value)) {
-    return fault('is one of the things that contain it. Store a reference, such as its id.');
+    return fault('is a value that contains itself. Store a reference, such as its id.');
   }
   if (ancestors.length >= depthLimit) return fault(TOO_DEEP);
 
@@ -141,7 +144,7 @@ function findInObject(object: Record<string, unknown>, depthLimit: number, seen:
     seen.characters += LONGEST_ESCAPE * name.length;
     const found =
       name === '__proto__'
-        ? fault('has a name to which objects give a meaning. Use another name.')
+        ? fault('has a name that is special in JavaScript objects. Use another name.')
         : value === undefined
           ? undefined
           : findFault(value, depthLimit, seen);

@@ -896,15 +896,15 @@ export class LiveSession {
 const TOUCHES_REST_FOR = 5000;
 
 const NO_NEW_KEY =
-  'The session needs a new key, but the response has begun and can carry no cookie any more. Do it before.';
+  'The session needs a new key, but the response has begun, so no cookie can be set. Do it earlier.';
 
 const ON_A_SOCKET =
-  'This needs a new session cookie, which a socket cannot give to the browser. Do it over HTTP, and open the socket again ' +
+  'This needs a new session cookie, which a socket cannot set in the browser. Do it over HTTP, and open the socket again ' +
   'afterwards.';
 
 const RESPONSE_LEFT =
-  'The session was changed after the response had begun, when the change could reach neither the store nor the ' +
-  'cookie. Change it before, or call `await session.reload()` first and `await session.save()` afterwards.';
+  'The session was changed after the response had begun, so the change can reach neither the store nor the ' +
+  'cookie. Change it earlier, or call `await session.reload()` first and `await session.save()` afterwards.';
 
 function idsOf({ id, userId }: SessionRecord) {
   return { sessionId: id, userId };

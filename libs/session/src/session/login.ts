@@ -1,21 +1,21 @@
 import { hash, timingSafeEqual } from 'node:crypto';
 import { type JsonObject, type SessionChanges } from '../stores/session-store.js';
 
-/** How `login` treats the session that there was before. */
+/** The options of `session.login`. */
 export interface LoginOptions {
   /**
-   * Which data of the anonymous session stay: all (true), none (false), or those under these keys. What the option
-   * `login.neverKeep` names goes in any case. Default: true.
+   * Which data of the anonymous session stays: all (true), none (false), or these keys. Keys in the option
+   * `login.neverKeep` never stay. Default: true.
    */
   keep?: boolean | readonly string[];
   /**
-   * The user asks to be remembered: the timeouts of the option `remember` apply to this session. Default: as it is, when
-   * the same user confirms who they are; else false.
+   * The user asks to be remembered: the timeouts of the option `remember` apply to this session. Default: false; if the
+   * same user logs in again, as before.
    */
   remember?: boolean;
   /**
-   * Any text that changes when this credential is no longer good, such as the password's hash; only a hash of it is
-   * kept. The option `currentStamp` is asked for the present one with every load. Default: what `currentStamp` says.
+   * Any text that changes when this credential is no longer good, such as the password's hash. Only a hash of it is
+   * stored. Every load compares it with the result of the option `currentStamp`. Default: the result of `currentStamp`.
    */
   stamp?: string;
 }
@@ -54,8 +54,8 @@ export function dropAtLogin(data: JsonObject, keeps: Keeps): JsonObject {
 }
 
 /**
- * The stamp of a user's credential now: any text that changes when sessions opened with the old credential have to end,
- * such as the password's hash. Null: the user may have no session (gone, locked).
+ * Returns the current stamp of a user's credential: any text that changes when sessions with the old credential have to
+ * end, such as the password's hash. Null: the user may have no session (deleted, locked).
  */
 export type CurrentStamp = (userId: string) => string | null | Promise<string | null>;
 

@@ -206,7 +206,7 @@ function ownerOf({ userId }: AcceptedContent): string | null {
   if (id !== null) return id;
   throw new SessionValueError(
     'accept.userId',
-    'is what the function returned, and can be the id of no user. Return a text, a number, or null for nobody.',
+    'returned a value that cannot be a user id. Return a string, a number, or null for nobody.',
   );
 }
 

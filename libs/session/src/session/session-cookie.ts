@@ -27,7 +27,7 @@ export class SessionCookie {
     if (expires !== null && expires !== false && !types.isDate(expires)) {
       throw new SessionValueError(
         'cookie.expires',
-        'is no moment. Assign a Date, or null for a session that ends with the browser.',
+        'is not a moment. Assign a Date, or null for a session that ends with the browser.',
       );
     }
     this.#live.expiry = parseExpiry(expires || 0, 'cookie.expires');
@@ -153,8 +153,8 @@ export class SessionCookie {
     if (milliseconds !== null && typeof milliseconds !== 'number') {
       throw new SessionValueError(
         path,
-        'is no number of milliseconds. Assign one, or null for a session that ends with the browser; a Date belongs ' +
-          'into cookie.expires.',
+        'is not a number of milliseconds. Assign one, or null for a session that ends with the browser; assign a Date ' +
+          'to cookie.expires.',
       );
     }
     // Unlike setExpiry, express-session takes 0 for now, and null for the end of the browser session.

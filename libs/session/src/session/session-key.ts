@@ -50,15 +50,15 @@ export function formatSessionKey({ id, secret }: SessionKey): string {
   return `${id}.${secret}`;
 }
 
-/** The option `pepper`: a secret that key hashes are made with. */
+/** The option `pepper`: a secret for key hashes. */
 export interface PepperOptions {
   /**
-   * The newest first: hashes are made with it, and all of them are accepted. A session that was made with an older one
-   * gets a hash under the newest when it is next used. At least 32 random bytes each, kept where the store is not.
+   * One secret or a list, the newest first: it makes new hashes, and all of them are accepted. A session with an older
+   * secret gets a new hash when it is next used. At least 32 random bytes each, as text; keep them outside the store.
    */
   secrets: string | readonly string[];
   /**
-   * Goes on to accept sessions from before there was a pepper. Leave it on until those have expired.
+   * Also accept sessions that were made without a pepper. Leave it on until those have expired.
    * @default false
    */
   allowUnpeppered?: boolean | undefined;

@@ -9,8 +9,8 @@ import { type LiveSession } from './live-session.js';
 /** What `logout` does besides ending the session. */
 export interface LogoutOptions {
   /**
-   * Asks the browser to forget what it keeps of this site: everything (true), or the types named. Browsers obey it over
-   * TLS only.
+   * Asks the browser to delete what it stored for this site: everything (true), or these types. Browsers obey over TLS
+   * only.
    * @default false
    */
   clearSiteData?: boolean | readonly ('cache' | 'cookies' | 'storage' | 'executionContexts')[];
@@ -20,23 +20,23 @@ export interface LogoutOptions {
 export type SessionCallback = (error?: unknown) => void;
 
 /**
- * The methods of a session: Django's, express-session's, and ours. All of them are synchronous but `load`, `save`,
- * `reload`, `regenerate` and `destroy`, which reach the store at once; a handler needs none of these, because what it
- * did is committed before the response leaves.
+ * The methods of a session: Django's, express-session's, and ours. They are synchronous, except `load`, `save`, `reload`,
+ * `regenerate` and `destroy`, which reach the store at once. Handlers do not need these, because their changes are
+ * committed before the response leaves.
  */
 export class SessionMethods<Data extends object> extends DictionaryMethods<Data> {
   // --- Identity ---
 
-  /** The session id: public, and it opens nothing. The same after `cycleKey`, another one after `login`. */
+  /** The session id. It is public and opens nothing. `cycleKey` keeps it, `login` makes a new one. */
   get id(): string {
     read(this).accessed = true;
     return this[LIVE].id;
   }
 
   /**
-   * The session key: **what the cookie holds**, or the client's header, or null before the first save, and after `login` until the next one.
-   * Anybody who has it has the session. For code outside of requests that hands it to a client; never log it. A method,
-   * so that no name of a client's (`session[name]`), template or copy of properties comes upon it.
+   * The session key: **what the cookie or the client's header holds**. Null until the first save, and after `login` until
+   * the next one. Anybody who has it has the session, so never log it. It is a method, so that no name that a client
+   * chose (`session[name]`), no template and no copy of the properties finds it.
    */
   sessionKey(): string | null {
     this[LIVE].assertLoaded();
@@ -44,21 +44,21 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
     return this[LIVE].token;
   }
 
-  /** Ends the session: the record and the cookie go. What is written afterwards starts a new one. */
+  /** Ends the session: deletes the record and the cookie. Later writes start a new session. */
   flush(): void {
     this[LIVE].end();
   }
 
-  /** A new session key for the same session; the old one opens nothing any more. Do it when rights change. */
+  /** Gives the session a new key; the old key stops working. Call it when the user's rights change. */
   cycleKey(): void {
     this[LIVE].rotate();
   }
 
   /**
-   * Starts a new session for a user, with a new id and key, and ends the one from before. Data of an anonymous session
-   * are carried over as `keep` says, data of another user never are. Nothing to wait for: it is saved with the response.
-   * @param userId the user's id: a number, or a text of 1 to 255 characters
-   * @throws SessionKeyError for what cannot be a user's id on every engine
+   * Starts a new session for a user, with a new id and key, and ends the old one. Data of an anonymous session is carried
+   * over as `keep` says; another user's data never is. There is nothing to await: it is saved with the response.
+   * @param userId the user's id: a finite number, or a string of 1 to 255 characters
+   * @throws SessionKeyError if it cannot be a user id
    *
    * @example
    * ```ts
@@ -72,8 +72,8 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
     if (id === null) {
       throw new SessionKeyError(
         'userId',
-        'cannot be what login() was given. Pass it the id of the user, such as `user.id`: a finite number, or a text of ' +
-          '1 to 255 characters without NUL and lone surrogates.',
+        'cannot be the value that login() got. Pass the id of the user, such as `user.id`: a finite number, or a string ' +
+          'of 1 to 255 characters without NUL and lone surrogates.',
       );
     }
     live.login(id, options);
@@ -81,8 +81,8 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
 
   /**
    * Ends the session, as `flush` does.
-   * @param clearSiteData asks the browser to forget what it keeps of this site as well, by a `Clear-Site-Data` header:
-   * everything (true), or the types named, such as `['cache', 'storage']`. Browsers heed it over TLS only.
+   * @param clearSiteData also asks the browser to delete what it stored for this site, with a `Clear-Site-Data` header:
+   * everything (true), or these types, such as `['cache', 'storage']`. Browsers obey over TLS only.
    */
   logout({ clearSiteData = false }: LogoutOptions = {}): void {
     const live = this[LIVE];
@@ -92,7 +92,7 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
     live.slot.clearSiteData = types.map((type) => JSON.stringify(type)).join(', ');
   }
 
-  /** The user bound by `login`, or null. */
+  /** The user who logged in, or null. */
   get userId(): string | null {
     read(this).accessed = true;
     return this[LIVE].userId;
@@ -105,7 +105,7 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
     return authenticatedAt === null ? null : new Date(authenticatedAt);
   }
 
-  /** Seconds since that login; null where it is. By the same clock, which tests can move. */
+  /** Seconds since that login, or null. It uses the clock of the store, which tests can move. */
   get authenticationAge(): number | null {
     const live = this[LIVE];
     const { authenticatedAt } = live;
@@ -116,8 +116,8 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
   // --- Time ---
 
   /**
-   * How long this session lives: seconds (or `'30m'`) since its last use, a moment, 0 for "until the browser closes",
-   * or null for what the options say. A moment that has passed, or a negative number, ends the session.
+   * Sets how long this session lives: seconds (or `'30m'`) since its last use, a `Date`, 0 for "until the browser closes",
+   * or null to go back to the options. A past moment or a negative number ends the session.
    * @throws SessionValueError for anything else
    */
   setExpiry(expiry: ExpiryInput): void {
@@ -125,25 +125,25 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
   }
 
   /**
-   * Seconds from `modification` (now, unless given) to the session's own expiry, or the cookie's age where it has none,
-   * as in Django. When the stored session really ends, timeouts included, says `expiresAt`.
+   * Seconds from `modification` (default: now) to the session's own expiry or, without one, the cookie's age, as in
+   * Django. `expiresAt` is when the stored session really ends, timeouts included.
    */
   getExpiryAge(given: { modification?: Date; expiry?: ExpiryInput } = {}): number {
     return expiryAge(...expiryArguments(this, given));
   }
 
-  /** The moment of that expiry, counted from `modification` (now, unless given). */
+  /** The moment of that expiry, counted from `modification` (default: now). */
   getExpiryDate(given: { modification?: Date; expiry?: ExpiryInput } = {}): Date {
     return expiryDate(...expiryArguments(this, given));
   }
 
-  /** Will the session end when the browser is closed? */
+  /** Will the session end when the browser closes? */
   getExpireAtBrowserClose(): boolean {
     read(this).accessed = true;
     return expiresAtBrowserClose(this[LIVE].expiry, this[LIVE].policy);
   }
 
-  /** When the session was first saved; null before. */
+  /** When the session was first saved, or null. */
   get createdAt(): Date | null {
     return moment(this, 'createdAt');
   }
@@ -153,15 +153,15 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
     return moment(this, 'lastSeenAt');
   }
 
-  /** When the stored session ends unless it is used again; null before the first save. */
+  /** When the stored session ends if nobody uses it; null before the first save. */
   get expiresAt(): Date | null {
     return moment(this, 'expiresAt');
   }
 
   /**
-   * Asks the session something without using it: what `look` reads does not restart the idle clock. For pages that poll,
-   * which would keep a session alive for as long as they are open. The answer still varies by cookie.
-   * @param look what it reads after an `await` counts as use
+   * Looks at the session without using it: what `look` reads does not restart the idle clock. For pages that poll, which
+   * would otherwise keep a session alive while they are open. The response still varies by cookie.
+   * @param look reads the session; reads after an `await` count as use
    *
    * @example
    * ```ts
@@ -195,8 +195,8 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
 
   /**
    * Saves now instead of with the response.
-   * @throws SessionGoneError when the session has ended
-   * @throws SessionStoreUnavailableError when the store does not answer
+   * @throws SessionGoneError if the session has ended
+   * @throws SessionStoreUnavailableError if the store does not answer
    */
   save(): Promise<void>;
   save(callback: SessionCallback): this;
@@ -208,7 +208,7 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
     });
   }
 
-  /** Reads the session again and forgets what was not saved. */
+  /** Drops unsaved changes and reads the session again. */
   reload(): Promise<void>;
   reload(callback: SessionCallback): this;
   reload(callback?: SessionCallback): Promise<void> | this {
@@ -221,9 +221,9 @@ export class SessionMethods<Data extends object> extends DictionaryMethods<Data>
   }
 
   /**
-   * Ends this session and puts a new, empty one in its place on the request, as express-session and @fastify/session do;
-   * `login` and `cycleKey` keep both the data and the object.
-   * @param keep names of values that the new session takes over
+   * Ends this session and puts a new, empty one on the request, as in express-session and @fastify/session. (`login` and
+   * `cycleKey` keep the data and the object.)
+   * @param keep keys that the new session takes over
    */
   regenerate(keep?: readonly string[]): Promise<void>;
   regenerate(callback: SessionCallback): this;

@@ -14,7 +14,7 @@ import { type LiveSession } from './live-session.js';
  *   }
  * }
  * ```
- * While nothing is declared, every key may hold whatever JSON can carry.
+ * If you declare nothing, every key may hold any JSON value.
  */
 // oxlint-disable-next-line typescript/no-empty-object-type -- it is there to be augmented
 export interface SessionData {}
@@ -22,9 +22,16 @@ export interface SessionData {}
 type Declared<Data> = [keyof Data] extends [never] ? { [key: string]: JsonValue } : StorableData<Data>;
 
 /**
- * A session: a dictionary by property syntax (`session.cart`, `delete session.cart`, `'cart' in session`,
- * `Object.keys(session)`, `{ ...session }`) and by methods. Where a method and a value share a name, the property is
- * the method and the value is reached by `get` and `set`.
+ * A session: a dictionary with property syntax (`session.cart`, `delete session.cart`, `'cart' in session`,
+ * `Object.keys(session)`, `{ ...session }`) and methods. If a method and a value share a name, the property is the
+ * method; use `get` and `set` for the value.
+ *
+ * @example
+ * ```ts
+ * add(@Session() session: Session<{ items: string[] }>, @Body('item') item: string) {
+ *   session.push('items', item);
+ * }
+ * ```
  */
 export type Session<Data extends StorableData<Data> = SessionData> = Methods<SessionMethods<Declared<Data>>> &
   Partial<Declared<Data>>;
@@ -114,14 +121,14 @@ const INSTEAD: Readonly<Record<string, string>> = {
   authenticationAge: 'It counts from the last session.login().',
   createdAt: 'It is set when the session is first saved.',
   lastSeenAt: 'Call session.touch() to set it to now.',
-  expiresAt: 'Call session.setExpiry() to say how long the session lives.',
+  expiresAt: 'Call session.setExpiry() to set how long the session lives.',
   loaded: 'Call `await session.load()`.',
 };
 
 function problemOf(name: string): string {
   const instead = INSTEAD[name];
   if (name === 'userId') return `cannot be assigned. ${String(instead)}`;
-  const own = `To keep a value of your own, call session.set(${JSON.stringify(name)}, …), or choose another name.`;
+  const own = `To store a value of your own, call session.set(${JSON.stringify(name)}, …), or choose another name.`;
   if (instead !== undefined) return `cannot be assigned. ${instead} ${own}`;
   return `is the name of a method. ${own}`;
 }
@@ -136,9 +143,9 @@ function isSetter(target: object, name: string): boolean {
 
 /**
  * `Data`, if a session can hold it. Otherwise the type of a property that JSON cannot carry is a text that says what to
- * store instead, and so is the compiler's error. `unknown` is refused, because it may be anything; `any` is accepted.
+ * store instead, which the compiler shows. `unknown` is refused, because it may be anything; `any` is accepted.
  *
- * A function that takes any session says it as `<Data extends StorableData<Data>>(session: Session<Data>)`.
+ * Declare a function that takes any session as `<Data extends StorableData<Data>>(session: Session<Data>)`.
  */
 export type StorableData<Data> = object & { [Key in keyof Data]: Checked<Data[Key]> };
 

@@ -124,7 +124,7 @@ export class StoredTokens implements TokenStore {
         return { token: formatSessionKey({ id, secret }), record: created };
       }
     }
-    throw new Error('The session could not be created: the store says of every new id that it is taken.');
+    throw new Error('The session could not be created: the store reports that every new id is taken.');
   }
 
   async createAs(token: string, record: SessionRecord): Promise<Held | null> {

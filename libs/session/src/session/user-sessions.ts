@@ -39,11 +39,11 @@ export async function liveSessionsOf(
 
 /** The option `sessionsPerUser`: how many sessions a user may have at once. */
 export interface SessionLimit {
-  /** From 1 on. */
+  /** At least 1. */
   max: number;
   /**
-   * Which session ends when a login makes one too many: `'evict-oldest'`, the one whose login is the longest ago,
-   * `'evict-idle'`, the one that was not used for the longest time, or `'reject'`, the new one, and the client gets a 409.
+   * Which session ends when a login makes one too many: `'evict-oldest'`, the one with the oldest login; `'evict-idle'`,
+   * the one that has been idle the longest; or `'reject'`, the new one, and the client gets a 409.
    */
   policy: 'evict-oldest' | 'evict-idle' | 'reject';
 }

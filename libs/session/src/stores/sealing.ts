@@ -177,13 +177,13 @@ export class TokenFormat {
   }
 }
 
-/** How an engine encrypts what it keeps. */
+/** How an engine encrypts sessions. */
 export interface EncryptionOptions {
-  /** The newest first: it encrypts, all of them decrypt. At least 32 random bytes each. */
+  /** One secret or a list, the newest first: the first encrypts, all decrypt. At least 32 random bytes each, as text. */
   secrets: string | readonly string[];
   /**
-   * Goes on to read what was written before there was encryption. For as long as it takes until those sessions have
-   * expired: a writer to the store could write plain text as well.
+   * Also read sessions from before the encryption. Switch it off when they have expired, because anybody who can write to
+   * the store could write plain text as well.
    * @default false
    */
   allowPlaintext?: boolean;

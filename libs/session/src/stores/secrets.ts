@@ -54,14 +54,14 @@ function problemOf(secret: unknown): string | undefined {
   if (secret === '')
     return `is empty. Is the environment variable set that it comes from? ${HOW_TO_MAKE_ONE}`;
   if (Buffer.byteLength(secret) < SHORTEST) {
-    return `has less than ${SHORTEST} bytes, so that it could be guessed. ${HOW_TO_MAKE_ONE}`;
+    return `has less than ${SHORTEST} bytes, so it could be guessed. ${HOW_TO_MAKE_ONE}`;
   }
   if (new Set(secret).size < FEWEST_CHARACTERS || /^(.{1,16}?)\1+$/su.test(secret)) {
-    return `repeats a few characters, so that it could be guessed. ${HOW_TO_MAKE_ONE}`;
+    return `repeats a few characters, so it could be guessed. ${HOW_TO_MAKE_ONE}`;
   }
   const plain = secret.toLowerCase().replace(/[^a-z0-9]/g, '');
   if (WELL_KNOWN.some((text) => plain.includes(text))) {
-    return `looks like the sample of some manual, which everybody knows. ${HOW_TO_MAKE_ONE}`;
+    return `looks like a sample from a manual, which everybody knows. ${HOW_TO_MAKE_ONE}`;
   }
   return undefined;
 }

@@ -87,6 +87,6 @@ function frameworkOf(given: Partial<TestFramework>): TestFramework {
   if (describe && it && after) return { describe, it, after };
   throw new TypeError(
     'describeSessionStore found no test framework: there are no global describe, it and afterAll. ' +
-      "Hand them over: describeSessionStore(name, makeStore, { describe, it, after }), as from 'node:test'.",
+      "Pass them: describeSessionStore(name, makeStore, { describe, it, after }), as from 'node:test'.",
   );
 }

@@ -29,7 +29,7 @@ export class TestClock {
     const milliseconds = parseDuration(duration);
     if (milliseconds === undefined) {
       throw new TypeError(
-        `${JSON.stringify(duration)} is no duration. Use a number of seconds, or a string with a unit such as "30m".`,
+        `${JSON.stringify(duration)} is not a duration. Use a number of seconds, or a string with a unit such as "30m".`,
       );
     }
     this.#ahead += milliseconds;

@@ -119,7 +119,7 @@ function sharedKeyv(cache: Partial<Cache> | undefined): Keyv {
   if (keyv !== undefined && 'opts' in keyv) return keyv;
   throw new SessionConfigError(
     'engine',
-    'needs a cache of cache-manager 6 or later, which has "stores" of Keyv, and the token resolves to something else. ' +
-      'Give the token under which CacheModule of @nestjs/cache-manager provides the cache: CACHE_MANAGER.',
+    'needs a cache of cache-manager 6 or later, with "stores" of Keyv, but the token resolves to something else. ' +
+      'Give the token of a cache that CacheModule of @nestjs/cache-manager provides: CACHE_MANAGER.',
   );
 }

@@ -11,7 +11,7 @@ import { CacheEntries } from './cache-entries.js';
 /** The options of `CacheStore`. Every member may be left out. */
 export interface CacheStoreOptions {
   /**
-   * Set before every key, so that sessions and other entries of the cache never meet.
+   * The prefix of every key, so that sessions and other entries of the cache never collide.
    * @default 'session:'
    */
   prefix?: string;
@@ -25,8 +25,8 @@ export interface CacheStoreOptions {
 /** What `cacheEngine` takes. Every member may be left out. */
 export interface CacheEngineOptions extends CacheStoreOptions {
   /**
-   * Token of a cache of `@nestjs/cache-manager`: `CACHE_MANAGER`, or one of your own.
-   * @default none: a cache in the memory of this process, for the sessions alone, which holds 10,000 of them
+   * Token of a cache of `@nestjs/cache-manager`: `CACHE_MANAGER`, or your own token.
+   * @default none: a separate cache in the memory of this process, for 10,000 sessions
    */
   cache?: NonNullable<FactoryProvider['inject']>[number];
   /** The module that exports the token, unless it is global. */
@@ -34,9 +34,9 @@ export interface CacheEngineOptions extends CacheStoreOptions {
 }
 
 /**
- * Sessions in a cache of `@nestjs/cache-manager`, and nowhere else.
+ * Keeps sessions in a cache of `@nestjs/cache-manager`, and nowhere else: what the cache forgets is gone.
  *
- * @throws SessionConfigError, when the application starts, if the token is not that of such a cache
+ * @throws SessionConfigError when the application starts, if the token does not resolve to such a cache
  *
  * @example
  * ```ts
@@ -64,9 +64,9 @@ export function cacheEngine(options: CacheEngineOptions = {}): SessionEngine {
 /**
  * Keeps sessions in a cache of cache-manager, and nowhere else: what the cache forgets is gone.
  *
- * A cache can neither compare nor merge in one step. Within this process the work on one session runs one at a time, so
- * nothing is lost; of two processes that save one session at once, the later one wins. A session that was ended stays
- * ended, and a key that was replaced stays replaced, across processes as well.
+ * A cache can neither compare nor merge in one step. Within this process, operations on one session run one after
+ * another, so nothing is lost. If two processes save one session at once, the later one wins. An ended session stays
+ * ended, and a replaced key stays replaced, even across processes.
  *
  * @example
  * ```ts
@@ -76,7 +76,7 @@ export function cacheEngine(options: CacheEngineOptions = {}): SessionEngine {
 export class CacheStore extends WholeRecordStore {
   private readonly entries: CacheEntries;
 
-  /** @throws SessionConfigError when this is no cache of cache-manager, or a secret is weak */
+  /** @throws SessionConfigError if this is not a cache of cache-manager, or a secret is weak */
   constructor(cache: Cache, { prefix = 'session:', encryption }: CacheStoreOptions = {}) {
     super(encryption);
     this.entries = new CacheEntries(cache, prefix);

@@ -12,7 +12,7 @@ import { ManagerCache, ProcessCache, type RecordCache, RedisCache } from './reco
 
 /** What `cachedDatabaseEngine` takes. Every member may be left out. */
 export interface CachedDatabaseEngineOptions {
-  /** As of `databaseEngine`, but for the encryption, which is that of the cache as well. */
+  /** The options of `databaseEngine`, except the encryption, which the cache shares. */
   database?: Omit<DatabaseEngineOptions, 'encryption'>;
   /**
    * Encrypts data and metadata, in the database and in the cache.
@@ -20,28 +20,27 @@ export interface CachedDatabaseEngineOptions {
    */
   encryption?: EncryptionOptions;
   /**
-   * Which cache, or a factory that says so.
-   * @default one in the memory of this process: right for one process. Several do not see each other's writes for as long
-   * as `revocationBound`
+   * Which cache, or a factory that returns it.
+   * @default one in the memory of this process, for one process: several would not see each other's writes for up to
+   * `revocationBound`
    */
   cache?: CacheChoice | EngineFactory<CacheChoice>;
   /**
-   * How long the cache may go on showing a session that was changed or deleted without it: by SQL, or while the cache
-   * was out of reach. Logouts, revocations and saves by this library show at once. Seconds, or a string such as `'5s'`.
+   * How long the cache may show a session that was changed or deleted behind its back: by SQL, or while the cache was
+   * down. Logouts, revocations and saves by this library show at once. Seconds, or a string such as `'5s'`.
    * @default 5
    */
   revocationBound?: number | string;
   /**
-   * How long one operation of the cache may take before the database is asked instead. Seconds, or a string.
+   * How long to wait for the cache before asking the database. Seconds, or a string such as `'500ms'`.
    * @default '500ms'
    */
   cacheTimeout?: number | string;
 }
 
 /**
- * One of them: `redis`, as `redisEngine` takes it, or `manager`, a cache of `@nestjs/cache-manager`, each with a `prefix`
- * for its keys (`'session-cache:'`); `custom`, a cache of your own; or the memory of this process with `maxEntries`
- * (10,000).
+ * One of: `redis`, with the options of `redisEngine`; `manager`, a cache of `@nestjs/cache-manager`; `custom`, your own
+ * cache; or the memory of this process with `maxEntries` (10,000). The first two take a `prefix` (`'session-cache:'`).
  */
 export type CacheChoice =
   | { redis: ClientGiven | ClientWanted; prefix?: string }
@@ -50,10 +49,10 @@ export type CacheChoice =
   | { maxEntries?: number };
 
 /**
- * Sessions in a database, with a cache in front: Redis, a cache of `@nestjs/cache-manager`, or the process's memory.
- * The database decides; without the cache everything goes on, at the database's speed.
+ * Keeps sessions in a database, with a cache in front: Redis, a cache of `@nestjs/cache-manager`, or the process's
+ * memory. The database decides. If the cache is down, everything works at the database's speed.
  *
- * @throws SessionConfigError when an option is wrong
+ * @throws SessionConfigError if an option is wrong
  *
  * @example
  * ```ts
@@ -111,7 +110,7 @@ function checkChoice(choice: CacheChoice): void {
   if ('manager' in choice || 'custom' in choice) return;
   const { maxEntries = 1 } = choice;
   if (Number.isSafeInteger(maxEntries) && maxEntries > 0) return;
-  throw new SessionConfigError('cache.maxEntries', 'has to be a whole number from 1 on.');
+  throw new SessionConfigError('cache.maxEntries', 'must be a whole number of at least 1.');
 }
 
 function makeCache(choice: CacheChoice): RecordCache {

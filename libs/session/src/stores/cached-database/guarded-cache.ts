@@ -115,7 +115,7 @@ export class GuardedCache {
     const { message } = (error ?? {}) as { message?: unknown };
     this.logger.warn(
       `The cache of the sessions ${messages[work][0]} (${String(message ?? error)}). Sessions come from the database ` +
-        'instead: nothing is lost, but the database has more to do. Look after the cache.',
+        'instead: nothing is lost, but the database has more to do. Check the cache.',
     );
   }
 

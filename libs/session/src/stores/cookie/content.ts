@@ -94,7 +94,7 @@ function textOf(content: Buffer): string {
 
 function notOurs(): SessionRecordCorruptError {
   return new SessionRecordCorruptError(
-    'A session cookie was sealed by one of the secrets, but its content is none of this version. It is treated as ' +
+    'A session cookie was sealed with one of the secrets, but this version does not know its content. It is treated as ' +
       'absent. Use the secrets for nothing else.',
   );
 }

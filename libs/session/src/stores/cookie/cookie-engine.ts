@@ -9,32 +9,32 @@ import { type RevocationStore } from './revocation-store.js';
 /** What `cookieEngine` takes. Only `secrets` is required. */
 export interface CookieEngineOptions extends Omit<CookieSealerOptions, 'revocations'> {
   /**
-   * Where ended sessions are noted, so that a logout holds against copies of the cookie: another engine, such as
-   * `redisEngine({ url })`, or a store of your own. It is asked once or twice when a session is loaded.
-   * @default nowhere: a copy of a cookie lives until it expires
+   * Where to record ended sessions, so that a logout holds against copies of the cookie: another engine, such as
+   * `redisEngine({ url })`, or your own store. Each load of a session asks it once or twice.
+   * @default nowhere: a copy of a cookie works until it expires
    */
   revocations?: SessionEngine | RevocationStore;
 }
 
-/** Options that something of Nest has to provide. */
+/** Options from a factory, if something has to be injected. */
 export interface CookieEngineFactory extends Pick<SessionEngine, 'imports' | 'inject'> {
   /** Returns the options, or a promise of them. */
   useFactory: (...dependencies: never[]) => CookieSealerOptions | Promise<CookieSealerOptions>;
   /**
-   * Where ended sessions are noted: an engine that keeps sessions on the server.
-   * @default nowhere: a copy of a cookie lives until it expires
+   * Where to record ended sessions: an engine that keeps sessions on the server.
+   * @default nowhere: a copy of a cookie works until it expires
    */
   revocations?: SessionEngine;
 }
 
 /**
- * Sessions in the cookie itself: encrypted, or only signed. Nothing is kept on the server.
+ * Keeps sessions in the cookie itself, encrypted or only signed. Nothing is on the server.
  *
  * @example
  * ```ts
  * SessionModule.forRoot(cookieEngine({ secrets: process.env.SESSION_SECRETS.split(' ') }))
  * ```
- * @throws SessionConfigError when a secret is short or well known: at once, or at start-up when a factory gives it
+ * @throws SessionConfigError if a secret is short or well known: at once, or at the start if it comes from a factory
  */
 export function cookieEngine(given: CookieEngineOptions | CookieEngineFactory): SessionEngine {
   if ('useFactory' in given) {

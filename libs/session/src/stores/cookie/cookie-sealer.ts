@@ -9,22 +9,22 @@ import { type RevocationStore } from './revocation-store.js';
 /** The options of `CookieSealer`. Only `secrets` is required. */
 export interface CookieSealerOptions {
   /**
-   * What the cookies are sealed with: 32 random bytes or more, as text. Of a list the first one seals and all of them
-   * open, so put a new one in front, and remove the old one when its cookies have expired.
+   * The secret that seals cookies: 32 random bytes or more, as text. In a list, the first one seals and all of them open:
+   * put a new one in front, and remove the old one when its cookies have expired.
    */
   secrets: string | readonly string[];
   /**
-   * Sign the cookies instead of encrypting them: nobody can change one, and **everybody who has one can read it**.
+   * Sign cookies instead of encrypting them: nobody can change one, but **everybody who has one can read it**.
    * @default false
    */
   signedOnly?: boolean;
   /**
-   * Compress sessions of more than 512 bytes. The length of a cookie then tells something of what is in it, though it is
-   * padded, so leave it off where a session holds secrets next to text of strangers.
+   * Compress sessions above 512 bytes. The length of a cookie then reveals something of its content, though it is padded,
+   * so leave it off if a session holds secrets beside text that others choose.
    * @default false
    */
   compress?: boolean;
-  /** Where ended sessions are noted, so that a logout holds against copies of the cookie. Default: nowhere. */
+  /** Where to record ended sessions, so that a logout holds against copies of the cookie. Default: nowhere. */
   revocations?: RevocationStore;
 }
 
@@ -89,7 +89,7 @@ export class CookieSealer extends SessionSealer {
       );
     }
     const before = Number(moment);
-    if (Number.isNaN(before)) throw new SessionValueError('moment', 'is no moment. Give a valid Date.');
+    if (Number.isNaN(before)) throw new SessionValueError('moment', 'is not a moment. Give a valid Date.');
     await this.revocations.revokeBefore(userSubject(userId), before, this.keepUntil());
   }
 

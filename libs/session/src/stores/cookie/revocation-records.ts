@@ -28,7 +28,10 @@ export class RevocationRecords implements RevocationStore {
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
       if (await this.note(subject, moment, keepUntil)) return;
     }
-    throw new SessionStoreUnavailableError('revoke', 'the place of the note stayed taken. Try again.');
+    throw new SessionStoreUnavailableError(
+      'revoke',
+      'other processes kept writing the same note. Try again.',
+    );
   }
 
   clearExpired(batchSize: number): Promise<number> {

@@ -8,21 +8,21 @@ import { SessionEntity } from './session.entity.js';
 /** What `databaseEngine` takes. Every member may be left out. */
 export interface DatabaseEngineOptions extends DatabaseStoreOptions {
   /**
-   * Name of the data source, as given to `TypeOrmModule.forRoot({ name })`. SQLite wants one for the sessions alone.
+   * Name of the data source, as in `TypeOrmModule.forRoot({ name })`. On SQLite give the sessions a separate one.
    * @default the default data source
    */
   dataSource?: string;
   /**
-   * A subclass of `SessionEntity`, for a table with columns of your own.
+   * A subclass of `SessionEntity`, for a table with extra columns.
    * @default SessionEntity
    */
   entity?: typeof SessionEntity;
 }
 
 /**
- * Sessions in a database, through `@nestjs/typeorm`: PostgreSQL, MySQL, MariaDB or SQLite.
+ * Keeps sessions in a database, through `@nestjs/typeorm`: PostgreSQL, MySQL, MariaDB or SQLite.
  *
- * The start-up fails with a `SessionConfigError` when the table is missing.
+ * If the table is missing, the start-up fails with a `SessionConfigError`.
  *
  * @example
  * ```ts

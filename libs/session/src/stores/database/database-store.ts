@@ -11,13 +11,13 @@ import { SessionEntity } from './session.entity.js';
 /** The options of `DatabaseStore`. Every member may be left out. */
 export interface DatabaseStoreOptions {
   /**
-   * On PostgreSQL: send named prepared statements. Turn off behind a pooler that does not know them, such as
+   * On PostgreSQL: use named prepared statements. Turn this off behind a pooler that does not support them, such as
    * PgBouncer before 1.21 in transaction mode.
    * @default true
    */
   preparedStatements?: boolean;
   /**
-   * Encrypts `session_data`, `session_log` and `session_meta`. The other columns, those of your own included, stay plain.
+   * Encrypts `session_data`, `session_log` and `session_meta`. All other columns, even your own, stay plain.
    * @default off
    */
   encryption?: EncryptionOptions;
@@ -81,8 +81,8 @@ export function metadataOf(dataSource: DataSource, entity: typeof SessionEntity)
   if (dataSource.hasMetadata(entity)) return dataSource.getMetadata(entity);
   throw new SessionConfigError(
     'engine',
-    `needs the entity ${entity.name} in its data source, which does not know it. Set ` +
-      `"autoLoadEntities: true" or add ${entity.name} to its "entities", and have it initialized.`,
+    `needs the entity ${entity.name} , which its data source does not know. Set ` +
+      `"autoLoadEntities: true" or add ${entity.name} to its "entities", and initialize the data source.`,
   );
 }
 
@@ -129,8 +129,8 @@ function extraValues(
     if (column === undefined || isOwn(property)) {
       throw new SessionConfigError(
         'engine',
-        `has the entity ${entity.name}, whose columnsFrom() returns "${property}", which is none of the ` +
-          'columns that it adds. Return property names of its columns only.',
+        `has the entity ${entity.name}, whose columnsFrom() returns "${property}", which is not one of ` +
+          'the columns that it adds. Return only property names of its columns.',
       );
     }
     // Transformers, dates, JSON: the value as the driver wants it.

@@ -92,7 +92,7 @@ export class SessionEntity extends BaseEntity {
   getDecoded(codec: RecordCodec = plainCodec): JsonObject {
     if (codec === plainCodec && ENCRYPTED.test(`${this.sessionData}\n${this.sessionLog}`)) {
       throw new SessionUnsupportedError(
-        'getDecoded() cannot read an encrypted session by itself. Hand it a codec with the secrets of the engine: ' +
+        'getDecoded() needs a codec to read an encrypted session. Pass one with the secrets of the engine: ' +
           'getDecoded(new RecordCodec({ secrets })).',
       );
     }

@@ -99,7 +99,7 @@ export function acceptFastifySession<Data = JsonObject>({
   if (!getHashes().includes(algorithm)) {
     throw new SessionConfigError(
       'accept.algorithm',
-      'is the name of no hash that this Node has. Give the one that @fastify/session was given, or leave it out.',
+      'is not a hash that this Node knows. Give the one of @fastify/session, or leave it out.',
     );
   }
   const own = [...OF_STORES, 'sessionId', 'encryptedSessionId'];
@@ -193,7 +193,7 @@ function checkSecrets(secret: Secret | readonly Secret[] | undefined): readonly 
   if (Array.isArray(secrets) && secrets.length > 0 && secrets.every(isSecret)) return [...secrets];
   throw new SessionConfigError(
     'accept.secret',
-    'is missing or empty. Give the secret that the old cookies are signed with, or the list of them.',
+    'is missing or empty. Give the secret that signed the old cookies, or the list of them.',
   );
 }
 

@@ -93,7 +93,7 @@ export function checkCallbackStore(
   throw new SessionConfigError(
     option,
     typeof candidate === 'function'
-      ? 'needs a store, and got a class or a function. Make an instance: new TheStore(…).'
+      ? 'needs a store, but got a class or a function. Create an instance: new TheStore(…).'
       : 'needs a store for express-session: an object with the methods get, set and destroy.',
   );
 }
@@ -182,6 +182,6 @@ export const expressSession = Object.assign(refuse, { Store }) as unknown as Exp
 function refuse(): never {
   throw new SessionConfigError(
     'engine',
-    'has a store that wants to run the middleware of express-session. Install express-session and make the store from it.',
+    'has a store that runs the middleware of express-session. Install express-session and create the store from it.',
   );
 }

@@ -98,14 +98,14 @@ export class ExpressStore extends WholeRecordStore {
         if (days === LIFETIMES[0]) return;
         this.longest = days * DAY;
         logger.warn(
-          `The express-session store keeps nothing for ${LIFETIMES[0]} days. Sessions end at the latest ${days} days ` +
-            'after they were last written, whatever the timeouts say. Keep the timeouts below that, or use another store.',
+          `The express-session store keeps nothing for ${LIFETIMES[0]} days. Sessions end at most ${days} days ` +
+            'after their last write, whatever the timeouts say. Keep the timeouts below that, or use another store.',
         );
         return;
       }
-      logger.warn(`The express-session store was tried out: ${STORES_NOTHING}`);
+      logger.warn(`The express-session store failed a trial at the start: ${STORES_NOTHING}`);
     } catch (error) {
-      logger.warn(`The express-session store was tried out. ${(error as Error).message}`);
+      logger.warn(`The express-session store failed a trial at the start. ${(error as Error).message}`);
     }
   }
 
@@ -233,16 +233,16 @@ export class ExpressStore extends WholeRecordStore {
 }
 
 const STORES_NOTHING =
-  'it said that it has stored an entry, and then it did not have it. Its connection or its settings are at fault, and it ' +
-  'reports no errors: look into its own log.';
+  'it reported that it stored an entry, but did not have it afterwards. Check its connection, its settings and its own ' +
+  'log: it reports no errors.';
 
 function storesNothing(operation: string): SessionStoreUnavailableError {
   return new SessionStoreUnavailableError(operation, STORES_NOTHING);
 }
 
 const NEVER_CLEARED =
-  'The express-session store has no method to delete what has expired. If it does not do so by itself, its sessions are ' +
-  'kept for ever.';
+  'The express-session store has no method to delete expired sessions. If it does not delete them itself, it keeps them ' +
+  'for ever.';
 
 /**
  * What stores read of express-session's cookie: until when to keep the session. Some take the moment, some the length
@@ -269,7 +269,7 @@ class StoredCookie {
 /** Stores make file names and queries of it. */
 function checked(sid: string): string {
   if (SID.test(sid)) return sid;
-  throw new TypeError('This is no session id, so the express-session store is not asked for it.');
+  throw new TypeError('This is not a session id, so the express-session store is not asked for it.');
 }
 
 /**

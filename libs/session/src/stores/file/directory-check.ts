@@ -21,7 +21,7 @@ const WRITING_BY_OTHERS = 0o022;
 /** @throws SessionConfigError when no directory is named */
 export function checkGiven({ directory }: { directory?: unknown }): void {
   if (typeof directory === 'string' && directory !== '') return;
-  throw problem('is missing. Name the directory that the session files go to.');
+  throw problem('is missing. Name the directory for the session files.');
 }
 
 /**
@@ -58,7 +58,7 @@ export function checkDirectory(directory: string): string {
       throw problem(`is ${quoted}, which cannot be read (${reasonOf(error)}).`, error);
     }
     throw problem(
-      `is ${quoted}, which does not exist. Make it first: mkdir -m 700, as the user of the application.`,
+      `is ${quoted}, which does not exist. Create it first: mkdir -m 700, as the user of the application.`,
       error,
     );
   }
@@ -71,7 +71,7 @@ function checkFolder(path: string, what: string, forbidden: number): void {
   if (!stats.isDirectory()) throw problem(`${what}, which is not a directory.`);
   if (uid !== process.geteuid?.()) {
     throw problem(
-      `${what}, which belongs to another user (${uid}), who could exchange its files. Use your own.`,
+      `${what}, which belongs to another user (${uid}), who could swap its files. Use a directory of your own.`,
     );
   }
   if ((mode & forbidden) !== 0) {
@@ -87,7 +87,7 @@ function tryOut(path: string, quoted: string): void {
     writeFileSync(trial, '', { flag: 'wx', mode: 0o600 });
     linkSync(trial, `${trial}-link`);
   } catch (error) {
-    throw problem(`is ${quoted}, where files cannot be made and linked (${reasonOf(error)}).`, error);
+    throw problem(`is ${quoted}, where files cannot be created and linked (${reasonOf(error)}).`, error);
   } finally {
     rmSync(trial, { force: true });
     rmSync(`${trial}-link`, { force: true });

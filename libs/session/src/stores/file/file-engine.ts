@@ -3,9 +3,9 @@ import { checkGiven } from './directory-check.js';
 import { FileStore, type FileStoreOptions } from './file-store.js';
 
 /**
- * Sessions in files, one each, for the processes of one machine.
+ * Keeps each session in a file, for the processes of one machine.
  *
- * The start-up fails with a `SessionConfigError` when the directory is missing or open to others.
+ * If the directory is missing or open to others, the start-up fails with a `SessionConfigError`.
  *
  * @example
  * ```ts

@@ -32,11 +32,11 @@ import { inTurns, LEFTOVER_KEPT, Sweep } from './sweep.js';
 
 /** What `fileEngine` and `FileStore` take. Only `directory` is required. */
 export interface FileStoreOptions {
-  /** Where the files go. It has to exist, on a local disk, closed to other users: `mkdir -m 700`. */
+  /** The directory for the files. It has to exist on a local disk and be closed to other users: `mkdir -m 700`. */
   directory: string;
   /**
-   * Acknowledge nothing before it is on the disk itself, so that a power failure takes nothing back. Without it,
-   * the last seconds before one may be lost; the end of the process loses nothing either way.
+   * Acknowledge a write only when it is on the disk, so that a power failure loses nothing. Without it, a power failure
+   * may lose the last seconds; the end of the process never loses anything.
    * @default false
    */
   fsync?: boolean;

@@ -329,7 +329,7 @@ function unavailable(
 ): SessionStoreUnavailableError {
   return new SessionStoreUnavailableError(
     operation,
-    `${reason}. Check the directory "${directory}" and its disk: it has to be there, writable, and not full.`,
+    `${reason}. Check the directory "${directory}" and its disk: it must exist, be writable, and not be full.`,
     cause && { cause },
   );
 }

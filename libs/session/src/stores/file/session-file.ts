@@ -179,7 +179,7 @@ export function newTag(): string {
 
 function notAFile(): SessionRecordCorruptError {
   return new SessionRecordCorruptError(
-    'Where a session file should be there is something else, such as a symbolic link or a file of another user. ' +
+    'In place of a session file there is something else, such as a symbolic link or a file of another user. ' +
       'It was not followed and is left for inspection.',
   );
 }

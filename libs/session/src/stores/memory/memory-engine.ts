@@ -6,10 +6,10 @@ import { checkMaxSessions, MemoryStore, type MemoryStoreOptions } from './memory
 export type MemoryEngineOptions = MemoryStoreOptions;
 
 /**
- * Sessions in the memory of this process, for development and tests: a restart ends all of them. Warns when
+ * Keeps sessions in the memory of this process, for development and tests: a restart ends all of them. Warns if
  * `NODE_ENV` is `production`.
  *
- * @throws SessionConfigError when an option is wrong
+ * @throws SessionConfigError if an option is wrong
  *
  * @example
  * ```ts

@@ -12,13 +12,13 @@ import {
 /** The options of `MemoryStore`. Every member may be left out. */
 export interface MemoryStoreOptions {
   /**
-   * How many sessions are kept. When one more comes, the expired ones go; if there are none, the session without a user
-   * that was not used for the longest time; if there is none, the one of a user.
+   * How many sessions are kept. When one more comes, expired sessions are dropped first, then the least recently used
+   * session without a user, then the least recently used one with a user.
    * @default 10000
    */
   maxSessions?: number;
   /**
-   * The clock that the sessions live by, in epoch milliseconds.
+   * The clock of the sessions, in epoch milliseconds.
    * @default Date.now
    */
   now?: () => number;
@@ -204,7 +204,7 @@ export class MemoryStore extends SessionStore {
 /** @throws SessionConfigError */
 export function checkMaxSessions(maxSessions: number): void {
   if (Number.isSafeInteger(maxSessions) && maxSessions > 0) return;
-  throw new SessionConfigError('engine.maxSessions', `is ${maxSessions}. Use a whole number from 1 on.`);
+  throw new SessionConfigError('engine.maxSessions', `is ${maxSessions}. Use a whole number of at least 1.`);
 }
 
 function toKept(record: SessionRecord): Kept {

@@ -182,7 +182,7 @@ export class NodeRedisConnection implements RedisConnection {
     if (client === undefined) {
       throw new SessionConfigError(
         'waitForReplicas',
-        'needs a second connection, and a client of createSentinel cannot be duplicated. Say where the sentinels are by "sentinel" instead of handing in a "client".',
+        'needs a second connection, but a client of createSentinel cannot be duplicated. Use the option "sentinel" instead of "client".',
       );
     }
     keepLastError(client);

@@ -322,6 +322,6 @@ function notConfirmed(operation: string, confirmed: number, wait: ReplicaWait): 
   return new SessionStoreUnavailableError(
     operation,
     `it is done on the primary, but ${confirmed} of ${replicas} confirmed it within ${wait.timeout} ms, ` +
-      'so that a fail-over could undo it. Look after the replicas, or change the option "waitForReplicas".',
+      'so a fail-over could undo it. Check the replicas, or change the option "waitForReplicas".',
   );
 }

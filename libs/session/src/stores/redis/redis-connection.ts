@@ -3,11 +3,11 @@ import { type RedisScript } from './redis-scripts.js';
 /** A command and its parameters. Where there is a key, it comes right after the name. */
 export type Command = readonly [name: string, ...parameters: string[]];
 
-/** For how many replicas an end waits, and for how long. */
+/** How many replicas an end waits for, and how long. */
 export interface ReplicaWait {
   /** How many replicas must have the end before it counts as done. */
   replicas: number;
-  /** Milliseconds to wait for them. When they pass, the operation fails. */
+  /** Milliseconds to wait for them. After that the operation fails. */
   timeout: number;
 }
 

@@ -15,18 +15,18 @@ import {
 } from './redis-options.js';
 import { RedisStore } from './redis-store.js';
 
-/** Options from a factory, for what has to be injected: a configuration, or a client of the application's own. */
+/** Options from a factory, if something has to be injected: a configuration, or the application's own client. */
 export interface RedisEngineFactory extends Pick<SessionEngine, 'imports' | 'inject'> {
   /** Returns the options, or a promise of them. */
   useFactory: FactoryProvider<RedisEngineOptions>['useFactory'];
 }
 
 /**
- * Sessions in Redis or Valkey: a single node, Sentinel or Cluster, through `ioredis` or `redis` (node-redis).
+ * Keeps sessions in Redis or Valkey: a single node, Sentinel or Cluster, through `ioredis` or `redis` (node-redis).
  *
- * The start-up fails with a `SessionStoreUnavailableError` when there is no connection within ten seconds.
+ * If there is no connection within ten seconds, the start-up fails with a `SessionStoreUnavailableError`.
  *
- * @throws SessionConfigError when an option is wrong
+ * @throws SessionConfigError if an option is wrong
  *
  * @example
  * ```ts
@@ -80,8 +80,8 @@ async function connectInTime(connection: RedisConnection): Promise<void> {
       reject(
         new SessionStoreUnavailableError(
           'connect',
-          `there was no connection within ${CONNECTS_WITHIN / 1000} s${reason}. Check that Redis is up, where the ` +
-            'options look for it, and the password.',
+          `there was no connection within ${CONNECTS_WITHIN / 1000} s${reason}. Check that Redis is up, and ` +
+            'check the address and the password in the options.',
         ),
       );
     }, CONNECTS_WITHIN);

@@ -7,34 +7,39 @@ import { type ReplicaWait } from './redis-connection.js';
 /** The options of `RedisStore`. Every member may be left out. */
 export interface RedisStoreOptions {
   /**
-   * What all keys begin with, so that other things can live in the same Redis. No braces.
+   * The prefix of all keys, so that other things can live in the same Redis. No braces.
    * @default 'session:'
    */
   prefix?: string;
   /**
-   * Makes an end (logout, revocation, rotation) wait until so many replicas have it, and fail if they do not in time.
-   * Without it a fail-over can bring back a session that was ended a moment before: Redis replicates asynchronously.
-   * Takes a second connection, opened by the first end.
+   * Makes each end (logout, revocation, rotation) wait until this many replicas have it, and fail if that takes too long.
+   * Redis replicates asynchronously, so without this a fail-over can bring back a session that ended a moment before.
+   * It needs a second connection, which the first end opens.
    * @default none: an end is done when the primary has it
+   *
+   * @example
+   * ```ts
+   * waitForReplicas: { replicas: 1, timeout: 500 } // milliseconds
+   * ```
    */
   waitForReplicas?: ReplicaWait;
   /**
-   * Encrypts the data and the meta of the sessions. User ids, session ids and deadlines stay readable, for Redis works
-   * with them.
-   * @default none
+   * Encrypts data and metadata. User ids, session ids and deadlines stay readable, because Redis works with them.
+   * @default off
    */
   encryption?: EncryptionOptions;
 }
 
-/** A client of the application's own, which the store uses and never closes. */
+/** The application's own client, which the store uses and never closes. */
 export interface ClientGiven {
   /**
-   * Of `ioredis` (`new Redis()`, `new Cluster()`) or `redis` (`createClient()`, `createCluster()`, `createSentinel()`).
+   * A client of `ioredis` (`new Redis()`, `new Cluster()`) or `redis` (`createClient()`, `createCluster()`,
+   * `createSentinel()`).
    */
   client: IoRedisClient | NodeRedisClient;
 }
 
-/** Where Redis is, for a client that the store opens and closes itself. One of `url`, `cluster`, `sentinel`. */
+/** Where Redis is, for a client that the store opens and closes itself: `url`, `cluster` or `sentinel`. */
 export interface ClientWanted {
   /** A single node: `redis://[user:password@]host[:port][/database]`, `rediss://` for TLS. */
   url?: string;
@@ -47,11 +52,11 @@ export interface ClientWanted {
     /** `host:port` of some sentinels. */
     nodes: readonly string[];
   };
-  /** Handed to the client's constructor, above what the store sets. Alone it means a single node: `{ host, port }`. */
+  /** Options of the client, which override the store's. Alone they mean a single node: `{ host, port }`. */
   options?: object;
   /**
    * Which package to use.
-   * @default ioredis if it is installed, because it takes less time per command; else redis
+   * @default ioredis if it is installed, because it takes less time per command; otherwise redis
    */
   library?: RedisLibrary;
 }
@@ -79,7 +84,7 @@ export function resolveStoreOptions({
     const value: unknown = waitForReplicas[name];
     if (!Number.isSafeInteger(value) || Number(value) < 1) {
       // A timeout of 0 would mean for ever.
-      throw new SessionConfigError(`waitForReplicas.${name}`, 'has to be a whole number from 1 on.');
+      throw new SessionConfigError(`waitForReplicas.${name}`, 'must be a whole number of at least 1.');
     }
   }
   return { prefix, waitForReplicas };
@@ -101,20 +106,20 @@ export function checkEngineOptions(options: RedisEngineOptions): void {
   if ([url, cluster, sentinel].filter((place) => place !== undefined).length > 1) {
     throw new SessionConfigError(
       'url',
-      'is one of "url", "cluster" and "sentinel", of which one is enough. Leave one.',
+      'is given with another of "url", "cluster" and "sentinel". Keep one of them.',
     );
   }
   if (url !== undefined) parseRedisUrl('url', url);
   if (cluster !== undefined) {
     if (cluster.length === 0)
-      throw new SessionConfigError('cluster', 'is empty. Give the URL of a node at least.');
+      throw new SessionConfigError('cluster', 'is empty. Give the URL of at least one node.');
     cluster.forEach((node, index) => parseRedisUrl(`cluster[${index}]`, node));
   }
   sentinel?.nodes.forEach((node, index) => parseNode(`sentinel.nodes[${index}]`, node));
   if (sentinel !== undefined && (sentinel.nodes.length === 0 || sentinel.name === '')) {
     throw new SessionConfigError(
       'sentinel',
-      'needs the "name" of the primary and one of the "nodes" at least.',
+      'needs the "name" of the primary and at least one of the "nodes".',
     );
   }
   if (library !== undefined && library !== 'ioredis' && library !== 'redis') {
@@ -126,7 +131,7 @@ function checkClient(client: unknown): void {
   if (isIoRedis(client) || isNodeRedis(client)) return;
   throw new SessionConfigError(
     'client',
-    'is a client of neither "ioredis" nor "redis". Hand in what their constructors return.',
+    'is a client of neither "ioredis" nor "redis". Pass a client that one of them made.',
   );
 }
 
@@ -134,7 +139,7 @@ function checkClient(client: unknown): void {
 export function keyPrefixRefused(library: string): SessionConfigError {
   return new SessionConfigError(
     'prefix',
-    `is what keys of sessions begin with. Set it, and take "keyPrefix" out of the options of the ${library} client (give sessions a client of their own if other code needs it).`,
+    `has to be set here, and the ${library} client has a "keyPrefix". Remove "keyPrefix" from the client (or give the sessions a separate client if other code needs it).`,
   );
 }
 
@@ -149,7 +154,7 @@ export function parseRedisUrl(option: string, url: string): URL {
   if (parsed?.protocol === 'redis:' || parsed?.protocol === 'rediss:') return parsed;
   throw new SessionConfigError(
     option,
-    'is no Redis URL. It looks like redis://user:password@host:6379/0, or rediss:// for TLS.',
+    'is not a Redis URL. Write it like redis://user:password@host:6379/0, or rediss:// for TLS.',
   );
 }
 

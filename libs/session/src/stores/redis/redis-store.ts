@@ -310,7 +310,7 @@ export class RedisStore extends SessionStore {
     }
     throw new SessionStoreUnavailableError(
       'save',
-      'the record is nearly as large as it may be, and too many others write to it. Try again.',
+      'the record is nearly as large as it may be, and too many others are writing to it. Try again.',
     );
   }
 

@@ -10,7 +10,7 @@ import { SqlStore } from './sql-store.js';
 
 /** What `sqlEngine` takes. */
 export interface SqlEngineOptions {
-  /** Of the database: `'mysql'` is MariaDB as well. */
+  /** The dialect of the database. For MariaDB use `'mysql'`. */
   dialect: DialectName;
   /** Runs a statement on your client. The client stays yours: the engine opens and closes nothing. */
   query: SqlClientQuery;
@@ -20,7 +20,7 @@ export interface SqlEngineOptions {
    */
   table?: string;
   /**
-   * How the client marks values in a statement: numbered, or as question marks. Numbered ones on PostgreSQL only.
+   * How the client marks values in a statement: `'?'`, or numbered `'$1'`, which is for PostgreSQL only.
    * @default '$1' on PostgreSQL, otherwise '?'
    */
   placeholder?: '$1' | '?';
@@ -31,20 +31,20 @@ export interface SqlEngineOptions {
   encryption?: EncryptionOptions;
 }
 
-/** Options from a factory, for what has to be injected: the client of the application, or a configuration. */
+/** Options from a factory, if something has to be injected: the application's client, or a configuration. */
 export interface SqlEngineFactory extends Pick<SessionEngine, 'imports' | 'inject'> {
   /** Returns the options, or a promise of them. */
   useFactory: FactoryProvider<SqlEngineOptions>['useFactory'];
 }
 
 /**
- * Sessions in a table of PostgreSQL, MySQL, MariaDB or SQLite, over any client that runs SQL: pg, mysql2, better-sqlite3,
- * node:sqlite, Prisma, Drizzle, Kysely, Knex, MikroORM, …
+ * Keeps sessions in a table of PostgreSQL, MySQL, MariaDB or SQLite, with any client that runs SQL: pg, mysql2,
+ * better-sqlite3, node:sqlite, Prisma, Drizzle, Kysely, Knex, MikroORM, …
  *
- * The start-up fails with a `SessionConfigError` when the table is missing, or when `query` does not do what it should.
+ * If the table is missing or `query` does not work as it should, the start-up fails with a `SessionConfigError`.
  * `npx nest-sessions schema --dialect postgres` prints the table.
  *
- * @throws SessionConfigError when an option is wrong
+ * @throws SessionConfigError if an option is wrong
  *
  * @example
  * ```ts
@@ -118,7 +118,7 @@ function checkOptions({ dialect, query, table, placeholder, encryption }: Partia
   if (!isMark || (placeholder === '$1' && dialect !== 'postgres')) {
     throw new SessionConfigError(
       'placeholder',
-      `has to be '?', or '$1' on PostgreSQL. Leave it out for what the driver of the database takes.`,
+      `has to be '?', or '$1' on PostgreSQL. Leave it out to use that of the database's driver.`,
     );
   }
   if (encryption !== undefined) checkSecrets(encryption.secrets, 'encryption.secrets');

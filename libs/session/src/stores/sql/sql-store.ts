@@ -247,7 +247,7 @@ export class SqlStore extends SessionStore {
       if (!isMissingTableOrColumn(error)) throw error;
       throw new SessionConfigError(
         'engine',
-        `needs the table ${this.table.name} with all its columns, and something of it is missing ` +
+        `needs the table ${this.table.name} with all its columns, but part of it is missing ` +
           `(${(error as Error).message}). ${advice}`,
         { cause: error },
       );
@@ -276,7 +276,7 @@ export class SqlStore extends SessionStore {
       if (this.dialect.unicode?.test(String(encoding))) continue;
       throw new SessionConfigError(
         'engine',
-        `needs text in Unicode, and the ${subject} is ${String(encoding)}. Use UTF-8 (on MySQL and MariaDB: utf8mb4).`,
+        `needs Unicode text, but the ${subject} is ${String(encoding)}. Use UTF-8 (on MySQL and MariaDB: utf8mb4).`,
       );
     }
   }
