@@ -55,8 +55,8 @@ describe('what is wrong at the start is told in a few lines', () => {
          import { databaseEngine } from 'nest-sessions/database';`,
         "TypeOrmModule.forRoot({ type: 'sqljs', autoLoadEntities: true }), SessionModule.forRoot(databaseEngine())",
       ),
-      'SessionConfigError: Session option "engine" needs the table "nest_session" with all its columns, and something ' +
-        'of it is missing (no such table: nest_session). Run its migration, CreateNestSession1767225600000 of',
+      'SessionConfigError: Session option "engine" needs the table "nest_session" with all its columns, but part of ' +
+        'it is missing (no such table: nest_session). Run its migration, CreateNestSession1767225600000 of',
     ],
     [
       'an engine function that is not called',
