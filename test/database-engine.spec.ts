@@ -600,6 +600,12 @@ describeWithService('postgres', 'DatabaseStore on PostgreSQL', () => {
     const turn = /pg_try_advisory_xact_lock\(.*?\)/.exec(log.last)?.[0];
     expect(await holder.query(`SELECT ${turn} AS mine`)).toEqual([{ mine: true }]);
     expect(await store.clearExpired(10)).toBe(0);
+    // A table of the same name in another schema has cleaners of its own.
+    const elsewhere = await open(1);
+    const other = new DatabaseStore(elsewhere.dataSource);
+    await other.create(expired.id, expired);
+    expect(await other.clearExpired(10)).toBe(1);
+    await elsewhere.close();
     await holder.commitTransaction();
     await holder.release();
     expect(await store.clearExpired(10)).toBe(1);

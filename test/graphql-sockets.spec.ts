@@ -1,6 +1,18 @@
 import { type DynamicModule, Injectable, UseGuards } from '@nestjs/common';
 import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
-import { GraphQLModule, Int, Mutation, Query, Resolver, Subscription } from '@nestjs/graphql';
+import {
+  Args,
+  Field,
+  GraphQLModule,
+  Int,
+  Mutation,
+  ObjectType,
+  Parent,
+  Query,
+  ResolveField,
+  Resolver,
+  Subscription,
+} from '@nestjs/graphql';
 import { MercuriusDriver, type MercuriusDriverConfig } from '@nestjs/mercurius';
 import { PubSub } from 'graphql-subscriptions';
 import { type Client, createClient } from 'graphql-ws';
@@ -26,6 +38,32 @@ class News extends PubSub {
   }
 }
 
+@ObjectType()
+class Article {
+  @Field()
+  title!: string;
+}
+
+@Resolver(() => Article)
+class ArticleResolver {
+  @ResolveField(() => Int)
+  opened(@Session() session: Session<Data>) {
+    return session.increment('count');
+  }
+
+  @ResolveField(() => String, { nullable: true })
+  reader(@Session('userId') userId: string | null) {
+    return userId;
+  }
+
+  @ResolveField(() => Int, { nullable: true })
+  refused(@Session() session: Session<Data>, @Parent() { title }: Article) {
+    if (title === 'the end') session.logout();
+    else session.increment('count');
+    throw new Error('It failed.');
+  }
+}
+
 @Resolver()
 class NewsResolver {
   constructor(private readonly news: News) {}
@@ -33,6 +71,16 @@ class NewsResolver {
   @Query(() => String, { nullable: true })
   who(@Session('userId') userId: string | null) {
     return userId;
+  }
+
+  @Query(() => [Article])
+  articles(@Args('titles', { type: () => [String] }) titles: string[]): Article[] {
+    return titles.map((title) => ({ title }));
+  }
+
+  @Subscription(() => Article, { resolve: ({ news }: { news: string }) => ({ title: news }) })
+  published() {
+    return this.news.asyncIterableIterator('news');
   }
 
   @Mutation(() => Int)
@@ -107,9 +155,12 @@ const servers: Record<string, { platform: Platform; graphql: () => DynamicModule
     graphql: () =>
       apollo({ context: ({ req, extra }: { req?: object; extra?: object }) => ({ req, extra }) }),
   },
-  'Apollo with what graphql-ws has': {
+  'Apollo with one context for the whole socket': {
     platform: 'fastify',
-    graphql: () => apollo({ context: (given: { extra?: object }) => given.extra ?? { req: given } }),
+    graphql: () =>
+      apollo({
+        context: (given: { extra?: object }) => Object.assign(given.extra ?? {}, { req: given }),
+      }),
   },
   Mercurius: { platform: 'fastify', graphql: mercurius },
   'Mercurius with a context of its own': {
@@ -121,7 +172,7 @@ const servers: Record<string, { platform: Platform; graphql: () => DynamicModule
       }),
   },
 };
-const quick = ['Apollo on Express', 'Apollo with what graphql-ws has', 'Mercurius'];
+const quick = ['Apollo on Express', 'Apollo with one context for the whole socket', 'Mercurius'];
 
 interface Result {
   data?: Record<string, unknown> | null;
@@ -152,7 +203,7 @@ describe.each(rowsOf(servers, quick))('GraphQL over a socket, by %s', (_name, { 
       engine: { useFactory: () => store },
       logger: silent,
       imports: [graphql()],
-      providers: [News, NewsResolver],
+      providers: [News, NewsResolver, ArticleResolver],
       options: { sockets },
     });
     running.push(app);
@@ -242,6 +293,59 @@ describe.each(rowsOf(servers, quick))('GraphQL over a socket, by %s', (_name, { 
     expect([...store.records.values()].map(({ data }) => data)).toEqual([{ count: 1 }]);
     store.fail('save', new SessionStoreUnavailableError('save', 'it is away.'));
     expect(await client.ask('mutation { count }')).not.toHaveProperty('count');
+  });
+
+  it('saves what the fields of a query did before its result is sent', async () => {
+    await start();
+    const { key } = await logIn();
+    const client = connect(key);
+    const save = store.hold('save');
+    const query = client.subscribe('{ articles(titles: ["a", "b", "c"]) { title opened } }');
+    await Promise.race([save.reached, query.over]);
+    expect(await client.ask('{ who }')).toEqual({ who: 'ann' });
+    expect(query.events).toEqual([]);
+    save.release();
+    await query.over;
+    const opened = [1, 2, 3].map((count, index) => ({ title: 'abc'[index], opened: count }));
+    expect(query.events).toEqual([{ data: { articles: opened } }]);
+    expect([...store.records.values()].map(({ data }) => data)).toEqual([{ count: 3 }]);
+    store.fail('save', new SessionStoreUnavailableError('save', 'it is away.'));
+    expect(await client.ask('{ articles(titles: ["d"]) { opened } }')).not.toHaveProperty('articles');
+  });
+
+  it('drops what a field did that fails, but for the end of the session', async () => {
+    await start();
+    const { key } = await logIn();
+    const client = connect(key);
+    const failed = ['It failed.'];
+    expect(await client.ask('{ articles(titles: ["a"]) { refused } }')).toEqual(failed);
+    expect([...store.records.values()].map(({ data }) => data)).toEqual([{}]);
+    expect(await client.ask('{ articles(titles: ["the end"]) { refused } }')).toEqual(failed);
+    expect(store.records.size).toBe(0);
+  });
+
+  it('shows the fields of an event the session as it is then, and saves what they did', async () => {
+    await start();
+    const { key, id } = await logIn();
+    const { events, leave } = connect(key).subscribe('subscription { published { reader opened } }');
+    await listening(1);
+    await publish('first');
+    while (events.length < 1) await new Promise(setImmediate);
+    expect([...store.records.values()].map(({ data }) => data)).toEqual([{ count: 1 }]);
+    await app.request
+      .post('/graphql')
+      .set('Cookie', `sessionid=${key}`)
+      .send({ query: '{ articles(titles: ["a"]) { opened } }' });
+    await publish('second');
+    while (events.length < 2) await new Promise(setImmediate);
+    const published = [1, 3].map((opened) => ({ data: { published: { reader: 'ann', opened } } }));
+    expect(events).toEqual(published);
+    await app.app.get(Sessions).revoke(id);
+    await publish('third');
+    while (events.length < 3) await new Promise(setImmediate);
+    const messages = new Set(events[2]?.errors?.map(({ message }) => message));
+    expect(messages).toEqual(new Set(['The session of this socket has ended.']));
+    leave();
   });
 
   it('handles nothing under a key that cycleKey has replaced', async () => {

@@ -16,6 +16,7 @@ import {
   RequireSession,
   Session,
   SessionGuard,
+  type SessionLimit,
   type SessionOptions,
   Sessions,
 } from 'nest-sessions';
@@ -714,6 +715,37 @@ describe.each(platforms)('an old session on %s', (platform) => {
     expect([[...browser.cookies.keys()], old.kept.size]).toEqual([['sessionid'], 0]);
   });
 
+  describe('of a user with a limit of sessions', () => {
+    const sids = ['a', 'b', 'c'].map((letter) => letter.repeat(32));
+
+    /** Who is still logged in of three browsers that come one after the other, and of one that logs in with us. */
+    async function comeOneByOne(policy: SessionLimit['policy']): Promise<unknown> {
+      for (const sid of sids) old.kept.set(sid, oldSession());
+      const url = await start({ sessionsPerUser: { max: 2, policy } });
+      const login = await ask(url, new Map(), 'POST /login?user=ann');
+      const browsers = [new Browser(), ...sids.map(() => new Browser())];
+      browsers[0]?.take(login);
+      for (const [index, sid] of sids.entries()) {
+        const browser = browsers[index + 1] as Browser;
+        browser.cookies.set('connect.sid', signed(sid));
+        expect((await browser.send(url, 'GET /look')).body).toMatchObject({ userId: 'ann' });
+      }
+      const answers = await Promise.all(browsers.map((browser) => browser.send(url, 'GET /look')));
+      const next = await ask(url, new Map(), 'POST /login?user=ann');
+      return { are: answers.map(({ body }) => (body as { userId: unknown }).userId), next: next.status };
+    }
+
+    it.each(['evict-oldest', 'evict-idle'] as const)('ends another, as a login does: %s', async (policy) => {
+      expect(await comeOneByOne(policy)).toEqual({ are: [null, null, 'ann', 'ann'], next: 201 });
+      expect(await sessionsOfAnn()).toHaveLength(2);
+    });
+
+    it('is not refused as a login is, and ends no other', async () => {
+      expect(await comeOneByOne('reject')).toEqual({ are: ['ann', 'ann', 'ann', 'ann'], next: 409 });
+      expect(await sessionsOfAnn()).toHaveLength(4);
+    });
+  });
+
   it('is no fresh login, because nobody knows how old it is', async () => {
     const url = await start();
     const { cookies } = await ask(url, oldCookie(), 'GET /look');
@@ -825,6 +857,22 @@ describe.each(platforms)('an old session on %s', (platform) => {
     expect((await ask(url, oldCookie(signed('guest')), 'GET /look')).body).toMatchObject({
       data: { cart: [] },
     });
+  });
+
+  it('is ended and not moved when the number of its user has been raised', async () => {
+    const numbers = new Map([['ann', 0]]);
+    const url = await start({
+      currentStamp: (user) => String(numbers.get(user)),
+      accept: acceptExpressSession({ secret: SECRET, store: old, userId, stamp: () => '0' }),
+    });
+    const browser = new Browser();
+    browser.cookies.set('connect.sid', signed());
+    expect((await browser.send(url, 'GET /look')).body).toMatchObject({ userId: 'ann' });
+    old.kept.set('another', oldSession());
+    numbers.set('ann', 1);
+    expect((await browser.send(url, 'GET /look')).body).toEqual(nobody);
+    expect((await ask(url, oldCookie(signed('another')), 'GET /look')).body).toEqual(nobody);
+    expect(old.kept.size).toBe(0);
   });
 
   it('is moved by one answer, whose cookies are asked for once', async () => {

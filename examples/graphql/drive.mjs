@@ -40,7 +40,7 @@ const client = connect();
 const overSocket = async (query) => (await client.iterate({ query }).next()).value.data;
 assert.deepEqual(await overSocket('{ me }'), { me: 'ada' });
 
-const messages = client.iterate({ query: 'subscription { message { author text } }' });
+const messages = client.iterate({ query: 'subscription { message { author text seen } }' });
 let isThere = false;
 const first = messages.next().finally(() => (isThere = true));
 // Nothing tells a client that its subscription has begun, so it talks until it hears itself.
@@ -48,12 +48,14 @@ let sent = 0;
 while (!isThere) {
   assert.deepEqual(await overSocket('mutation { say(text: "hello") }'), { say: ++sent });
 }
-assert.deepEqual((await first).value.data, { message: { author: 'ada', text: 'hello' } });
+assert.deepEqual((await first).value.data, { message: { author: 'ada', text: 'hello', seen: 1 } });
 
 assert.deepEqual(await overHttp('mutation { say(text: "bye") }'), { say: sent + 1 });
 let message;
+let seen = 1;
 do {
   ({ message } = (await messages.next()).value.data);
+  assert.equal(message.seen, ++seen);
 } while (message.text !== 'bye');
 
 const end = messages.next();

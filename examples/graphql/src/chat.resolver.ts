@@ -1,11 +1,22 @@
 import { UnauthorizedException, UseGuards } from '@nestjs/common';
-import { Args, Field, Int, Mutation, ObjectType, Query, Resolver, Subscription } from '@nestjs/graphql';
+import {
+  Args,
+  Field,
+  Int,
+  Mutation,
+  ObjectType,
+  Query,
+  ResolveField,
+  Resolver,
+  Subscription,
+} from '@nestjs/graphql';
 import { PubSub } from 'graphql-subscriptions';
 import { Session, SessionGuard } from 'nest-sessions';
 
 declare module 'nest-sessions' {
   interface SessionData {
     sent: number;
+    seen: number;
   }
 }
 
@@ -20,7 +31,7 @@ class Message {
 
 const events = new PubSub();
 
-@Resolver()
+@Resolver(() => Message)
 export class ChatResolver {
   @Query(() => String, { nullable: true })
   me(@Session('userId') userId: string | null) {
@@ -47,6 +58,12 @@ export class ChatResolver {
   async say(@Session() session: Session, @Args('text') text: string) {
     await events.publish('message', { message: { author: session.userId, text } });
     return session.increment('sent');
+  }
+
+  /** Of a message: how many this session has seen by now. */
+  @ResolveField(() => Int)
+  seen(@Session() session: Session) {
+    return session.increment('seen');
   }
 
   /** It is complete when the session ends. */

@@ -16,6 +16,7 @@ import {
   APP_FILTER,
   type AbstractHttpAdapter,
   type ApplicationConfig,
+  ExternalContextCreator,
   HttpAdapterHost,
   ModuleRef,
   ModulesContainer,
@@ -29,7 +30,7 @@ import { makePlaces } from './nest/express.js';
 import { decorateFastify, type FastifyInstance, hookIntoFastify } from './nest/fastify.js';
 import { SessionErrorFilter } from './nest/session-error.filter.js';
 import { SessionGuard } from './nest/session.guard.js';
-import { prepareHandlers } from './nest/session-loader.guard.js';
+import { prepareFields, prepareHandlers } from './nest/session-loader.guard.js';
 import { leaveSockets, rememberHandshakes, serveSockets } from './nest/sockets.js';
 import { SessionObserver } from './observability/session-observer.js';
 import { SessionConfigError } from './session.errors.js';
@@ -89,6 +90,7 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
     @Inject(HTTP_ENVIRONMENT) private readonly environment: HttpEnvironment,
     modules: ModulesContainer,
     moduleRef: ModuleRef,
+    contextCreator: ExternalContextCreator,
   ) {
     if (applications.has(adapterHost)) {
       throw new SessionConfigError(
@@ -108,6 +110,7 @@ export class SessionModule implements NestModule, OnApplicationShutdown {
     }
     // Nest makes gateways before it calls `configure`.
     prepareHandlers(modules);
+    prepareFields(contextCreator);
     rememberHandshakes(configOf(moduleRef), environment);
   }
 

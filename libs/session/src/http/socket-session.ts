@@ -32,6 +32,8 @@ export class SocketSession {
   #token = '';
   /** The record as it was at some moment; null: a message has to look. */
   #known: { record: SessionRecord; at: number } | null = null;
+  /** When a message has last needed the session. */
+  #usedAt = 0;
   /** When `cycleKey` had made the key of the handshake. */
   #cycle: number | null = null;
   #over = false;
@@ -52,6 +54,7 @@ export class SocketSession {
    * @throws UnauthorizedException when the session has ended
    */
   async open(): Promise<LiveSession> {
+    this.#usedAt = performance.now();
     const isFirst = this.#opening === null;
     await this.#admitOnce();
     if (this.#over) throw ended();
@@ -124,7 +127,10 @@ export class SocketSession {
     if (!this.#look && this.#over) return isFirst;
     // Where there was no session, none can end: there is nothing to look at again.
     if (!this.#look) return new Promise(() => {});
-    return (await this.#ask()) !== null;
+    const isAlive = (await this.#ask()) !== null;
+    // A socket that is only open holds no data in memory: the next message asks for them.
+    if (performance.now() - this.#usedAt >= this.#staleness) this.#known = null;
+    return isAlive;
   }
 }
 

@@ -4,7 +4,7 @@ import { catchError, concat, concatMap, defer, ignoreElements, map, Observable, 
 import { type MessageSession } from '../http/socket-session.js';
 import { Deadlines } from '../stores/deadlines.js';
 import { isFailure, toWsException } from './gateway-errors.js';
-import { knownMessage } from './sockets.js';
+import { knownMessage, knownOperation } from './sockets.js';
 import { untilEnded } from './until-ended.js';
 
 /** The session for the parameters of a gateway's handler: Nest makes them without what guards and interceptors get. */
@@ -18,9 +18,11 @@ export const currentMessage = new AsyncLocalStorage<MessageSession>();
  */
 export const messageSaver: NestInterceptor = {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
-    const message = knownMessage(context);
+    const isGateway = context.getType() === 'ws';
+    const args = context.getArgs();
+    const message = isGateway ? knownMessage(args) : knownOperation(args);
     if (!message) return next.handle();
-    if (context.getType() !== 'ws') {
+    if (!isGateway) {
       return saved(next.handle(), message).pipe(map((answer) => untilEnded(answer, message.ended)));
     }
     const answers = saved(
@@ -34,6 +36,25 @@ export const messageSaver: NestInterceptor = {
     return finishing(concat(answers, defer(async () => message.close()).pipe(ignoreElements())), message);
   },
 };
+
+type Resolver = (...args: unknown[]) => Promise<unknown>;
+
+/**
+ * As `messageSaver`, for a field below the top level of GraphQL, which Nest calls without interceptors by default. The result
+ * of an operation waits for all of its fields, so what is saved before the field has a value is saved before the result.
+ */
+export function savingField(resolve: Resolver): Resolver {
+  return async (...args) => {
+    try {
+      const value = await resolve(...args);
+      await knownOperation(args)?.save();
+      return value;
+    } catch (error) {
+      await knownOperation(args)?.drop();
+      throw error;
+    }
+  };
+}
 
 function saved(answers: Observable<unknown>, message: MessageSession): Observable<unknown> {
   const save = (): Promise<void> => message.save();

@@ -1,7 +1,7 @@
 import { type CanActivate, type ExecutionContext, type Type } from '@nestjs/common';
-import { MetadataScanner, type ModulesContainer } from '@nestjs/core';
+import { type ExternalContextCreator, MetadataScanner, type ModulesContainer } from '@nestjs/core';
 import { toWsException } from './gateway-errors.js';
-import { messageSaver } from './message-saver.interceptor.js';
+import { messageSaver, savingField } from './message-saver.interceptor.js';
 import { findSessionHolder, injectSession } from './session.decorator.js';
 
 /** Nest's own metadata, by the names it has had since its beginnings; it exports them from no package root. */
@@ -54,6 +54,21 @@ export function prepareHandlers(modules: ModulesContainer): void {
       }
     }
   }
+}
+
+/**
+ * Has the session saved, too, when a field of GraphQL below the top level takes it: Nest makes their resolvers here. To be
+ * called before it does.
+ */
+export function prepareFields(creator: ExternalContextCreator): void {
+  const create = creator.create.bind(creator) as (...given: unknown[]) => ReturnType<typeof creator.create>;
+  creator.create = (instance, handler, name, ...rest) => {
+    const resolve = create(instance, handler, name, ...rest);
+    const isField = rest.at(-1) === 'graphql' && !Reflect.hasMetadata(RESOLVER_TYPE, handler);
+    return isField && takesSession(instance.constructor as Type, name, handler)
+      ? savingField(resolve)
+      : resolve;
+  };
 }
 
 function takesSession(owner: Type, name: string, handler: object): boolean {

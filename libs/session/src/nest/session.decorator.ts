@@ -6,7 +6,7 @@ import { type MessageSession } from '../http/socket-session.js';
 import { SessionNotLoadedError } from '../session.errors.js';
 import { type Session as SessionType, type SessionData, type StorableData } from '../session/session.js';
 import { currentMessage } from './message-saver.interceptor.js';
-import { messageOfGateway, messageOfOperation } from './sockets.js';
+import { messageOfGateway, messageOfOperation, operationOf } from './sockets.js';
 
 /**
  * What `@Session()` does; exported so that handlers which take it can be told from others. In HTTP, the session has been
@@ -70,8 +70,7 @@ export function findSessionHolder(context: ExecutionContext): SessionHolder | un
   const type = context.getType<string>();
   if (type === 'ws') return messageOfGateway(context);
   if (type === 'graphql') {
-    const operation = operationContext(context);
-    const message = operation && messageOfOperation(operation);
+    const message = messageOfOperation(operationOf(context.getArgs()));
     if (message) return message;
   }
   const request = platformRequest(context);
@@ -81,12 +80,8 @@ export function findSessionHolder(context: ExecutionContext): SessionHolder | un
 function platformRequest(context: ExecutionContext): PlatformRequest | undefined {
   const type = context.getType<string>();
   if (type === 'http') return context.switchToHttp().getRequest<PlatformRequest>();
-  if (type === 'graphql') return operationContext(context)?.req;
+  if (type === 'graphql') return operationOf(context.getArgs()).context?.req;
   return undefined;
-}
-
-function operationContext(context: ExecutionContext): { req?: PlatformRequest } | undefined {
-  return context.getArgByIndex<{ req?: PlatformRequest } | undefined>(2);
 }
 
 /** Why there is no session in this context, and what to do. */

@@ -29,7 +29,10 @@ interface Handshake {
 const handshakes = new WeakMap<object, Handshake>();
 /** Of every handshake that a message has needed the session of. */
 const socketSessions = new WeakMap<IncomingMessage, SocketSession>();
-/** By what stands for one message: its arguments in a gateway, the context of an operation in GraphQL. */
+/**
+ * By what stands for one message: in a gateway its arguments, in GraphQL the variables. Those are made anew for each
+ * operation, and for each event of a subscription; the context may be one for the whole socket.
+ */
 const messages = new WeakMap<object, MessageSession>();
 /** Clients that are closed when their session ends. */
 const watched = new WeakSet<object>();
@@ -98,21 +101,36 @@ export function messageOfGateway(context: ExecutionContext): MessageSession {
   return message;
 }
 
-/** That of the arguments of a gateway, if something ahead of the handler has asked for it. */
-export function knownMessage(context: ExecutionContext): MessageSession | undefined {
-  return messages.get(
-    context.getType() === 'ws' ? context.getArgs() : (context.getArgByIndex<object>(2) ?? {}),
-  );
+/** The message with these arguments of a gateway's handler, if something has asked for its session. */
+export function knownMessage(args: object): MessageSession | undefined {
+  return messages.get(args);
+}
+
+/** The operation with these arguments of a resolver, if something has asked for its session and it came over a socket. */
+export function knownOperation(args: readonly unknown[]): MessageSession | undefined {
+  return messages.get(operationOf(args).info.variableValues);
+}
+
+/** What GraphQL tells a resolver of the operation. */
+export interface Operation {
+  context: OperationContext | undefined;
+  info: { variableValues: object };
+}
+
+export function operationOf(args: readonly unknown[]): Operation {
+  // The resolver of a reference, in a federation, has no arguments of a field.
+  const [context, info] = args.slice(args.length === 3 ? 1 : 2) as [Operation['context'], Operation['info']];
+  return { context, info };
 }
 
 /**
  * The session of a GraphQL operation that came over a socket; undefined: it did not.
  * @throws SessionNotLoadedError when the socket is none of an application with sessions
  */
-export function messageOfOperation(context: object): MessageSession | undefined {
-  const known = messages.get(context);
+export function messageOfOperation({ context, info }: Operation): MessageSession | undefined {
+  const known = messages.get(info.variableValues);
   if (known) return known;
-  const request = upgradeRequestIn(context);
+  const request = context && upgradeRequestIn(context);
   if (!request) return undefined;
   const { server } = request.socket as { server?: object };
   const environment = (server && servers.get(server)) ?? (running.size === 1 ? [...running][0] : undefined);
@@ -123,7 +141,7 @@ export function messageOfOperation(context: object): MessageSession | undefined 
     );
   }
   const message = new MessageSession(socketSessionOf({ request, environment }));
-  messages.set(context, message);
+  messages.set(info.variableValues, message);
   return message;
 }
 
@@ -155,7 +173,7 @@ function closeWithSession(client: Client, { ended }: MessageSession, { options }
 
 interface OperationContext {
   /** The request over HTTP; over graphql-ws its context, unless the application says something else. */
-  req?: { extra?: { request?: unknown }; raw?: unknown };
+  req?: IncomingMessage & { extra?: { request?: unknown }; raw?: IncomingMessage };
   extra?: { request?: unknown };
   /** Of Mercurius, or of an application that returns what `extra` of graphql-ws holds. */
   request?: { raw?: unknown };

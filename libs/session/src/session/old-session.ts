@@ -122,7 +122,7 @@ export async function moveIn(
   environment: SessionEnvironment,
   device: SessionDevice | undefined,
 ): Promise<Held | null> {
-  const { tokens, emit } = environment;
+  const { tokens, emit, afterLogin } = environment;
   const content = await readOrNull(old, environment);
   if (!content) return null;
   const record = await recordOf(content, environment, device);
@@ -143,6 +143,7 @@ export async function moveIn(
   await old.end();
   const { id: sessionId, userId } = created.record;
   emit({ type: 'created', sessionId, userId });
+  await afterLogin?.(created.record);
   if (userId !== null) emit({ type: 'login', sessionId, userId });
   return moved ?? created;
 }

@@ -26,7 +26,10 @@ export interface SessionRules {
 export interface SessionEnvironment extends SessionRules {
   tokens: TokenStore;
   replacedTokens: ReplacedTokens;
-  /** Is told of every login when it has been saved, and of the session that it is about to end. */
+  /**
+   * Is told of every login when it has been saved, and of the session that it is about to end; and of every session that has
+   * been moved in.
+   */
   afterLogin?: ((record: SessionRecord, replacedId?: string) => Promise<void>) | undefined;
   /** When touches may be tried again after one has failed, in epoch milliseconds. */
   touchesRestUntil: number;

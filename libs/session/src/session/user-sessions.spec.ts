@@ -128,6 +128,17 @@ it('S89: refuses a login that another one has ended while it waited to be counte
   expect((await enforce({ max: 3, policy: 'reject' }, two, 'gone')).outcome).toBe('let in');
 });
 
+it('refuses no session that is moved in, and ends none for a login', async () => {
+  const moved = ['m', 'n', 'o'].map((id) => ({ ...session(id, 0), meta: { moved: true as const } }));
+  const { outcome, asked } = await enforce({ max: 2, policy: 'reject' }, [session('a', 10), ...moved], 'a');
+  expect([outcome, asked]).toEqual([new SessionsPerUserError(2), ['a']]);
+  const login = limitSessions({ listByUser: refuse, delete: refuse }, {} as SessionEnvironment, {
+    max: 2,
+    policy: 'reject',
+  });
+  await expect(login(moved[0] as SessionRecord)).resolves.toBeUndefined();
+});
+
 it('tells once of a session that several logins end', async () => {
   const { events } = await enforce({ max: 3, policy: 'evict-oldest' }, four, 'd', ['a']);
   expect(events).toEqual([{ type: 'limit', userId: 'ann' }]);

@@ -49,7 +49,7 @@ export interface SessionLimit {
 }
 
 /**
- * What a login has to do when it has been saved. Logins may run at the same time, in any process: each ends whatever is
+ * What a login has to do when it has been saved, and a session of another library when it has been moved in. Logins may run at the same time, in any process: each ends whatever is
  * beyond the limit in the one order that all of them see. So the last to look has seen all and leaves no surplus, and
  * what comes first in that order is ended by nobody. Those of one process take turns, only to spare the store: together
  * they would all try to end the same sessions.
@@ -81,7 +81,9 @@ export function limitSessions(
     if (policy === 'reject' && Math.min(place, ranked.length) >= max) throw new SessionsPerUserError(max);
   }
 
-  return async ({ id, userId }, replacedId) => {
+  return async ({ id, userId, meta }, replacedId) => {
+    // Of a session that is moved in, the login was before, and was let in.
+    if (policy === 'reject' && meta.moved) return;
     if (userId !== null) await turns.run(userId, () => enforce(id, userId, replacedId));
   };
 }
@@ -97,10 +99,15 @@ const rankings: Record<SessionLimit['policy'], (live: SessionRecord[]) => Sessio
     return latest ? [latest, ...others.toSorted(latestUse)] : [];
   },
 
-  reject: (live) => live.toSorted((one, other) => latestLogin(other, one)),
+  // Sessions that were moved in were logged in before everybody else, so that no login that is refused ends one.
+  reject: (live) => live.toSorted((one, other) => wasMoved(other) - wasMoved(one) || latestLogin(other, one)),
 };
 
-/** A session of a user starts with the login. */
+function wasMoved({ meta }: SessionRecord): number {
+  return meta.moved ? 1 : 0;
+}
+
+/** A session of a user starts with the login, or when it is moved in. */
 function latestLogin(one: SessionRecord, other: SessionRecord): number {
   return other.createdAt - one.createdAt || compareIds(one, other);
 }

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { type SessionTable } from './session-table.js';
 
 /** SQL with placeholders, and the names of the values they stand for, in order. Built once, run many times. */
@@ -94,12 +93,13 @@ const postgres: Dialect = {
   unlessTaken: (idColumn) => `ON CONFLICT (${idColumn}) DO NOTHING`,
 
   // Two cleaners are no faster than one and double the latency of everybody else, so they take turns: the one that does
-  // not get the lock deletes nothing. The lock lives as long as the statement, and needs no connection of its own.
+  // not get the lock deletes nothing. The lock lives as long as the statement, and needs no connection of its own. It is
+  // that of the table, not of its name: locks belong to the whole database, in which several schemas may have the name.
   // A row that somebody has just touched is locked, and skipped; one that was touched before is judged anew.
   // Without the order, the planner reads the whole table where its statistics still expect many expired rows.
   clearExpired: ({ name, columns: { expireBucket, expireDate } }, limit) => `
     WITH turn AS MATERIALIZED (
-      SELECT pg_try_advisory_xact_lock(${LOCK_NAMESPACE}, ${lockNumber(name)}) AS mine
+      SELECT pg_try_advisory_xact_lock(${LOCK_NAMESPACE}, ${literal(name)}::regclass::oid::int) AS mine
     ), expired AS MATERIALIZED (
       SELECT ctid AS place FROM ${name}
       WHERE (SELECT mine FROM turn)
@@ -179,8 +179,8 @@ const sqlite: Dialect = {
 
 export const dialects: Readonly<Record<DialectName, Dialect>> = { postgres, mysql, sqlite };
 
-function lockNumber(tableName: string): number {
-  return createHash('sha256').update(tableName).digest().readInt32BE();
+function literal(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
 }
 
 /** A value in a template is its name in these brackets, which occur in no SQL and in nobody's column names. */
