@@ -133,7 +133,7 @@ export class RedisLoads {
     const { codec } = this.parts;
     const { id, data, meta } = record;
     const head = encodeHead(record, codec.encodeMeta(meta, id), keptUntil, writeId);
-    return [elements.at(-2) ?? '', elements.length, head, codec.encodeSnapshot(data, id)];
+    return [elements.at(-2) ?? '', -elements.length, head, codec.encodeSnapshot(data, id)];
   }
 
   /** Nobody waits for it: should it fail, the next load finds the log as long as before. */
