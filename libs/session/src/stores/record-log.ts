@@ -44,13 +44,12 @@ export function encodeSnapshot(data: JsonObject): string {
 /** The log line for these changes, with its newline; `''` when they do not touch the data. JSON holds no raw newline. */
 export function encodeLogLine(changes: SessionChanges): string {
   if (!changesData(changes)) return '';
-  const line: LogLine = {
-    ...(changes.clear && { c: 1 }),
-    ...(changes.set && { s: changes.set }),
-    ...(changes.unset && { r: changes.unset }),
-    ...(changes.increment && { i: changes.increment }),
-    ...(changes.push && { p: changes.push }),
-  };
+  const line: LogLine = {};
+  if (changes.clear) line.c = 1;
+  if (changes.set) line.s = changes.set;
+  if (changes.unset) line.r = changes.unset;
+  if (changes.increment) line.i = changes.increment;
+  if (changes.push) line.p = changes.push;
   return `${JSON.stringify(line)}\n`;
 }
 

@@ -1,8 +1,8 @@
 import { SessionRecordCorruptError } from '../../session.errors.js';
 import { type RecordCodec } from '../record-codec.js';
 import { type RecordLimits, type SessionRecord, type SessionStore } from '../session-store.js';
-import { type RedisCommands, type ServerClock } from './redis-commands.js';
-import { type DecodedSession, decodeSession, encodeHead, newWriteId, onClock } from './redis-record.js';
+import { type RedisCommands, type ServerClock, type Use } from './redis-commands.js';
+import { type DecodedSession, decodeSession, encodeHead, moveClock, newWriteId } from './redis-record.js';
 import { foldScript } from './redis-scripts.js';
 import { type UserIndex } from './redis-users.js';
 
@@ -65,34 +65,65 @@ export class RedisLoads {
 
   constructor(private readonly parts: RedisParts) {}
 
-  async load(operation: string, id: string): Promise<SessionRecord | null> {
-    const { clock } = this.parts;
+  load(operation: string, id: string): Promise<SessionRecord | null> {
     const before = this.recent.get(id);
     const writtenBefore = before?.written ?? 0;
-    const elements = await this.elements(operation, id);
-    await clock.ready(operation);
+    return this.elements(operation, id, (elements) => {
+      const waiting = this.parts.clock.ready(operation);
+      return waiting
+        ? waiting.then(() => this.loaded(operation, id, elements, before?.entry, writtenBefore))
+        : this.loaded(operation, id, elements, before?.entry, writtenBefore);
+    });
+  }
+
+  private loaded(
+    operation: string,
+    id: string,
+    elements: readonly string[],
+    knownEntry: Entry | undefined,
+    writtenBefore: number,
+  ): SessionRecord | null | Promise<SessionRecord | null> {
     const decoded = elements.length > 0 ? this.decode(elements, id) : null;
-    const entry = decoded && (await this.entryOf(operation, decoded.record, before?.entry));
-    if (!decoded || !entry) {
+    if (!decoded) {
       this.recent.delete(id);
+      return null;
+    }
+    const entry = this.entryOf(operation, decoded.record, knownEntry);
+    return entry instanceof Promise
+      ? entry.then((found) => this.admitted(elements, decoded, found, writtenBefore))
+      : this.admitted(elements, decoded, entry, writtenBefore);
+  }
+
+  private admitted(
+    elements: readonly string[],
+    decoded: DecodedSession,
+    entry: Entry | null,
+    writtenBefore: number,
+  ): SessionRecord | null {
+    if (!entry) {
+      this.recent.delete(decoded.record.id);
       return null;
     }
     this.remember(decoded, entry, writtenBefore);
     if (decoded.longLog) this.fold(elements, decoded);
-    return onClock(decoded.record, -clock.offset);
+    return moveClock(decoded.record, -this.parts.clock.offset);
   }
 
   /**
-   * What is known of a live session; undefined when there is none.
+   * What is known of a live session, at once if this process remembers it; undefined when there is none.
    * @param version that it has to have at least
    */
-  async recentLoad(operation: string, id: string, version = 0): Promise<RecentLoad | undefined> {
+  recentLoad(
+    operation: string,
+    id: string,
+    version = 0,
+  ): RecentLoad | undefined | Promise<RecentLoad | undefined> {
     const { clock } = this.parts;
-    await clock.ready(operation);
+    const waiting = clock.ready(operation);
+    if (waiting) return waiting.then(() => this.recentLoad(operation, id, version));
     const known = this.recent.get(id);
     if (known && known.version >= version && known.expiresAt > clock.now()) return known;
-    await this.load(operation, id);
-    return this.recent.get(id);
+    return this.load(operation, id).then(() => this.recent.get(id));
   }
 
   forget(id: string): void {
@@ -103,9 +134,13 @@ export class RedisLoads {
     for (const [id, load] of this.recent) if (load.userId === userId) this.recent.delete(id);
   }
 
-  async elements(operation: string, id: string): Promise<string[]> {
+  elements<Result = string[]>(
+    operation: string,
+    id: string,
+    use?: (elements: string[]) => Result | Promise<Result>,
+  ): Promise<Result> {
     const { commands, prefix } = this.parts;
-    return (await commands.send(operation, 'lrange', prefix + id, '0', '-1')) as string[];
+    return commands.send(operation, ['lrange', prefix + id, '0', '-1'], use as Use<Result> | undefined);
   }
 
   decode(elements: readonly string[], id: string): DecodedSession | null {
@@ -149,16 +184,17 @@ export class RedisLoads {
   }
 
   /** Null: the index of its user does not have it, so that it has ended. */
-  private async entryOf(
+  private entryOf(
     operation: string,
     { id, userId }: SessionRecord,
     known: Entry | undefined,
-  ): Promise<Entry | null> {
+  ): Entry | Promise<Entry | null> {
     if (userId === null) return NO_USER;
     const now = performance.now();
     if (known && known.trustedUntil > now) return known;
-    const until = await this.parts.users.entry(operation, userId, id);
-    return until === null ? null : { until, trustedUntil: now + ENTRY_TRUSTED_FOR };
+    return this.parts.users
+      .entry(operation, userId, id)
+      .then((until) => (until === null ? null : { until, trustedUntil: now + ENTRY_TRUSTED_FOR }));
   }
 
   private remember(

@@ -65,14 +65,12 @@ export function newWriteId(): string {
   return randomUUID().slice(-12);
 }
 
-/** The same record with its moments on another clock. */
-export function onClock(record: SessionRecord, offset: number): SessionRecord {
-  return {
-    ...record,
-    createdAt: Math.round(record.createdAt + offset),
-    lastSeenAt: Math.round(record.lastSeenAt + offset),
-    expiresAt: Math.min(Math.round(record.expiresAt + offset), LAST_MOMENT),
-  };
+/** Puts the moments of a record, which nobody else holds, on another clock. */
+export function moveClock(record: SessionRecord, offset: number): SessionRecord {
+  record.createdAt = Math.round(record.createdAt + offset);
+  record.lastSeenAt = Math.round(record.lastSeenAt + offset);
+  record.expiresAt = Math.min(Math.round(record.expiresAt + offset), LAST_MOMENT);
+  return record;
 }
 
 /**
@@ -98,16 +96,15 @@ export function encodeWrite(
   codec: RecordCodec,
 ): EncodedWrite {
   const { expiry, meta } = changes;
-  const extras: Extras = {
-    ...(expiry !== undefined && { e: expiry }),
-    ...(meta !== undefined && { m: codec.encodeMeta(meta, id) ?? '' }),
-  };
-  return {
-    writeId: newWriteId(),
-    version,
-    data: codec.encodeLogLine(changes, id).trimEnd(),
-    extras: expiry === undefined && meta === undefined ? '' : JSON.stringify(extras),
-  };
+  let extras = '';
+  if (expiry !== undefined || meta !== undefined) {
+    const texts: Extras = {
+      ...(expiry !== undefined && { e: expiry }),
+      ...(meta !== undefined && { m: codec.encodeMeta(meta, id) ?? '' }),
+    };
+    extras = JSON.stringify(texts);
+  }
+  return { writeId: newWriteId(), version, data: codec.encodeLogLine(changes, id).trimEnd(), extras };
 }
 
 /** @param keptUntil for a line that comes with a new time to live */
@@ -117,8 +114,9 @@ export function encodeLine(
   expiresAt: number,
   keptUntil?: number,
 ): string {
-  const times = [lastSeenAt, expiresAt, ...(keptUntil === undefined ? [] : [keptUntil])].map(encodeMoment);
-  return `${writeId} ${version} ${times.join(' ')}\n${extras}\n${data}`;
+  const kept = keptUntil === undefined ? '' : ` ${encodeMoment(keptUntil)}`;
+  const times = `${encodeMoment(lastSeenAt)} ${encodeMoment(expiresAt)}${kept}`;
+  return `${writeId} ${version} ${times}\n${extras}\n${data}`;
 }
 
 /** Is it this write that made the head? */
@@ -188,10 +186,11 @@ export function decodeSession(
 }
 
 function decodeHead(head: string) {
-  const [numbers = '', user = '', expiry = '', meta, ...others] = head.split('\n');
-  const [writeId = '', version, createdAt, touchedVersion, lastSeenAt, expiresAt, keptUntil, ...more] =
-    numbers.split(' ');
-  if (meta === undefined || others.length > 0 || more.length > 0) throw corrupt();
+  const lines = head.split('\n');
+  const [numbers = '', user = '', expiry = '', meta = ''] = lines;
+  const words = numbers.split(' ');
+  if (lines.length !== 4 || words.length !== 7) throw corrupt();
+  const [writeId = '', version, createdAt, touchedVersion, lastSeenAt, expiresAt, keptUntil] = words;
   const userId = decodeJson(user);
   if (userId !== null && typeof userId !== 'string') throw corrupt();
   return {
