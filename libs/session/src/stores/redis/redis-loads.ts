@@ -58,6 +58,18 @@ export interface RecentLoad {
   writtenBefore: number;
 }
 
+type UseLoad<Result> = (decoded: DecodedSession, load: RecentLoad) => Result;
+
+/** A look at a session that is under way. */
+interface Looking<Result> {
+  operation: string;
+  id: string;
+  use: UseLoad<Result>;
+  /** What was known when it began. */
+  knownEntry: Entry | undefined;
+  writtenBefore: number;
+}
+
 /** Loads sessions, and remembers those that this process has loaded last. What it has forgotten is loaded again. */
 export class RedisLoads {
   private readonly recent = new Map<string, RecentLoad>();
@@ -66,23 +78,40 @@ export class RedisLoads {
   constructor(private readonly parts: RedisParts) {}
 
   load(operation: string, id: string): Promise<SessionRecord | null> {
+    return this.look(operation, id, ({ record }) => moveClock(record, -this.parts.clock.offset));
+  }
+
+  /**
+   * What is known of a live session, at once if this process remembers it; null when there is none.
+   * @param version that it has to have at least
+   */
+  recentLoad(operation: string, id: string, version = 0): RecentLoad | Promise<RecentLoad | null> {
+    const { clock } = this.parts;
+    const waiting = clock.ready(operation);
+    if (waiting) return waiting.then(() => this.recentLoad(operation, id, version));
+    const known = this.recent.get(id);
+    if (known && known.version >= version && known.expiresAt > clock.now()) return known;
+    return this.look(operation, id, (_, load) => load).then(
+      // The latest, so that parallel saves count together. Another save may have had it forgotten, which is not gone.
+      (load) => load && (this.recent.get(id) ?? load),
+    );
+  }
+
+  /** What `use` makes of a live session; null when there is none. */
+  private look<Result>(operation: string, id: string, use: UseLoad<Result>): Promise<Result | null> {
     const before = this.recent.get(id);
-    const writtenBefore = before?.written ?? 0;
+    const looking = { operation, id, use, knownEntry: before?.entry, writtenBefore: before?.written ?? 0 };
     return this.elements(operation, id, (elements) => {
       const waiting = this.parts.clock.ready(operation);
-      return waiting
-        ? waiting.then(() => this.loaded(operation, id, elements, before?.entry, writtenBefore))
-        : this.loaded(operation, id, elements, before?.entry, writtenBefore);
+      return waiting ? waiting.then(() => this.seen(looking, elements)) : this.seen(looking, elements);
     });
   }
 
-  private loaded(
-    operation: string,
-    id: string,
+  private seen<Result>(
+    looking: Looking<Result>,
     elements: readonly string[],
-    knownEntry: Entry | undefined,
-    writtenBefore: number,
-  ): SessionRecord | null | Promise<SessionRecord | null> {
+  ): Result | null | Promise<Result | null> {
+    const { operation, id, knownEntry } = looking;
     const decoded = elements.length > 0 ? this.decode(elements, id) : null;
     if (!decoded) {
       this.recent.delete(id);
@@ -90,40 +119,23 @@ export class RedisLoads {
     }
     const entry = this.entryOf(operation, decoded.record, knownEntry);
     return entry instanceof Promise
-      ? entry.then((found) => this.admitted(elements, decoded, found, writtenBefore))
-      : this.admitted(elements, decoded, entry, writtenBefore);
+      ? entry.then((found) => this.admitted(looking, elements, decoded, found))
+      : this.admitted(looking, elements, decoded, entry);
   }
 
-  private admitted(
+  private admitted<Result>(
+    { id, use, writtenBefore }: Looking<Result>,
     elements: readonly string[],
     decoded: DecodedSession,
     entry: Entry | null,
-    writtenBefore: number,
-  ): SessionRecord | null {
+  ): Result | null {
     if (!entry) {
-      this.recent.delete(decoded.record.id);
+      this.recent.delete(id);
       return null;
     }
-    this.remember(decoded, entry, writtenBefore);
+    const load = this.remember(decoded, entry, writtenBefore);
     if (decoded.longLog) this.fold(elements, decoded);
-    return moveClock(decoded.record, -this.parts.clock.offset);
-  }
-
-  /**
-   * What is known of a live session, at once if this process remembers it; undefined when there is none.
-   * @param version that it has to have at least
-   */
-  recentLoad(
-    operation: string,
-    id: string,
-    version = 0,
-  ): RecentLoad | undefined | Promise<RecentLoad | undefined> {
-    const { clock } = this.parts;
-    const waiting = clock.ready(operation);
-    if (waiting) return waiting.then(() => this.recentLoad(operation, id, version));
-    const known = this.recent.get(id);
-    if (known && known.version >= version && known.expiresAt > clock.now()) return known;
-    return this.load(operation, id).then(() => this.recent.get(id));
+    return use(decoded, load);
   }
 
   forget(id: string): void {
@@ -201,16 +213,18 @@ export class RedisLoads {
     { record, keptUntil, headId, size }: DecodedSession,
     entry: Entry,
     writtenBefore: number,
-  ): void {
+  ): RecentLoad {
     const { id, userId, version, expiresAt, data } = record;
     const keys = this.parts.store.limits.keys === Infinity ? 0 : Object.keys(data).length;
     const { written = 0 } = this.recent.get(id) ?? {};
     const load = { userId, version, expiresAt, keptUntil, headId, entry, size, keys, written, writtenBefore };
     this.recent.delete(id);
     this.recent.set(id, load);
-    if (this.recent.size <= REMEMBERED) return;
-    const [oldest = ''] = this.recent.keys();
-    this.recent.delete(oldest);
+    if (this.recent.size > REMEMBERED) {
+      const [oldest = ''] = this.recent.keys();
+      this.recent.delete(oldest);
+    }
+    return load;
   }
 }
 

@@ -135,7 +135,7 @@ export class RedisStore extends SessionStore {
       : this.saveIfLive(save, known);
   }
 
-  private saveIfLive(save: Save, known: RecentLoad | undefined): Promise<boolean> {
+  private saveIfLive(save: Save, known: RecentLoad | null): Promise<boolean> {
     if (!known) return Promise.resolve(false);
     const deadline = this.onServer(save.expiresAt);
     const lasts = this.entryLasts('save', save.id, deadline, known);
