@@ -55,16 +55,20 @@ export function encodeLogLine(changes: SessionChanges): string {
 
 /**
  * The data that a snapshot and a log amount to.
+ * @param log its lines, or all of them as one text
  * @throws SessionRecordCorruptError when either is not what this module wrote
  */
-export function decodeData(snapshot: string, log: string): JsonObject {
+export function decodeData(snapshot: string, log: string | readonly string[]): JsonObject {
   try {
     const data = asObject(JSON.parse(snapshot));
-    longestTexts.set(data, snapshot.length + log.length);
-    if (log === '') return data;
-    for (const text of log.split('\n')) {
-      if (text !== '') applyChanges(data, fromLine(JSON.parse(text)));
+    let longest = snapshot.length;
+    if (log.length > 0) {
+      for (const text of typeof log === 'string' ? log.split('\n') : log) {
+        longest += text.length + 1;
+        if (text !== '') applyChanges(data, fromLine(JSON.parse(text)));
+      }
     }
+    longestTexts.set(data, longest);
     return data;
   } catch (cause) {
     // The parser's own message quotes the data, so it is not passed on.
