@@ -91,6 +91,7 @@ export class IoRedisConnection implements RedisConnection {
   private readonly leftAt = new WeakMap<Server, number>();
   private readonly wait = new SharedWait((server, commands) => this.together(server, commands));
   private readonly pings: NodeJS.Timeout | undefined;
+  private collects = false;
 
   /**
    * @param ownership does closing this connection close the client? Not if the client is the application's own
@@ -142,6 +143,7 @@ export class IoRedisConnection implements RedisConnection {
   }
 
   send(command: Command): Promise<unknown> {
+    this.collect();
     return this.watched(() => this.serverOf(command[1]), this.client.call(...command));
   }
 
@@ -161,6 +163,7 @@ export class IoRedisConnection implements RedisConnection {
   }
 
   run(script: RedisScript, [key]: [string], values: string[]): Promise<unknown> {
+    this.collect();
     const reply = runByHash(
       script,
       (hash) => this.client.evalsha(hash, 1, key, ...values),
@@ -174,6 +177,21 @@ export class IoRedisConnection implements RedisConnection {
       async () => this.wait.run(this.primaryOf(key), command, wait),
       () => this.send(['exists', key]),
     );
+  }
+
+  /**
+   * What is sent in one turn of the event loop goes out together, as node-redis does it: a write to the socket costs more
+   * than everything else about a command. In a cluster the commands of a turn go to several sockets.
+   */
+  private collect(): void {
+    const { stream } = this.client;
+    if (this.collects || !stream) return;
+    this.collects = true;
+    stream.cork();
+    setImmediate(() => {
+      this.collects = false;
+      stream.uncork();
+    });
   }
 
   /** @returns `host:port` in a cluster */
