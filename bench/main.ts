@@ -8,6 +8,7 @@
 import { writeFileSync } from 'node:fs';
 import { type Contestant, contestants, type Use, uses } from './contestants.js';
 import { type Cost, type Kind } from './counters.js';
+import { numberFrom } from './number-from.js';
 import { type CleanUp, createPlaces, type Places } from './places.js';
 import { overheadPicture } from './picture.js';
 import { countsTable, type Results, timesTable } from './report.js';
@@ -143,10 +144,4 @@ function selectionFrom(words: readonly string[]): [counts: boolean, Contestant[]
 function rotated<Item>(items: readonly Item[], by: number): Item[] {
   const start = ((by % items.length) + items.length) % items.length;
   return [...items.slice(start), ...items.slice(0, start)];
-}
-
-function numberFrom(variable: string, fallback: number): number {
-  const value = Number(process.env[variable] ?? fallback);
-  if (Number.isInteger(value) && value > 0) return value;
-  throw new Error(`${variable} must be a whole number above zero.`);
 }

@@ -1,9 +1,13 @@
 /**
  * What a session costs the Redis server, beside connect-redis: the time of its commands for one read and one write, by
- * `INFO commandstats`, and the bytes of a session, by `MEMORY USAGE`. A read is GET + EXPIRE with connect-redis, a write GET
- * + SET; both go through node-redis. The rounds are interleaved, and the median of each is printed.
+ * `INFO commandstats`, and the bytes of a session, by `MEMORY USAGE`. A read is GET + EXPIRE with connect-redis, a write
+ * GET + SET.
  *
- * On the Redis of BENCH_REDIS_URL, which nobody else should use meanwhile.
+ *   BENCH_REDIS_URL=redis://127.0.0.1:6390 npm run bench:redis
+ *
+ * Nobody else may use that Redis while it runs, because the server counts the commands of all. Both go through node-redis;
+ * the commands are the same through ioredis. The slices of all are interleaved. In a slice every session is read or
+ * written once, all at once, so a slice takes a few round trips however slow these are.
  */
 import { randomBytes } from 'node:crypto';
 import { RedisStore as ConnectRedis } from 'connect-redis';
@@ -11,123 +15,187 @@ import { type SessionData as ExpressSession } from 'express-session';
 import { type SessionRecord, type SessionStore } from 'nest-sessions';
 import { redisEngine } from 'nest-sessions/redis';
 import { createClient } from 'redis';
+import { numberFrom } from './number-from.js';
 import { newRecord, TWO_WEEKS } from './new-record.js';
 import { benchRedis, clearRedis, findRedis } from './places.js';
+import { markdown, quartiles } from './report.js';
 
-const SESSIONS = 300;
-const OPERATIONS = 3000;
-const ROUNDS = 15;
-const AT_ONCE = 16;
+const plan = {
+  /** Slices of each kind that are measured. */
+  rounds: numberFrom('BENCH_ROUNDS', 25),
+  warmUp: numberFrom('BENCH_WARM_UP', 5),
+  /** Of a slice, and sessions of each kind. */
+  requests: numberFrom('BENCH_REQUESTS', 300),
+};
 
-type Way = (n: number) => Promise<void>;
+/** Each session begins with a log of another length up to this, or all of them would be folded in the same slice. */
+const LOG_LINES = 14;
 
-const data = (): { [key: string]: string | number } => ({ name: 'Ada', cart: 'x'.repeat(970), n: 1 });
+/** What scripts of ours call is counted with the script, and INFO is the bench's own. */
+const NOT_COUNTED = new Set(['lindex', 'ltrim', 'rpush', 'time', 'info']);
+
+/** What keeps sessions: some that are only read, and others that are written to. */
+interface Sessions {
+  name: string;
+  bytes: number;
+  read(n: number): Promise<void>;
+  write(n: number): Promise<void>;
+}
+
+type Uses = Record<'read' | 'write', number[]>;
+
 const client = createClient({ url: benchRedis.url });
 
 await findRedis();
 await client.connect();
 try {
-  await measure();
+  process.stdout.write(`${await measure()}\n`);
 } finally {
   await client.close();
   await clearRedis();
 }
+// The stores have connections of their own.
+process.exit();
 
-async function measure(): Promise<void> {
-  const ways: Record<string, Way> = { ...(await connectRedis()) };
-  for (const library of ['redis', 'ioredis'] as const) {
-    for (const userId of [null, 'user-1234567']) Object.assign(ways, await ours(library, userId));
+async function measure(): Promise<string> {
+  const all = [await connectRedis(), await ours(null), await ours('user-1234567')];
+  const times = all.map((): Uses => ({ read: [], write: [] }));
+  for (let round = 1 - plan.warmUp; round <= plan.rounds; round++) {
+    for (const use of ['read', 'write'] as const) {
+      // Another one begins each time: what comes first in a round costs the server more.
+      for (let turn = 0; turn < all.length; turn++) {
+        const place = (turn + round + plan.warmUp) % all.length;
+        const sessions = all[place] as Sessions;
+        const time = await timeOf((n) => sessions[use](n));
+        if (round > 0) times[place]?.[use].push(time);
+      }
+    }
   }
-  const times: Record<string, number[]> = {};
-  for (let round = 0; round < ROUNDS; round++) {
-    for (const [name, way] of Object.entries(ways)) (times[name] ??= []).push(await timeOf(way));
-  }
-  for (const [name, rounds] of Object.entries(times)) {
-    const median = rounds.toSorted((one, other) => one - other)[ROUNDS >> 1] ?? NaN;
-    console.log(`${name.padEnd(34)} ${median.toFixed(2)} µs`);
-  }
+  return report(all, times);
 }
 
-/** Microseconds of the server for one operation. What a script calls counts within the script. */
-async function timeOf(way: Way): Promise<number> {
-  const before = await commandTimes();
-  for (let start = 0; start < OPERATIONS; start += AT_ONCE) {
-    await Promise.all(Array.from({ length: AT_ONCE }, (_, n) => way((start + n) % SESSIONS)));
+function report(all: readonly Sessions[], times: readonly Uses[]): string {
+  const table = [
+    ['', 'sessions', 'µs of the server', '(quartiles)', 'of connect-redis'],
+    ['---', '---', '--:', ':-:', '--:'],
+  ];
+  for (const use of ['read', 'write'] as const) {
+    const [, peer] = quartiles(times[0]?.[use] ?? []);
+    for (const [place, { name }] of all.entries()) {
+      const [low, middle, high] = quartiles(times[place]?.[use] ?? []);
+      const range = `${low.toFixed(2)} … ${high.toFixed(2)}`;
+      table.push([use, name, middle.toFixed(2), range, (middle / peer).toFixed(2)]);
+    }
   }
-  const after = await commandTimes();
-  const scripted = after.evalsha?.calls !== before.evalsha?.calls;
-  const inScripts = ['lindex', 'ltrim', 'rpush', 'llen', 'lset', 'pexpire', 'pttl', 'time'];
-  const counted = Object.keys(after).filter((name) => !(scripted && inScripts.includes(name)));
-  const spent = counted.map((name) => (after[name]?.usec ?? 0) - (before[name]?.usec ?? 0));
-  return spent.reduce((sum, usec) => sum + usec, 0) / OPERATIONS;
+  for (const { name, bytes } of all) {
+    table.push(['bytes', name, String(bytes), '', (bytes / (all[0]?.bytes ?? NaN)).toFixed(2)]);
+  }
+  return markdown(table);
 }
 
-async function commandTimes(): Promise<Partial<Record<string, { calls: number; usec: number }>>> {
+/** Microseconds of the server for one operation. */
+async function timeOf(work: (n: number) => Promise<void>): Promise<number> {
+  const before = await serverTime();
+  await forAll(work);
+  return ((await serverTime()) - before) / plan.requests;
+}
+
+/** All microseconds that the server has spent on commands. */
+async function serverTime(): Promise<number> {
   const stats = await client.info('commandstats');
-  const lines = stats.matchAll(/cmdstat_([\w|]+):calls=(\d+),usec=(\d+)/g);
-  const times = [...lines].map(([, name = '', calls, usec]) => [
-    name,
-    { calls: Number(calls), usec: Number(usec) },
-  ]);
-  return Object.fromEntries(times.filter(([name]) => name !== 'info')) as Record<
-    string,
-    { calls: number; usec: number }
-  >;
+  let sum = 0;
+  for (const [, name = '', spent] of stats.matchAll(/cmdstat_([\w|]+):calls=\d+,usec=(\d+)/g)) {
+    if (!NOT_COUNTED.has(name)) sum += Number(spent);
+  }
+  return sum;
 }
 
-async function connectRedis(): Promise<Record<string, Way>> {
+async function forAll(work: (n: number) => Promise<unknown>): Promise<void> {
+  await Promise.all(Array.from({ length: plan.requests }, (_, n) => work(n)));
+}
+
+/** Sessions to read and sessions to write, with logs of all lengths. */
+async function filled<Session>(
+  create: () => Promise<Session>,
+  write: (session: Session) => Promise<unknown>,
+): Promise<{ toRead: Session[]; toWrite: Session[] }> {
+  const createAll = (): Promise<Session[]> => Promise.all(Array.from({ length: plan.requests }, create));
+  const [toRead, toWrite] = [await createAll(), await createAll()];
+  for (let line = 0; line < LOG_LINES; line++) {
+    await forAll(async (n) => {
+      if (n % LOG_LINES > line) await Promise.all([toRead, toWrite].map((of) => write(of[n] as Session)));
+    });
+  }
+  return { toRead, toWrite };
+}
+
+/** About 1 KB as JSON. */
+function data(): { [key: string]: string | number } {
+  return { name: 'Ada', cart: 'x'.repeat(970), n: 1 };
+}
+
+async function connectRedis(): Promise<Sessions> {
   const prefix = `${benchRedis.prefix}connect-redis:`;
   const store = new ConnectRedis({ client, prefix });
-  const ids = Array.from({ length: SESSIONS }, () => randomBytes(24).toString('base64url'));
-  const cookie = {
-    originalMaxAge: TWO_WEEKS,
-    expires: new Date(Date.now() + TWO_WEEKS),
-    httpOnly: true,
-    path: '/',
+  const create = async (): Promise<string> => {
+    const id = randomBytes(24).toString('base64url');
+    const expires = new Date(Date.now() + TWO_WEEKS);
+    await store.set(id, {
+      cookie: { originalMaxAge: TWO_WEEKS, expires, httpOnly: true, path: '/' },
+      ...data(),
+    });
+    return id;
   };
-  for (const id of ids) await store.set(id, { cookie, ...data() });
-  await printBytes('connect-redis', [`${prefix}${ids[0]}`]);
-  const get = async (n: number): Promise<ExpressSession & { n: number }> =>
-    (await store.get(ids[n] ?? '')) as ExpressSession & { n: number };
+  const get = async (id: string): Promise<ExpressSession & { n: number }> =>
+    (await store.get(id)) as ExpressSession & { n: number };
+  const write = async (id: string): Promise<void> => {
+    const session = await get(id);
+    await store.set(id, { ...session, n: session.n + 1 } as ExpressSession);
+  };
+  const { toRead, toWrite } = await filled(create, write);
   return {
-    'connect-redis, read': async (n) => void (await store.touch(ids[n] ?? '', await get(n))),
-    'connect-redis, write': async (n) => {
-      const session = await get(n);
-      await store.set(ids[n] ?? '', { ...session, n: session.n + 1 } as ExpressSession);
-    },
+    name: 'connect-redis',
+    bytes: await bytesOf([prefix + toRead[0]]),
+    read: async (n) => void (await store.touch(toRead[n] ?? '', await get(toRead[n] ?? ''))),
+    write: (n) => write(toWrite[n] ?? ''),
   };
 }
 
-async function ours(library: 'redis' | 'ioredis', userId: string | null): Promise<Record<string, Way>> {
-  const kind = userId === null ? 'anonymous' : 'user';
-  const prefix = `${benchRedis.prefix}${library}-${kind}:`;
-  const store = (await redisEngine({ url: benchRedis.url, library, prefix }).useFactory()) as SessionStore;
+async function ours(userId: string | null): Promise<Sessions> {
+  const name = userId === null ? 'ours, anonymous' : 'ours, with a user';
+  const prefix = `${benchRedis.prefix}${userId === null ? 'anonymous' : 'user'}:`;
+  const engine = redisEngine({ url: benchRedis.url, library: 'redis', prefix });
+  const store = (await engine.useFactory()) as SessionStore;
   store.limits = { size: 131_072, keys: 2000 };
-  const records = Array.from({ length: SESSIONS }, (_, n) =>
-    newRecord({ userId: userId && `${userId}-${n}`, data: data() }),
-  );
-  for (const record of records) await store.create(record.id, record);
-  const indexes = await client.keys(`${prefix}user:*`);
-  await printBytes(`ours, ${library}, ${kind}`, [`${prefix}${records[0]?.id}`, ...indexes.slice(0, 1)]);
-
-  const load = async (n: number): Promise<SessionRecord> => {
-    const record = await store.load(records[n]?.id ?? '');
+  let users = 0;
+  const create = async (): Promise<string> => {
+    const record = newRecord({ userId: userId && `${userId}-${++users}`, data: data() });
+    await store.create(record.id, record);
+    return record.id;
+  };
+  const load = async (id: string): Promise<SessionRecord> => {
+    const record = await store.load(id);
     if (record === null) throw new Error('The session is gone.');
     return record;
   };
+  const write = async (id: string): Promise<void> => {
+    const record = await load(id);
+    const set = { n: Number(record.data['n']) + 1 };
+    const changed = { ...record, data: { ...record.data, ...set }, expiresAt: Date.now() + TWO_WEEKS };
+    if (!(await store.save(id, record.keyHash, { set }, changed))) throw new Error('It was not saved.');
+  };
+  const { toRead, toWrite } = await filled(create, write);
+  const indexes = await client.keys(`${prefix}user:*`);
   return {
-    [`ours, ${library}, ${kind}, read`]: async (n) => void (await load(n)),
-    [`ours, ${library}, ${kind}, write`]: async (n) => {
-      const record = await load(n);
-      const set = { n: Number(record.data['n']) + 1 };
-      const changed = { ...record, data: { ...record.data, ...set }, expiresAt: Date.now() + TWO_WEEKS };
-      if (!(await store.save(record.id, record.keyHash, { set }, changed)))
-        throw new Error('It was not saved.');
-    },
+    name,
+    // The first one has no log yet.
+    bytes: await bytesOf([prefix + toRead[0], ...indexes.slice(0, 1)]),
+    read: async (n) => void (await load(toRead[n] ?? '')),
+    write: (n) => write(toWrite[n] ?? ''),
   };
 }
 
-async function printBytes(name: string, keys: string[]): Promise<void> {
+async function bytesOf(keys: string[]): Promise<number> {
   const bytes = await Promise.all(keys.map((key) => client.memoryUsage(key, { SAMPLES: 0 })));
-  console.log(`${name.padEnd(34)} ${bytes.reduce((sum: number, each) => sum + (each ?? 0), 0)} bytes`);
+  return bytes.reduce((sum: number, each) => sum + (each ?? 0), 0);
 }

@@ -97,7 +97,7 @@ export function median(values: readonly number[]): number {
   return quartiles(values)[1];
 }
 
-function quartiles(values: readonly number[]): Quartiles {
+export function quartiles(values: readonly number[]): Quartiles {
   const sorted = values.toSorted((a, b) => a - b);
   const [low, middle, high] = [0.25, 0.5, 0.75].map((share) => {
     const place = share * (sorted.length - 1);
@@ -107,6 +107,6 @@ function quartiles(values: readonly number[]): Quartiles {
   return [low, middle, high];
 }
 
-function markdown(table: readonly (readonly string[])[]): string {
+export function markdown(table: readonly (readonly string[])[]): string {
   return table.map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 }

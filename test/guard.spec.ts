@@ -286,7 +286,9 @@ describe.each(platforms)('on %s', (platform) => {
         },
       });
       const refused = await site.request.get('/shop/checkout');
-      expect([refused.status, refused.text]).toEqual([500, expect.not.stringContaining('checkout')]);
+      // On Fastify ours was there first, and is no more; on Express theirs was.
+      const status = platform === 'fastify' ? 401 : 500;
+      expect([refused.status, refused.text]).toEqual([status, expect.not.stringContaining('checkout')]);
     });
   });
 

@@ -1,3 +1,4 @@
+import { createHook } from 'node:async_hooks';
 import { jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
 import { Cluster, Redis } from 'ioredis';
@@ -75,6 +76,19 @@ for (const library of redisLibraries) {
       await proxy.close();
     });
 
+    it('makes few promises and no timer between the caller and the client', async () => {
+      const { url, prefix } = testRedis();
+      const store = await openRedisStore({ url, prefix, library });
+      const record = newRecord();
+      await store.create(record.id, record);
+      await store.load(record.id);
+      // The client makes one promise for a command, and a timer through ioredis, whose time limit it is.
+      const timers = library === 'ioredis' ? 1 : 0;
+      expect(await costOf(() => store.load(record.id))).toEqual({ promises: 3, timers });
+      expect(await costOf(() => save(store, record, { set: { n: 1 } }))).toEqual({ promises: 3, timers });
+      await store.close();
+    });
+
     it('counts an end as done only when replicas have it, if it was told to', async () => {
       const { url, prefix } = testRedis();
       const waitForReplicas = { replicas: 1, timeout: 50 };
@@ -91,6 +105,29 @@ for (const library of redisLibraries) {
       await store.close();
     });
   });
+}
+
+/** What one call makes. The least of some, because connections are asked now and then whether they still answer. */
+async function costOf(work: () => Promise<unknown>): Promise<{ promises: number; timers: number }> {
+  const least = { promises: Infinity, timers: Infinity };
+  for (let time = 0; time < 10; time++) {
+    const counted = { promises: 0, timers: 0 };
+    const hook = createHook({
+      init(_id, type) {
+        if (type === 'PROMISE') counted.promises += 1;
+        if (type === 'Timeout') counted.timers += 1;
+      },
+    });
+    await new Promise<void>((resolve, reject) => {
+      hook.enable();
+      const answer = work();
+      answer.then(() => resolve(hook.disable() && undefined), reject);
+    });
+    // Those of `then` and `await` here are not of the call.
+    least.promises = Math.min(least.promises, counted.promises - 2);
+    least.timers = Math.min(least.timers, counted.timers);
+  }
+  return least;
 }
 
 /** Lets time pass for what this process has seen, and not for its other clock, as nobody set it. */
@@ -142,6 +179,17 @@ describeWithService('redis', 'RedisStore', () => {
           'linsert',
         ]);
       }
+    });
+
+    it('sends what is sent in one turn of the event loop together through ioredis, too', async () => {
+      const client = new Redis(url);
+      const store = new RedisStore(await openConnection({ client }), { prefix });
+      await store.load(newId());
+      const loads = [store.load(newId()), store.load(newId())];
+      expect(client.stream.writableCorked).toBe(1);
+      await Promise.all(loads);
+      expect(client.stream.writableCorked).toBe(0);
+      await client.quit();
     });
 
     it('also for a session with a user, but for one look into the index a minute', async () => {

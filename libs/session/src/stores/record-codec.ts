@@ -42,14 +42,17 @@ export class RecordCodec {
     return this.cipher && line !== '' ? `${this.cipher.encrypt(line.trimEnd(), id, 'log')}\n` : line;
   }
 
-  /** @throws SessionRecordCorruptError when snapshot or log is not what this codec wrote for this session */
-  decodeData(snapshot: string, log: string, id: string): JsonObject {
+  /**
+   * @param log its lines, or all of them as one text
+   * @throws SessionRecordCorruptError when snapshot or log is not what this codec wrote for this session
+   */
+  decodeData(snapshot: string, log: string | readonly string[], id: string): JsonObject {
     const { cipher } = this;
     if (!cipher) return decodeData(snapshot, log);
-    const lines = log.split('\n').filter(Boolean);
+    const lines = typeof log === 'string' ? log.split('\n').filter(Boolean) : log;
     return decodeData(
       cipher.decrypt(snapshot, id, 'snapshot'),
-      lines.map((line) => cipher.decrypt(line, id, 'log')).join('\n'),
+      lines.map((line) => cipher.decrypt(line, id, 'log')),
     );
   }
 

@@ -69,28 +69,31 @@ export function encodeSnapshot(data: JsonObject): string {
 /** The log line for these changes, with its newline; `''` when they do not touch the data. JSON holds no raw newline. */
 export function encodeLogLine(changes: SessionChanges): string {
   if (!changesData(changes)) return '';
-  const line: LogLine = {
-    ...(changes.clear && { c: 1 }),
-    ...(changes.set && { s: changes.set }),
-    ...(changes.unset && { r: changes.unset }),
-    ...(changes.increment && { i: changes.increment }),
-    ...(changes.push && { p: changes.push }),
-  };
+  const line: LogLine = {};
+  if (changes.clear) line.c = 1;
+  if (changes.set) line.s = changes.set;
+  if (changes.unset) line.r = changes.unset;
+  if (changes.increment) line.i = changes.increment;
+  if (changes.push) line.p = changes.push;
   return `${JSON.stringify(line)}\n`;
 }
 
 /**
  * The data that a snapshot and a log amount to.
+ * @param log its lines, or all of them as one text
  * @throws SessionRecordCorruptError when either is not what this module wrote
  */
-export function decodeData(snapshot: string, log: string): JsonObject {
+export function decodeData(snapshot: string, log: string | readonly string[]): JsonObject {
   try {
-    const data = Measured.of(asObject(JSON.parse(snapshot)), snapshot.length + log.length);
-    if (log === '') return data;
-    for (const text of log.split('\n')) {
-      if (text !== '') applyChanges(data, fromLine(JSON.parse(text)));
+    const data = asObject(JSON.parse(snapshot));
+    let longest = snapshot.length;
+    if (log.length > 0) {
+      for (const text of typeof log === 'string' ? log.split('\n') : log) {
+        longest += text.length + 1;
+        if (text !== '') applyChanges(data, fromLine(JSON.parse(text)));
+      }
     }
-    return data;
+    return Measured.of(data, longest);
   } catch (cause) {
     // The parser's own message quotes the data, so it is not passed on.
     throw new SessionRecordCorruptError(

@@ -91,6 +91,7 @@ export class IoRedisConnection implements RedisConnection {
   private readonly leftAt = new WeakMap<Server, number>();
   private readonly wait = new SharedWait((server, commands) => this.together(server, commands));
   private readonly pings: NodeJS.Timeout | undefined;
+  private collects = false;
 
   /**
    * @param ownership does closing this connection close the client? Not if the client is the application's own
@@ -137,19 +138,13 @@ export class IoRedisConnection implements RedisConnection {
   private ping(): void {
     const servers = this.cluster ? (this.client.nodes?.('master') ?? []) : [this.client];
     for (const server of servers) {
-      if (server.status === 'ready')
-        this.watched(
-          () => server,
-          () => server.ping(),
-        ).catch(() => {});
+      if (server.status === 'ready') this.watched(() => server, server.ping()).catch(() => {});
     }
   }
 
   send(command: Command): Promise<unknown> {
-    return this.watched(
-      () => this.serverOf(command[1]),
-      () => this.client.call(...command),
-    );
+    this.collect();
+    return this.watched(() => this.serverOf(command[1]), this.client.call(...command));
   }
 
   sendAll(commands: readonly Command[]): Promise<PromiseSettledResult<unknown>[]> {
@@ -168,15 +163,13 @@ export class IoRedisConnection implements RedisConnection {
   }
 
   run(script: RedisScript, [key]: [string], values: string[]): Promise<unknown> {
-    return this.watched(
-      () => this.serverOf(key),
-      () =>
-        runByHash(
-          script,
-          (hash) => this.client.evalsha(hash, 1, key, ...values),
-          (text) => this.client.eval(text, 1, key, ...values),
-        ),
+    this.collect();
+    const reply = runByHash(
+      script,
+      (hash) => this.client.evalsha(hash, 1, key, ...values),
+      (text) => this.client.eval(text, 1, key, ...values),
     );
+    return this.watched(() => this.serverOf(key), reply);
   }
 
   sendAndWait(key: string, command: Command, wait: ReplicaWait): Promise<[unknown, number]> {
@@ -184,6 +177,21 @@ export class IoRedisConnection implements RedisConnection {
       async () => this.wait.run(this.primaryOf(key), command, wait),
       () => this.send(['exists', key]),
     );
+  }
+
+  /**
+   * What is sent in one turn of the event loop goes out together, as node-redis does it: a write to the socket costs more
+   * than everything else about a command. In a cluster the commands of a turn go to several sockets.
+   */
+  private collect(): void {
+    const { stream } = this.client;
+    if (this.collects || !stream) return;
+    this.collects = true;
+    stream.cork();
+    setImmediate(() => {
+      this.collects = false;
+      stream.uncork();
+    });
   }
 
   /** @returns `host:port` in a cluster */
@@ -214,18 +222,7 @@ export class IoRedisConnection implements RedisConnection {
     commands: readonly Command[],
   ): Promise<PromiseSettledResult<unknown>[]> {
     const client = await this.clientFor(server);
-    return this.watched(
-      () => client,
-      async () => {
-        const results = await client.pipeline(commands.map((command) => [...command])).exec();
-        const outcomes = (results ?? []).map(([error, value]): PromiseSettledResult<unknown> =>
-          error ? { status: 'rejected', reason: error } : { status: 'fulfilled', value },
-        );
-        const unfit = outcomes.find((outcome) => outcome.status === 'rejected' && isUnfit(outcome.reason));
-        if (unfit?.status === 'rejected') throw unfit.reason;
-        return outcomes;
-      },
-    );
+    return this.watched(() => client, pipelined(client, commands));
   }
 
   private async clientFor(server: string): Promise<Server> {
@@ -238,18 +235,13 @@ export class IoRedisConnection implements RedisConnection {
   }
 
   /** What is sent may still be carried out, long after its caller has given up. */
-  private async watched<Result>(
-    serverOf: () => Server | undefined,
-    work: () => Promise<Result>,
-  ): Promise<Result> {
-    const startedAt = performance.now();
-    try {
-      return await work();
-    } catch (error) {
+  private watched<Reply>(serverOf: () => Server | undefined, reply: Promise<Reply>): Promise<Reply> {
+    const sentAt = performance.now();
+    return reply.catch((error: unknown) => {
       const server = isUnfit(error) ? serverOf() : undefined;
-      if (server) this.leave(server, isTimeout(error) ? 0 : READ_ONLY_RESTS, startedAt);
+      if (server) this.leave(server, isTimeout(error) ? 0 : READ_ONLY_RESTS, sentAt);
       throw error;
-    }
+    });
   }
 
   /**
@@ -257,9 +249,9 @@ export class IoRedisConnection implements RedisConnection {
    * server has become a replica: its address may lead to another by now. Once for all commands that were sent before. In
    * a cluster only the connection to that node. ioredis's own `socketTimeout` goes on to break the next connection, too.
    */
-  private leave(server: Server, rests: number, commandStartedAt: number): void {
+  private leave(server: Server, rests: number, commandSentAt: number): void {
     const leftAt = this.leftAt.get(server) ?? -Infinity;
-    if (commandStartedAt < leftAt + rests) return;
+    if (commandSentAt < leftAt + rests) return;
     this.leftAt.set(server, performance.now());
     server.disconnect(true);
   }
@@ -286,6 +278,20 @@ export class IoRedisConnection implements RedisConnection {
 
 /** A client of a single server: the only one, or that of a node of a cluster. */
 type Server = IoRedisClient | ClusterNode;
+
+/** What became of each of these commands. One that says that the connection is of no more use fails them all. */
+async function pipelined(
+  client: Server,
+  commands: readonly Command[],
+): Promise<PromiseSettledResult<unknown>[]> {
+  const results = await client.pipeline(commands.map((command) => [...command])).exec();
+  const outcomes = (results ?? []).map(([error, value]): PromiseSettledResult<unknown> =>
+    error ? { status: 'rejected', reason: error } : { status: 'fulfilled', value },
+  );
+  const unfit = outcomes.find((outcome) => outcome.status === 'rejected' && isUnfit(outcome.reason));
+  if (unfit?.status === 'rejected') throw unfit.reason;
+  return outcomes;
+}
 
 /** Does this say that the connection is of no more use? */
 function isUnfit(error: unknown): boolean {

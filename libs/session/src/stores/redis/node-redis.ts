@@ -57,6 +57,7 @@ export async function openNodeRedis({
       const socket = { ...(tls && { tls }), ...given.defaults?.socket };
       return createCluster({
         rootNodes: cluster.map((node) => ({ url: node })),
+        commandOptions,
         // Soon after a node has gone. Otherwise its commands fail until it is back, though another has taken over.
         topologyRefreshOnReconnectionAttemptStrategy: 500,
         ...given,
@@ -68,6 +69,7 @@ export async function openNodeRedis({
       return createSentinel({
         name: sentinel.name,
         sentinelRootNodes: sentinel.nodes.map((node) => parseNode('sentinel.nodes', node)),
+        commandOptions,
         ...given,
         nodeClientOptions: nodeDefaults(given.nodeClientOptions),
       });
@@ -79,9 +81,16 @@ export async function openNodeRedis({
   return new NodeRedisConnection(client, { owned: true, another: make });
 }
 
+/**
+ * By default the client makes an AbortSignal and a timer for every command, for the case that it waits too long to be sent.
+ * Ours are sent at once or never, and whether their answer comes in time is watched by the store.
+ */
+const commandOptions = { timeout: 0 };
+
 function nodeDefaults(given: { socket?: object } = {}): object {
   return {
     disableOfflineQueue: true,
+    commandOptions,
     ...given,
     socket: {
       // For the first answers on a new connection. Later every command that is sent begins this time anew.
@@ -135,7 +144,7 @@ export class NodeRedisConnection implements RedisConnection {
 
   send(command: Command): Promise<unknown> {
     const client = this.client as NodeRedisClient & { sendCommand: SendCommand };
-    if (this.kind === 'single') return this.watched(() => client.sendCommand(command));
+    if (this.kind === 'single') return this.watched(client.sendCommand(command));
     return this.kind === 'cluster'
       ? client.sendCommand(command[1], false, command)
       : client.sendCommand(false, command);
@@ -157,13 +166,12 @@ export class NodeRedisConnection implements RedisConnection {
   }
 
   run(script: RedisScript, keys: [string], values: string[]): Promise<unknown> {
-    return this.watched(() =>
-      runByHash(
-        script,
-        (hash) => this.client.evalSha(hash, { keys, arguments: values }),
-        (text) => this.client.eval(text, { keys, arguments: values }),
-      ),
+    const reply = runByHash(
+      script,
+      (hash) => this.client.evalSha(hash, { keys, arguments: values }),
+      (text) => this.client.eval(text, { keys, arguments: values }),
     );
+    return this.watched(reply);
   }
 
   sendAndWait(key: string, command: Command, wait: ReplicaWait): Promise<[unknown, number]> {
@@ -219,21 +227,19 @@ export class NodeRedisConnection implements RedisConnection {
    * does that by itself, and a replica of a cluster says where the primary is.) The client has no method for it, so the
    * server is asked to close the connection. Once for all commands that were sent before.
    */
-  private async watched<Result>(work: () => Promise<Result>): Promise<Result> {
-    const startedAt = performance.now();
-    try {
-      return await work();
-    } catch (error) {
+  private watched(reply: Promise<unknown>): Promise<unknown> {
+    const sentAt = performance.now();
+    return reply.catch((error: unknown) => {
       if (
         this.kind === 'single' &&
         fateOf(error) === 'read-only' &&
-        startedAt >= this.leftAt + READ_ONLY_RESTS
+        sentAt >= this.leftAt + READ_ONLY_RESTS
       ) {
         this.leftAt = performance.now();
         this.send(['quit']).catch(() => {});
       }
       throw error;
-    }
+    });
   }
 
   /** So that silence is noticed, also while there is so much to send that the client never takes it for idle. */

@@ -7,6 +7,8 @@ export interface IoRedisClient {
     readonly commandTimeout?: unknown;
     readonly redisOptions?: { readonly commandTimeout?: unknown } | undefined;
   };
+  /** Of a `Redis`: its socket, once it connects. */
+  readonly stream?: { cork(): void; uncork(): void };
   connect(): Promise<void>;
   ping(): Promise<unknown>;
   call(command: string, ...parameters: string[]): Promise<unknown>;

@@ -9,12 +9,21 @@ import { clockScript, type RedisScript, repeatable } from './redis-scripts.js';
 
 type Values = readonly (string | number)[];
 
+/** What is made of a reply. */
+export type Use<Result> = (reply: unknown) => Result | Promise<Result>;
+/** What is done about an error of the store. */
+export type Failed<Result> = (error: unknown) => Result | Promise<Result>;
+
 /** How long a command waits for a connection: so many pauses of so many milliseconds, which are longer in a busy process. */
 const PAUSES = 36;
 const PAUSE = 25;
 
 /** These change nothing, so they may be sent twice. */
 const READS = new Set(['lrange', 'lindex', 'zscore', 'zrange']);
+
+interface Failure {
+  error: unknown;
+}
 
 /** The connection broke before the answer: nobody knows whether the command was carried out. */
 export class UnansweredError extends SessionStoreUnavailableError {}
@@ -30,15 +39,25 @@ export class RedisCommands {
     private readonly waitForReplicas: ReplicaWait | undefined,
   ) {}
 
-  send(operation: string, ...command: Command): Promise<unknown> {
+  /**
+   * Resolves with the reply, or with what `use` makes of it. That runs in the promise of the reply, because another one
+   * would cost every request more; and so does `failed`, which by default throws the error.
+   */
+  send<Result = unknown>(
+    operation: string,
+    command: Command,
+    use?: Use<Result>,
+    failed?: Failed<Result>,
+  ): Promise<Result> {
     const [name, key] = command;
-    return this.onceConnected(operation, key, READS.has(name), () => this.connection.send(command));
+    const work = (): Promise<unknown> => this.connection.send(command);
+    return this.onceConnected(operation, key, READS.has(name), work, use, failed);
   }
 
   /** One reply for each, which is an error where there is none. */
   async sendAll(operation: string, commands: readonly Command[]): Promise<unknown[]> {
     if (this.connection.cluster) {
-      return Promise.all(commands.map((command) => this.send(operation, ...command).catch(errorOf)));
+      return Promise.all(commands.map((command) => this.send(operation, command).catch(errorOf)));
     }
     const areReads = commands.every(([name]) => READS.has(name));
     return this.onceConnected(operation, undefined, areReads, async () => {
@@ -61,8 +80,9 @@ export class RedisCommands {
   }
 
   run(operation: string, script: RedisScript, key: string, values: Values): Promise<unknown> {
+    const texts = values.map(String);
     return this.onceConnected(operation, key, repeatable.has(script), () =>
-      this.connection.run(script, [key], values.map(String)),
+      this.connection.run(script, [key], texts),
     );
   }
 
@@ -71,28 +91,49 @@ export class RedisCommands {
    * happen twice. It is done again when it was not sent after all, when the server had become a replica, and, if it may
    * be done twice, when the connection broke before the answer.
    */
-  private async onceConnected<Result>(
+  private onceConnected<Reply, Result = Reply>(
     operation: string,
     key: string | undefined,
     twice: boolean,
-    work: () => Promise<Result>,
+    work: () => Promise<Reply>,
+    use?: (reply: Reply) => Result | Promise<Result>,
+    failed?: Failed<Result>,
   ): Promise<Result> {
+    const done = use as (reply: Reply) => Result | Promise<Result>;
+    const patiently = (first?: Failure): Promise<Result> =>
+      this.patiently(operation, key, twice, work, first).then(done, failed);
+    return this.connection.ready(key) ? work().then(done, (error) => patiently({ error })) : patiently();
+  }
+
+  /** @param failure of the first try, if there was one */
+  private async patiently<Reply>(
+    operation: string,
+    key: string | undefined,
+    twice: boolean,
+    work: () => Promise<Reply>,
+    failure?: Failure,
+  ): Promise<Reply> {
     let metReplica = false;
     // After a failed try the pause is longer each time.
     for (let [pauses, next] = [PAUSES, 1]; ;) {
+      if (failure) {
+        const { error } = failure;
+        if (error instanceof SessionError) throw error;
+        const fate = fateOf(error);
+        const again =
+          fate === 'not sent' || (fate === 'unanswered' && twice) || (fate === 'read-only' && !metReplica);
+        if (!again || pauses <= 0) throw toStoreError(operation, error);
+        metReplica ||= fate === 'read-only';
+        for (let pause = 0; pause < next; pause++) await this.nextPause();
+        pauses -= next;
+        next *= 2;
+        failure = undefined;
+      }
       if (this.connection.ready(key)) {
         try {
           return await work();
         } catch (error) {
-          if (error instanceof SessionError) throw error;
-          const fate = fateOf(error);
-          const again =
-            fate === 'not sent' || (fate === 'unanswered' && twice) || (fate === 'read-only' && !metReplica);
-          if (!again || pauses <= 0) throw toStoreError(operation, error);
-          metReplica ||= fate === 'read-only';
-          for (let pause = 0; pause < next; pause++) await this.nextPause();
-          pauses -= next;
-          next *= 2;
+          failure = { error };
         }
       } else {
         if (pauses <= 0 || this.closed) throw notConnected(operation);

@@ -62,17 +62,15 @@ export function onlyReply([outcome]: readonly PromiseSettledResult<unknown>[]): 
 }
 
 /** Runs a script by its hash, which is short; in full when the server does not know it, as after a restart. */
-export async function runByHash(
+export function runByHash(
   script: RedisScript,
   byHash: (hash: string) => Promise<unknown>,
   inFull: (text: string) => Promise<unknown>,
 ): Promise<unknown> {
-  try {
-    return await byHash(script.hash);
-  } catch (error) {
+  return byHash(script.hash).catch((error: unknown) => {
     if (!(error as Error).message.startsWith('NOSCRIPT')) throw error;
     return inFull(script.text);
-  }
+  });
 }
 
 /** What the clients say of a command that they did not send, because there was no connection. */

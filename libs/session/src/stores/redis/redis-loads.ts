@@ -1,8 +1,8 @@
 import { SessionRecordCorruptError } from '../../session.errors.js';
 import { type RecordCodec } from '../record-codec.js';
 import { type RecordLimits, type SessionRecord, type SessionStore } from '../session-store.js';
-import { type RedisCommands, type ServerClock } from './redis-commands.js';
-import { type DecodedSession, decodeSession, encodeHead, newWriteId, onClock } from './redis-record.js';
+import { type RedisCommands, type ServerClock, type Use } from './redis-commands.js';
+import { type DecodedSession, decodeSession, encodeHead, moveClock, newWriteId } from './redis-record.js';
 import { foldScript } from './redis-scripts.js';
 import { type UserIndex } from './redis-users.js';
 
@@ -58,6 +58,18 @@ export interface RecentLoad {
   writtenBefore: number;
 }
 
+type UseLoad<Result> = (decoded: DecodedSession, load: RecentLoad) => Result;
+
+/** A look at a session that is under way. */
+interface Looking<Result> {
+  operation: string;
+  id: string;
+  use: UseLoad<Result>;
+  /** What was known when it began. */
+  knownEntry: Entry | undefined;
+  writtenBefore: number;
+}
+
 /** Loads sessions, and remembers those that this process has loaded last. What it has forgotten is loaded again. */
 export class RedisLoads {
   private readonly recent = new Map<string, RecentLoad>();
@@ -65,34 +77,65 @@ export class RedisLoads {
 
   constructor(private readonly parts: RedisParts) {}
 
-  async load(operation: string, id: string): Promise<SessionRecord | null> {
-    const { clock } = this.parts;
-    const before = this.recent.get(id);
-    const writtenBefore = before?.written ?? 0;
-    const elements = await this.elements(operation, id);
-    await clock.ready(operation);
-    const decoded = elements.length > 0 ? this.decode(elements, id) : null;
-    const entry = decoded && (await this.entryOf(operation, decoded.record, before?.entry));
-    if (!decoded || !entry) {
-      this.recent.delete(id);
-      return null;
-    }
-    this.remember(decoded, entry, writtenBefore);
-    if (decoded.longLog) this.fold(elements, decoded);
-    return onClock(decoded.record, -clock.offset);
+  load(operation: string, id: string): Promise<SessionRecord | null> {
+    return this.look(operation, id, ({ record }) => moveClock(record, -this.parts.clock.offset));
   }
 
   /**
-   * What is known of a live session; undefined when there is none.
+   * What is known of a live session, at once if this process remembers it; null when there is none.
    * @param version that it has to have at least
    */
-  async recentLoad(operation: string, id: string, version = 0): Promise<RecentLoad | undefined> {
+  recentLoad(operation: string, id: string, version = 0): RecentLoad | Promise<RecentLoad | null> {
     const { clock } = this.parts;
-    await clock.ready(operation);
+    const waiting = clock.ready(operation);
+    if (waiting) return waiting.then(() => this.recentLoad(operation, id, version));
     const known = this.recent.get(id);
     if (known && known.version >= version && known.expiresAt > clock.now()) return known;
-    await this.load(operation, id);
-    return this.recent.get(id);
+    return this.look(operation, id, (_, load) => load).then(
+      // The latest, so that parallel saves count together. Another save may have had it forgotten, which is not gone.
+      (load) => load && (this.recent.get(id) ?? load),
+    );
+  }
+
+  /** What `use` makes of a live session; null when there is none. */
+  private look<Result>(operation: string, id: string, use: UseLoad<Result>): Promise<Result | null> {
+    const before = this.recent.get(id);
+    const looking = { operation, id, use, knownEntry: before?.entry, writtenBefore: before?.written ?? 0 };
+    return this.elements(operation, id, (elements) => {
+      const waiting = this.parts.clock.ready(operation);
+      return waiting ? waiting.then(() => this.seen(looking, elements)) : this.seen(looking, elements);
+    });
+  }
+
+  private seen<Result>(
+    looking: Looking<Result>,
+    elements: readonly string[],
+  ): Result | null | Promise<Result | null> {
+    const { operation, id, knownEntry } = looking;
+    const decoded = elements.length > 0 ? this.decode(elements, id) : null;
+    if (!decoded) {
+      this.recent.delete(id);
+      return null;
+    }
+    const entry = this.entryOf(operation, decoded.record, knownEntry);
+    return entry instanceof Promise
+      ? entry.then((found) => this.admitted(looking, elements, decoded, found))
+      : this.admitted(looking, elements, decoded, entry);
+  }
+
+  private admitted<Result>(
+    { id, use, writtenBefore }: Looking<Result>,
+    elements: readonly string[],
+    decoded: DecodedSession,
+    entry: Entry | null,
+  ): Result | null {
+    if (!entry) {
+      this.recent.delete(id);
+      return null;
+    }
+    const load = this.remember(decoded, entry, writtenBefore);
+    if (decoded.longLog) this.fold(elements, decoded);
+    return use(decoded, load);
   }
 
   forget(id: string): void {
@@ -103,9 +146,13 @@ export class RedisLoads {
     for (const [id, load] of this.recent) if (load.userId === userId) this.recent.delete(id);
   }
 
-  async elements(operation: string, id: string): Promise<string[]> {
+  elements<Result = string[]>(
+    operation: string,
+    id: string,
+    use?: (elements: string[]) => Result | Promise<Result>,
+  ): Promise<Result> {
     const { commands, prefix } = this.parts;
-    return (await commands.send(operation, 'lrange', prefix + id, '0', '-1')) as string[];
+    return commands.send(operation, ['lrange', prefix + id, '0', '-1'], use as Use<Result> | undefined);
   }
 
   decode(elements: readonly string[], id: string): DecodedSession | null {
@@ -133,7 +180,7 @@ export class RedisLoads {
     const { codec } = this.parts;
     const { id, data, meta } = record;
     const head = encodeHead(record, codec.encodeMeta(meta, id), keptUntil, writeId);
-    return [elements.at(-2) ?? '', elements.length, head, codec.encodeSnapshot(data, id)];
+    return [elements.at(-2) ?? '', -elements.length, head, codec.encodeSnapshot(data, id)];
   }
 
   /** Nobody waits for it: should it fail, the next load finds the log as long as before. */
@@ -149,32 +196,35 @@ export class RedisLoads {
   }
 
   /** Null: the index of its user does not have it, so that it has ended. */
-  private async entryOf(
+  private entryOf(
     operation: string,
     { id, userId }: SessionRecord,
     known: Entry | undefined,
-  ): Promise<Entry | null> {
+  ): Entry | Promise<Entry | null> {
     if (userId === null) return NO_USER;
     const now = performance.now();
     if (known && known.trustedUntil > now) return known;
-    const until = await this.parts.users.entry(operation, userId, id);
-    return until === null ? null : { until, trustedUntil: now + ENTRY_TRUSTED_FOR };
+    return this.parts.users
+      .entry(operation, userId, id)
+      .then((until) => (until === null ? null : { until, trustedUntil: now + ENTRY_TRUSTED_FOR }));
   }
 
   private remember(
     { record, keptUntil, headId, size }: DecodedSession,
     entry: Entry,
     writtenBefore: number,
-  ): void {
+  ): RecentLoad {
     const { id, userId, version, expiresAt, data } = record;
     const keys = this.parts.store.limits.keys === Infinity ? 0 : Object.keys(data).length;
     const { written = 0 } = this.recent.get(id) ?? {};
     const load = { userId, version, expiresAt, keptUntil, headId, entry, size, keys, written, writtenBefore };
     this.recent.delete(id);
     this.recent.set(id, load);
-    if (this.recent.size <= REMEMBERED) return;
-    const [oldest = ''] = this.recent.keys();
-    this.recent.delete(oldest);
+    if (this.recent.size > REMEMBERED) {
+      const [oldest = ''] = this.recent.keys();
+      this.recent.delete(oldest);
+    }
+    return load;
   }
 }
 

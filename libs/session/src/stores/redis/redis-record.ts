@@ -65,14 +65,12 @@ export function newWriteId(): string {
   return randomUUID().slice(-12);
 }
 
-/** The same record with its moments on another clock. */
-export function onClock(record: SessionRecord, offset: number): SessionRecord {
-  return {
-    ...record,
-    createdAt: Math.round(record.createdAt + offset),
-    lastSeenAt: Math.round(record.lastSeenAt + offset),
-    expiresAt: Math.min(Math.round(record.expiresAt + offset), LAST_MOMENT),
-  };
+/** Puts the moments of a record, which nobody else holds, on another clock. */
+export function moveClock(record: SessionRecord, offset: number): SessionRecord {
+  record.createdAt = Math.round(record.createdAt + offset);
+  record.lastSeenAt = Math.round(record.lastSeenAt + offset);
+  record.expiresAt = Math.min(Math.round(record.expiresAt + offset), LAST_MOMENT);
+  return record;
 }
 
 /**
@@ -98,16 +96,15 @@ export function encodeWrite(
   codec: RecordCodec,
 ): EncodedWrite {
   const { expiry, meta } = changes;
-  const extras: Extras = {
-    ...(expiry !== undefined && { e: expiry }),
-    ...(meta !== undefined && { m: codec.encodeMeta(meta, id) ?? '' }),
-  };
-  return {
-    writeId: newWriteId(),
-    version,
-    data: codec.encodeLogLine(changes, id).trimEnd(),
-    extras: expiry === undefined && meta === undefined ? '' : JSON.stringify(extras),
-  };
+  let extras = '';
+  if (expiry !== undefined || meta !== undefined) {
+    const texts: Extras = {
+      ...(expiry !== undefined && { e: expiry }),
+      ...(meta !== undefined && { m: codec.encodeMeta(meta, id) ?? '' }),
+    };
+    extras = JSON.stringify(texts);
+  }
+  return { writeId: newWriteId(), version, data: codec.encodeLogLine(changes, id).trimEnd(), extras };
 }
 
 /** @param keptUntil for a line that comes with a new time to live */
@@ -117,8 +114,9 @@ export function encodeLine(
   expiresAt: number,
   keptUntil?: number,
 ): string {
-  const times = [lastSeenAt, expiresAt, ...(keptUntil === undefined ? [] : [keptUntil])].map(encodeMoment);
-  return `${writeId} ${version} ${times.join(' ')}\n${extras}\n${data}`;
+  const kept = keptUntil === undefined ? '' : ` ${encodeMoment(keptUntil)}`;
+  const times = `${encodeMoment(lastSeenAt)} ${encodeMoment(expiresAt)}${kept}`;
+  return `${writeId} ${version} ${times}\n${extras}\n${data}`;
 }
 
 /** Is it this write that made the head? */
@@ -176,7 +174,7 @@ export function decodeSession(
       id,
       keyHash: keyHashIn(elements),
       userId: head.userId,
-      data: codec.decodeData(snapshot, log.join('\n'), id),
+      data: codec.decodeData(snapshot, log, id),
       expiry,
       createdAt: head.createdAt,
       lastSeenAt,
@@ -188,10 +186,11 @@ export function decodeSession(
 }
 
 function decodeHead(head: string) {
-  const [numbers = '', user = '', expiry = '', meta, ...others] = head.split('\n');
-  const [writeId = '', version, createdAt, touchedVersion, lastSeenAt, expiresAt, keptUntil, ...more] =
-    numbers.split(' ');
-  if (meta === undefined || others.length > 0 || more.length > 0) throw corrupt();
+  const lines = head.split('\n');
+  const [numbers = '', user = '', expiry = '', meta = ''] = lines;
+  const words = numbers.split(' ');
+  if (lines.length !== 4 || words.length !== 7) throw corrupt();
+  const [writeId = '', version, createdAt, touchedVersion, lastSeenAt, expiresAt, keptUntil] = words;
   const userId = decodeJson(user);
   if (userId !== null && typeof userId !== 'string') throw corrupt();
   return {
@@ -216,16 +215,16 @@ function decodeLine(line: string) {
   const numbersEnd = line.indexOf('\n', seenEnd + 1);
   const extrasEnd = line.indexOf('\n', numbersEnd + 1);
   if (idEnd < 0 || versionEnd < 0 || seenEnd < 0 || numbersEnd < 0 || extrasEnd < 0) throw corrupt();
-  const lastNumbers = line.slice(seenEnd + 1, numbersEnd);
-  const deadlineEnd = lastNumbers.indexOf(' ');
+  const space = line.indexOf(' ', seenEnd + 1);
+  const hasKept = space > 0 && space < numbersEnd;
   const { e, m } =
     extrasEnd === numbersEnd + 1 ? NO_EXTRAS : decodeExtras(line.slice(numbersEnd + 1, extrasEnd));
   return {
     writeId: line.slice(0, idEnd),
     version: decodeNumber(line.slice(idEnd + 1, versionEnd)),
-    lastSeenAt: decodeMoment(line.slice(versionEnd + 1, seenEnd)),
-    expiresAt: decodeMoment(deadlineEnd < 0 ? lastNumbers : lastNumbers.slice(0, deadlineEnd)),
-    keptUntil: deadlineEnd < 0 ? 0 : decodeMoment(lastNumbers.slice(deadlineEnd + 1)),
+    lastSeenAt: decodeMoment(line, versionEnd + 1, seenEnd),
+    expiresAt: decodeMoment(line, seenEnd + 1, hasKept ? space : numbersEnd),
+    keptUntil: hasKept ? decodeMoment(line, space + 1, numbersEnd) : 0,
     expiry: e === undefined ? undefined : decodeExpiry(e),
     meta: m,
     data: line.slice(extrasEnd + 1),
@@ -260,12 +259,23 @@ export function encodeMoment(moment: number): string {
   return Math.round(moment).toString(36);
 }
 
-function decodeMoment(text = ''): number {
-  const moment = wholeNumber(Number.parseInt(text, 36));
+/** Digit by digit, because a load does it several times for every line, and each text would be garbage. */
+function decodeMoment(text = '', start = 0, end = text.length): number {
+  const isNegative = text.charCodeAt(start) === MINUS;
+  const first = isNegative ? start + 1 : start;
+  let moment = 0;
+  for (let index = first; index < end; index++) {
+    const code = text.charCodeAt(index);
+    if (code >= ZERO && code < ZERO + 10) moment = moment * 36 + code - ZERO;
+    else if (code >= LETTER_A && code < LETTER_A + 26) moment = moment * 36 + code - LETTER_A + 10;
+    else throw corrupt();
+  }
   // The room above is for what is kept longer than it lives. A moment that no Date can hold is none.
-  if (Math.abs(moment) > 2 * LAST_MOMENT) throw corrupt();
-  return moment;
+  if (first >= end || moment > 2 * LAST_MOMENT) throw corrupt();
+  return isNegative ? -moment : moment;
 }
+
+const [MINUS, ZERO, LETTER_A] = [45, 48, 97];
 
 function decodeNumber(text = ''): number {
   return wholeNumber(Number(text));

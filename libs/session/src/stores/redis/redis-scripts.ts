@@ -75,12 +75,13 @@ keep(milliseconds)
 return 1`);
 
 /**
- * Replaces snapshot and log by a new snapshot. ARGV: the head that was loaded, how many elements there were, new head,
- * new snapshot. Lines that came later stay. Answers 0 when somebody was faster.
+ * Replaces snapshot and log by a new snapshot. ARGV: the head that was loaded, where the elements that were loaded begin
+ * (as LTRIM counts from the end), new head, new snapshot. Lines that came later stay. Answers 0 when somebody was faster.
+ * Numbers are texts, because Lua takes long to print one, and this runs once for every few saves.
  */
 export const foldScript = script(`
-if redis.call('LINDEX', KEYS[1], -2) ~= ARGV[1] then return 0 end
-redis.call('LTRIM', KEYS[1], 0, -ARGV[2])
+if redis.call('LINDEX', KEYS[1], '-2') ~= ARGV[1] then return 0 end
+redis.call('LTRIM', KEYS[1], '0', ARGV[2])
 redis.call('RPUSH', KEYS[1], ARGV[3], ARGV[4])
 return 1`);
 
@@ -89,8 +90,8 @@ return 1`);
  * was loaded, the new one, milliseconds to keep the key, 1 for exactly so long and 0 for at least.
  */
 export const replaceScript = script(`${prelude}
-local head, length, newHead, snapshot, first, newFirst, milliseconds, exactly = unpack(ARGV)
-if redis.call('LINDEX', KEYS[1], -2) ~= head or redis.call('LLEN', KEYS[1]) ~= tonumber(length) then return 0 end
+local head, start, newHead, snapshot, first, newFirst, milliseconds, exactly = unpack(ARGV)
+if redis.call('LINDEX', KEYS[1], -2) ~= head or redis.call('LLEN', KEYS[1]) ~= -start then return 0 end
 if redis.call('LINDEX', KEYS[1], 0) ~= first then return 0 end
 redis.call('LTRIM', KEYS[1], 0, 0)
 redis.call('LSET', KEYS[1], 0, newFirst)

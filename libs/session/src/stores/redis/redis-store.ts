@@ -23,8 +23,8 @@ import {
   isHeadOf,
   keyHashIn,
   LAST_MOMENT,
+  moveClock,
   newWriteId,
-  onClock,
 } from './redis-record.js';
 import { createScript, endScript, replaceScript, saveScript, touchScript } from './redis-scripts.js';
 import { SessionScan } from './redis-scan.js';
@@ -39,16 +39,21 @@ const TRIES = 100;
 /** Answers of the save script. */
 const [SAVED, TOO_LARGE, UNSURE] = [1, 2, 3];
 
-/** A save that is more than a short line. */
+/** A save that is under way. */
 interface Save {
   id: string;
   keyHash: string;
   newKeyHash: string | undefined;
-  line: string;
   write: EncodedWrite;
-  /** Milliseconds for which Redis keeps the key from now on: at least, or exactly. */
-  keep: number;
+  /** How many keys the record gains at most. */
+  newKeys: number;
+  /** When the session is to end, on the clock of this process. */
+  expiresAt: number;
+  /** Redis keeps the key exactly as long as this save says, and not at least. */
   exactly: boolean;
+  line: string;
+  /** Milliseconds for which Redis keeps the key from now on. */
+  keep: number;
   /** The write id of the head before this save was first sent. */
   headId: string;
   /** It was sent before, and the connection broke before the answer. */
@@ -101,7 +106,7 @@ export class RedisStore extends SessionStore {
     const copy = { ...record };
     const [snapshot, meta] = [codec.encodeSnapshot(record.data, id), codec.encodeMeta(record.meta, id)];
     await clock.ready('create');
-    const stored = onClock(copy, clock.offset);
+    const stored = moveClock(copy, clock.offset);
     const lives = stored.expiresAt - clock.now();
     if (lives <= 0) return true;
     if (stored.userId !== null) await this.users.enter('create', stored.userId, id, lives);
@@ -111,46 +116,71 @@ export class RedisStore extends SessionStore {
     return (await this.commands.run('create', createScript, this.keyOf(id), values)) === 1;
   }
 
-  async save(id: string, keyHash: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
-    const write = encodeWrite(changes, record, id, this.codec);
-    const { keyHash: newKeyHash } = changes;
-    const exactly = changes.expiry !== undefined;
-    const newKeys = keysIn(changes);
-    const { expiresAt } = record;
-
-    const known = await this.loads.recentLoad('save', id);
-    if (!known) return false;
-    const deadline = this.onServer(expiresAt);
-    if (!(await this.entryLasts('save', id, deadline, known))) return false;
-
-    const now = this.clock.now();
-    const keptUntil = this.keptUntil(deadline);
-    const tooManyKeys = known.keys + newKeys > this.limits.keys;
-    const isOrdinary = !tooManyKeys && newKeyHash === undefined && !exactly && deadline <= known.keptUntil;
+  save(id: string, keyHash: string, changes: SessionChanges, record: SessionRecord): Promise<boolean> {
     const save: Save = {
       id,
       keyHash,
-      newKeyHash,
-      write,
-      line: isOrdinary ? encodeLine(write, now, deadline) : encodeLine(write, now, deadline, keptUntil),
-      keep: this.fromNow(keptUntil),
-      exactly,
-      headId: known.headId,
+      newKeyHash: changes.keyHash,
+      write: encodeWrite(changes, record, id, this.codec),
+      newKeys: keysIn(changes),
+      expiresAt: record.expiresAt,
+      exactly: changes.expiry !== undefined,
+      line: '',
+      keep: 0,
+      headId: '',
     };
-    if (isOrdinary) {
-      if (hasRoomFor(save.line.length, known, this.limits)) {
-        known.written += save.line.length;
-        known.keys += newKeys;
-        const length = await this.insert(save);
-        // -1: the key hash was replaced, or the record has become large.
-        if (length !== undefined && length !== -1) return Number(length) > 0;
-      }
+    const known = this.loads.recentLoad('save', id);
+    return known instanceof Promise
+      ? known.then((found) => this.saveIfLive(save, found))
+      : this.saveIfLive(save, known);
+  }
+
+  private saveIfLive(save: Save, known: RecentLoad | null): Promise<boolean> {
+    if (!known) return Promise.resolve(false);
+    const deadline = this.onServer(save.expiresAt);
+    const lasts = this.entryLasts('save', save.id, deadline, known);
+    return lasts instanceof Promise
+      ? lasts.then((itLasts) => itLasts && this.saveUntil(deadline, save, known))
+      : this.saveUntil(deadline, save, known);
+  }
+
+  /** An ordinary save is one line, and one command. */
+  private saveUntil(deadline: number, save: Save, known: RecentLoad): Promise<boolean> {
+    const { id, keyHash, newKeyHash, write, newKeys, exactly } = save;
+    const now = this.clock.now();
+    const keptUntil = this.keptUntil(deadline, now);
+    const tooManyKeys = known.keys + newKeys > this.limits.keys;
+    const isOrdinary = !tooManyKeys && newKeyHash === undefined && !exactly && deadline <= known.keptUntil;
+    save.keep = Math.round(keptUntil - now);
+    save.headId = known.headId;
+    const byScript = (): Promise<boolean> => {
       if (!save.lost) save.line = encodeLine(write, now, deadline, keptUntil);
-    }
-    this.loads.forget(id);
+      return this.saveOtherwise(save, tooManyKeys);
+    };
+    if (!isOrdinary) return byScript();
+    save.line = encodeLine(write, now, deadline);
+    if (!hasRoomFor(save.line.length, known, this.limits)) return byScript();
+    known.written += save.line.length;
+    known.keys += newKeys;
+    return this.commands.send<boolean>(
+      'save',
+      ['linsert', this.keyOf(id), 'AFTER', keyHash, save.line],
+      // -1: the key hash was replaced, or the record has become large.
+      (length) => (length === -1 ? byScript() : Number(length) > 0),
+      (error) => {
+        if (!(error instanceof UnansweredError)) throw error;
+        // Nobody knows whether the line is there.
+        save.lost = error;
+        return byScript();
+      },
+    );
+  }
+
+  private async saveOtherwise(save: Save, tooManyKeys: boolean): Promise<boolean> {
+    this.loads.forget(save.id);
     const answer = tooManyKeys ? TOO_LARGE : await this.saveByScript(save);
     if (answer !== TOO_LARGE) return answer === SAVED;
-    return this.wholeSaves.run(id, () => this.saveWhole(save, tooManyKeys));
+    return this.wholeSaves.run(save.id, () => this.saveWhole(save, tooManyKeys));
   }
 
   async delete(id: string): Promise<boolean> {
@@ -230,42 +260,25 @@ export class RedisStore extends SessionStore {
       );
       for (const [place, id] of batch.entries()) {
         const decoded = this.loads.decodeListed(replies[place], id);
-        if (decoded) records.push(onClock(decoded.record, -this.clock.offset));
+        if (decoded) records.push(moveClock(decoded.record, -this.clock.offset));
       }
     }
     return records;
   }
 
   /** Makes the entry in the index last as long as the session is to live. False: there is none. */
-  private async entryLasts(
+  private entryLasts(
     operation: string,
     id: string,
     deadline: number,
     { userId, entry }: RecentLoad,
-  ): Promise<boolean> {
+  ): true | Promise<boolean> {
     if (userId === null || deadline <= entry.until) return true;
-    const until = await this.users.prolong(operation, userId, id, this.fromNow(deadline));
-    if (until === null) this.loads.forget(id);
-    else entry.until = until;
-    return until !== null;
-  }
-
-  /** Undefined: nobody knows whether the line is there. */
-  private async insert(save: Save): Promise<unknown> {
-    try {
-      return await this.commands.send(
-        'save',
-        'linsert',
-        this.keyOf(save.id),
-        'AFTER',
-        save.keyHash,
-        save.line,
-      );
-    } catch (error) {
-      if (!(error instanceof UnansweredError)) throw error;
-      save.lost = error;
-      return undefined;
-    }
+    return this.users.prolong(operation, userId, id, this.fromNow(deadline)).then((until) => {
+      if (until === null) this.loads.forget(id);
+      else entry.until = until;
+      return until !== null;
+    });
   }
 
   /** Tried once more when the connection breaks before the answer. */
@@ -305,7 +318,7 @@ export class RedisStore extends SessionStore {
       values.push(elements[0] ?? '', (isLarge ? '!' : '') + (newKeyHash ?? keyHash), keep, exactly ? 1 : 0);
       if ((await this.commands.runForGood('save', replaceScript, this.keyOf(id), values)) === 1) return true;
       // Sent twice, it finds what it has done the first time.
-      if (isHeadOf(await this.commands.send('save', 'lindex', this.keyOf(id), '-2'), write)) return true;
+      if (isHeadOf(await this.commands.send('save', ['lindex', this.keyOf(id), '-2']), write)) return true;
       await setTimeout(Math.random() * time);
     }
     throw new SessionStoreUnavailableError(
@@ -326,7 +339,7 @@ export class RedisStore extends SessionStore {
     // An entry that stays without a session is harmless.
     const leave = (userId: string) => this.users.remove('delete', userId, [id]).catch(() => 1);
     if (record.userId !== null && (await leave(record.userId)) === 0) return null;
-    return onClock(record, -this.clock.offset);
+    return moveClock(record, -this.clock.offset);
   }
 
   private keyOf(id: string): string {
@@ -337,8 +350,8 @@ export class RedisStore extends SessionStore {
     return Math.min(moment + this.clock.offset, LAST_MOMENT);
   }
 
-  private keptUntil(deadline: number): number {
-    const lives = Math.max(0, deadline - this.clock.now());
+  private keptUntil(deadline: number, now = this.clock.now()): number {
+    const lives = Math.max(0, deadline - now);
     return deadline + Math.min(lives * KEPT_LONGER.part, KEPT_LONGER.most);
   }
 
@@ -348,6 +361,8 @@ export class RedisStore extends SessionStore {
 }
 
 /** How many keys a record gains at most by these changes. */
-function keysIn({ set = {}, increment = {}, push = {} }: SessionChanges): number {
-  return [set, increment, push].reduce((sum, part) => sum + Object.keys(part).length, 0);
+function keysIn({ set, increment, push }: SessionChanges): number {
+  let count = 0;
+  for (const part of [set, increment, push]) if (part) count += Object.keys(part).length;
+  return count;
 }

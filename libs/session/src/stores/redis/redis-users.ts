@@ -43,7 +43,7 @@ export class UserIndex {
   /** The moment until which the entry lasts; null: there is none. */
   entry(operation: string, userId: string, id: string): Promise<number | null> {
     return unlessLost(async () => {
-      const score = await this.commands.send(operation, 'zscore', this.keyOf(userId), id);
+      const score = await this.commands.send(operation, ['zscore', this.keyOf(userId), id]);
       return score === null ? null : Number(score) - MARGIN;
     }, null);
   }
@@ -62,7 +62,8 @@ export class UserIndex {
 
   members(operation: string, userId: string): Promise<string[]> {
     return unlessLost(
-      async () => (await this.commands.send(operation, 'zrange', this.keyOf(userId), '0', '-1')) as string[],
+      async () =>
+        (await this.commands.send(operation, ['zrange', this.keyOf(userId), '0', '-1'])) as string[],
       [],
     );
   }
