@@ -62,8 +62,7 @@ export class UserIndex {
 
   members(operation: string, userId: string): Promise<string[]> {
     return unlessLost(
-      async () =>
-        (await this.commands.send(operation, ['zrange', this.keyOf(userId), '0', '-1'])) as string[],
+      () => this.commands.send<string[]>(operation, ['zrange', this.keyOf(userId), '0', '-1']),
       [],
     );
   }
