@@ -30,9 +30,9 @@ export async function createPlaces(cleanUps: CleanUp[]): Promise<Places> {
 }
 
 /** The URL of a database of this run's own, with the table of connect-pg-simple. */
-export async function createDatabase(cleanUps: CleanUp[]): Promise<string> {
+export async function createDatabase(cleanUps: CleanUp[], suffix = ''): Promise<string> {
   const server = await findPostgres();
-  const name = `nest_sessions_bench_${process.pid}`;
+  const name = `nest_sessions_bench_${process.pid}${suffix && `_${suffix}`}`;
   await query(server, `CREATE DATABASE ${name}`);
   cleanUps.push(() => query(server, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`));
   const url = new URL(server);
