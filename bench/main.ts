@@ -3,7 +3,7 @@
  * docs/benchmarks.md.
  *
  *   npm run bench -- [--counts] [group or platform …]
- *   BENCH_PICTURE=docs/public/overhead.svg npm run bench -- fastify
+ *   BENCH_PICTURE=docs/images/overhead.svg npm run bench -- fastify
  */
 import { writeFileSync } from 'node:fs';
 import { type Contestant, contestants, type Use, uses } from './contestants.js';

@@ -13,19 +13,21 @@ export function packageFaults(directory, repository) {
     ...['repository', 'homepage', 'bugs']
       .filter((name) => !JSON.stringify(manifest[name] ?? '').includes(home))
       .map((name) => `"${name}" in package.json does not lead to ${home}.`),
-    ...linkFaults(readFileSync(join(directory, 'README.md'), 'utf8'), `${home}/blob/HEAD/`, repository),
+    ...linkFaults(readFileSync(join(directory, 'README.md'), 'utf8'), home, repository),
     ...files.filter((name) => /\.(spec\.\w+|tsbuildinfo)$/.test(name)).map((name) => `${name} is of no use.`),
     ...files.filter((name) => name.endsWith('.map')).flatMap((name) => mapFaults(directory, name)),
   ];
 }
 
 /** A link leads out of the package, and if to the repository, then to a file that it has. */
-function linkFaults(readme, filesOnline, repository) {
+function linkFaults(readme, home, repository) {
+  const online = ['blob', 'raw'].map((kind) => `${home}/${kind}/HEAD/`);
   return [...readme.matchAll(/\]\(([^)\s]+)/g)].flatMap(([, target]) => {
     if (target.startsWith('#')) return [];
     if (!target.startsWith('https://')) return [`README.md links to ${target}, which is not in the package.`];
-    if (!target.startsWith(filesOnline)) return [];
-    const path = target.slice(filesOnline.length).replace(/#.*/, '');
+    const files = online.find((each) => target.startsWith(each));
+    if (files === undefined) return [];
+    const path = target.slice(files.length).replace(/#.*/, '');
     return existsSync(join(repository, path)) ? [] : [`README.md links to ${target}, which does not exist.`];
   });
 }

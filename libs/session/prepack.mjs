@@ -14,8 +14,14 @@ writeFileSync('dist/cjs/package.json', '{ "type": "commonjs" }\n');
 copyFileSync('../../LICENSE', 'LICENSE');
 copyFileSync('../../CHANGELOG.md', 'CHANGELOG.md');
 
-// Links of the README lead to files that the package does not have.
+// Links of the README lead to files that the package does not have, and so do its pictures.
 const { repository } = JSON.parse(readFileSync('package.json', 'utf8'));
-const files = `${repository.url.replace(/^git\+|\.git$/g, '')}/blob/HEAD/`;
+const site = repository.url.replace(/^git\+|\.git$/g, '');
 const readme = readFileSync('../../README.md', 'utf8');
-writeFileSync('README.md', readme.replaceAll(/\]\((?!https?:|#)/g, `](${files}`));
+writeFileSync(
+  'README.md',
+  readme.replaceAll(
+    /(!?)(\[[^\]]*\]\()(?!https?:|#)/g,
+    (_, picture, text) => `${picture}${text}${site}/${picture ? 'raw' : 'blob'}/HEAD/`,
+  ),
+);
