@@ -1,6 +1,6 @@
 import { SessionConfigError } from '../../session.errors.js';
 import { checkSecrets } from '../secrets.js';
-import { type SessionEngine } from '../session-engine.js';
+import { type EngineFactory, type SessionEngine } from '../session-engine.js';
 import { SessionStore } from '../session-store.js';
 import { CookieSealer, type CookieSealerOptions } from './cookie-sealer.js';
 import { RevocationRecords } from './revocation-records.js';
@@ -17,9 +17,7 @@ export interface CookieEngineOptions extends Omit<CookieSealerOptions, 'revocati
 }
 
 /** Options from a factory, if something has to be injected. */
-export interface CookieEngineFactory extends Pick<SessionEngine, 'imports' | 'inject'> {
-  /** Returns the options, or a promise of them. */
-  useFactory: (...dependencies: never[]) => CookieSealerOptions | Promise<CookieSealerOptions>;
+export interface CookieEngineFactory extends EngineFactory<CookieSealerOptions> {
   /**
    * Where to record ended sessions: an engine that keeps sessions on the server.
    * @default nowhere: a copy of a cookie works until it expires
@@ -39,7 +37,7 @@ export interface CookieEngineFactory extends Pick<SessionEngine, 'imports' | 'in
 export function cookieEngine(given: CookieEngineOptions | CookieEngineFactory): SessionEngine {
   if ('useFactory' in given) {
     const { useFactory, revocations, ...wiring } = given;
-    return withRevocations(revocations, wiring, useFactory as (...dependencies: unknown[]) => Options);
+    return withRevocations(revocations, wiring, useFactory);
   }
   const { revocations, ...options } = given;
   checkSecrets(options.secrets);

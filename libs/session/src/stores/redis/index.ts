@@ -8,7 +8,7 @@
  * @module nest-sessions/redis
  */
 export type { EncryptionOptions } from '../sealing.js';
-export { redisEngine, type RedisEngineFactory } from './redis-engine.js';
+export { redisEngine } from './redis-engine.js';
 export type {
   ClientGiven,
   ClientWanted,

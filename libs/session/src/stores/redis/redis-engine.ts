@@ -1,6 +1,6 @@
-import { type FactoryProvider, Logger } from '@nestjs/common';
+import { Logger } from '@nestjs/common';
 import { SessionConfigError, SessionStoreUnavailableError } from '../../session.errors.js';
-import { engineOf, type SessionEngine } from '../session-engine.js';
+import { type EngineFactory, engineOf, type SessionEngine } from '../session-engine.js';
 import { IoRedisConnection, openIoRedis } from './ioredis.js';
 import { NodeRedisConnection, openNodeRedis } from './node-redis.js';
 import { isIoRedis, silenceAdvice } from './redis-clients.js';
@@ -14,12 +14,6 @@ import {
   type RedisLibrary,
 } from './redis-options.js';
 import { RedisStore } from './redis-store.js';
-
-/** Options from a factory, if something has to be injected: a configuration, or the application's own client. */
-export interface RedisEngineFactory extends Pick<SessionEngine, 'imports' | 'inject'> {
-  /** Returns the options, or a promise of them. */
-  useFactory: FactoryProvider<RedisEngineOptions>['useFactory'];
-}
 
 /**
  * Keeps sessions in Redis or Valkey: a single node, Sentinel or Cluster, through `ioredis` or `redis` (node-redis).
@@ -39,7 +33,7 @@ export interface RedisEngineFactory extends Pick<SessionEngine, 'imports' | 'inj
  * }))
  * ```
  */
-export function redisEngine(options: RedisEngineOptions | RedisEngineFactory): SessionEngine {
+export function redisEngine(options: RedisEngineOptions | EngineFactory<RedisEngineOptions>): SessionEngine {
   return engineOf(options, checkEngineOptions, openStore);
 }
 

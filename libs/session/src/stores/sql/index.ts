@@ -11,4 +11,4 @@ export type { EncryptionOptions } from '../sealing.js';
 export type { DialectName } from './dialects.js';
 export { sessionSchema } from './session-schema.js';
 export type { SqlAnswer, SqlClientQuery, SqlValue } from './sql-client.js';
-export { sqlEngine, type SqlEngineFactory, type SqlEngineOptions } from './sql-engine.js';
+export { sqlEngine, type SqlEngineOptions } from './sql-engine.js';

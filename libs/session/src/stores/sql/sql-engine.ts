@@ -1,8 +1,7 @@
-import { type FactoryProvider } from '@nestjs/common';
 import { SessionConfigError, SessionStoreUnavailableError } from '../../session.errors.js';
 import { type EncryptionOptions } from '../sealing.js';
 import { checkSecrets } from '../secrets.js';
-import { engineOf, type SessionEngine } from '../session-engine.js';
+import { type EngineFactory, engineOf, type SessionEngine } from '../session-engine.js';
 import { type DialectName, dialects, positionalStatement } from './dialects.js';
 import { sessionTableNamed, TABLE_NAME } from './session-schema.js';
 import { checkClient, clientQuery, type SqlClientQuery } from './sql-client.js';
@@ -29,12 +28,6 @@ export interface SqlEngineOptions {
    * @default off
    */
   encryption?: EncryptionOptions;
-}
-
-/** Options from a factory, if something has to be injected: the application's client, or a configuration. */
-export interface SqlEngineFactory extends Pick<SessionEngine, 'imports' | 'inject'> {
-  /** Returns the options, or a promise of them. */
-  useFactory: FactoryProvider<SqlEngineOptions>['useFactory'];
 }
 
 /**
@@ -65,7 +58,7 @@ export interface SqlEngineFactory extends Pick<SessionEngine, 'imports' | 'injec
  * }))
  * ```
  */
-export function sqlEngine(options: SqlEngineOptions | SqlEngineFactory): SessionEngine {
+export function sqlEngine(options: SqlEngineOptions | EngineFactory<SqlEngineOptions>): SessionEngine {
   return engineOf(options, checkOptions, openSqlStore);
 }
 
