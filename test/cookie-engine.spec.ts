@@ -21,6 +21,7 @@ import {
   SessionConfigError,
   SessionCookieTooLargeError,
   type SessionOptions,
+  type SessionRecord,
   Sessions,
   SessionSealer,
   SessionStoreUnavailableError,
@@ -350,6 +351,20 @@ describe.each(platforms)('the cookie engine on %s', (platform) => {
     expect(await slow.sees()).toMatchObject({ name: 'slow', count: 2 });
     expect(await fast.sees()).toMatchObject({ name: 'fast', count: 2 });
   });
+
+  it.each(['lazy', 'eager'] as const)(
+    'S66: starts a new session for a visitor whose cookie has a content of another version, loading %s',
+    async (loading) => {
+      await start({}, { loading }, { logger: silent });
+      await visitor.post('/write');
+      const sealer = new CookieSealer({ secrets: SECRET });
+      const record = sealer.open(visitor.cookie as string, 'sessionid') as SessionRecord;
+      visitor.cookie = sealer.seal({ ...record, id: null as never }, 'sessionid');
+      expect(await visitor.sees()).toEqual({ name: null, count: 0, user: null });
+      expect((await visitor.post('/write')).status).toBe(201);
+      expect(await visitor.sees()).toMatchObject({ name: 'Ada', count: 1 });
+    },
+  );
 
   describe('time', () => {
     it('ends a session by its own expiry, on the server', async () => {

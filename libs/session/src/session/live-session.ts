@@ -276,7 +276,13 @@ export class LiveSession {
       const judged = this.#judge(found);
       return judged instanceof Promise ? judged.then(use, absent) : use(judged);
     };
-    const loaded = tokens.load(token);
+    let loaded: Found | null | Promise<Found | null>;
+    try {
+      loaded = tokens.load(token);
+    } catch (error) {
+      // A sealer that opens its tokens at once fails at once, too.
+      loaded = Promise.reject(error);
+    }
     return loaded instanceof Promise ? loaded.then(judge, absent) : judge(loaded);
   }
 
