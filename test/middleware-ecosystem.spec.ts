@@ -384,7 +384,8 @@ describe('middleware of a module', () => {
   });
 });
 
-it('plugins of Fastify that were registered early have sessions', async () => {
+it('plugins of Fastify that were registered early have sessions, in their middleware as well', async () => {
+  const seen: unknown[] = [];
   const app = await start('fastify', {
     prepare: async (prepared) => {
       await (prepared as NestFastifyApplication).register((instance, _options, done) => {
@@ -393,6 +394,12 @@ it('plugins of Fastify that were registered early have sessions', async () => {
           await session.load();
           return { visits: session.increment('visits') };
         });
+        (instance as unknown as { use(middleware: unknown): void }).use(
+          (request: { session?: Session }, _response: unknown, next: () => void) => {
+            seen.push(request.session?.loaded);
+            next();
+          },
+        );
         done();
       });
       prepared.use((_request: unknown, _response: unknown, next: () => void) => next());
@@ -400,6 +407,7 @@ it('plugins of Fastify that were registered early have sessions', async () => {
   });
   const visitor = new Visitor(app);
   for (const visits of [1, 2]) expect(await visitor.json('/plugin')).toEqual({ visits });
+  expect(seen).toEqual([false, false]);
 });
 
 describe.each(platforms)('connect-flash on %s', (platform) => {

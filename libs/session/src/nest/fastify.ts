@@ -24,6 +24,7 @@ export interface FastifyInstance {
     name: 'preHandler' | 'onRequest',
     hook: (request: FastifyRequest, reply: FastifyReply, done: (error?: unknown) => void) => void,
   ): void;
+  addHook(name: 'onRegister', hook: (plugin: FastifyInstance) => void): void;
   /** Of @fastify/middie, which runs middleware of Express. */
   use?: (this: FastifyInstance, ...middleware: unknown[]) => unknown;
 }
@@ -64,16 +65,23 @@ export function decorateFastify(instance: FastifyInstance): void {
  * @returns false: it must be mounted as middleware, because other middleware may be there already
  */
 export function hookIntoFastify(instance: FastifyInstance, middleware: SessionMiddleware): boolean {
-  const { use } = instance;
-  if (use === undefined) return false;
-  instance.use = (...others) => {
-    instance.use = use;
-    use.call(instance, middleware);
-    return use.apply(instance, others);
-  };
+  if (instance.use === undefined) return false;
+  comeAheadOfOthers(instance, middleware);
+  instance.addHook('onRegister', (plugin) => comeAheadOfOthers(plugin, middleware));
   instance.addHook('onRequest', ({ raw }, reply, done) => {
     if (requestSessionOf(raw)) done();
     else middleware(raw, reply.raw, done);
   });
   return true;
+}
+
+/** Mounts the middleware when others are about to be mounted. Every plugin has a list of its own. */
+function comeAheadOfOthers(instance: FastifyInstance, middleware: SessionMiddleware): void {
+  const { use } = instance;
+  if (use === undefined) return;
+  instance.use = (...others) => {
+    instance.use = use;
+    use.call(instance, middleware);
+    return use.apply(instance, others);
+  };
 }
