@@ -58,7 +58,7 @@ export async function run(command, cwd, env) {
 /** As `npm install`, which has nothing to say about this package and those that it may be used with. */
 export async function install(command, application) {
   const output = await run(command, application);
-  if (/ERESOLVE|EBADENGINE\s+package: 'nest-sessions@/.test(output))
+  if (/ERESOLVE[^]*nest-sessions@|EBADENGINE\s+package: 'nest-sessions@/.test(output))
     throw failure({ command, output }, 'warns');
 }
 
