@@ -403,10 +403,14 @@ describe.each(rowsOf(everywhere, quick))('a gateway of %s', (_name, { kind, plat
     await start();
     const { key } = await logIn();
     const client = await connect(key);
-    store.fail('save', new SessionStoreUnavailableError('save', 'it is away.'));
+    const lines = jest.spyOn(Logger.prototype, 'error');
+    const cause = new Error('of the driver');
+    store.fail('save', new SessionStoreUnavailableError('save', 'it is away.', { cause }));
     await expect(client.ask('add', { item: 'apple' })).rejects.toMatchObject({
       message: 'Service Unavailable',
     });
+    expect(lines.mock.calls.flat()).toEqual([expect.stringContaining('does not serve')]);
+    lines.mockRestore();
     store.heal();
     expect(await client.ask('read')).toMatchObject({ data: {} });
   });

@@ -32,7 +32,8 @@ export async function toWsException(error: unknown): Promise<unknown> {
   if (status === undefined) return error;
   // An optional dependency; it is there where gateways are.
   const { WsException } = await import('@nestjs/websockets');
-  if (status >= 409) reportFailure((error as Error).cause ?? error);
+  // Of our own errors the cause is the driver's, which tells less.
+  if (status >= 409) reportFailure((error instanceof HttpException && error.cause) || error);
   return Object.assign(new WsException(STATUS_CODES[status] ?? 'Internal Server Error'), { cause: error });
 }
 
