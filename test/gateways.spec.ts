@@ -1,5 +1,5 @@
 import { jest } from '@jest/globals';
-import { type CanActivate, Controller, Injectable, Post, UseGuards } from '@nestjs/common';
+import { type CanActivate, Controller, Injectable, Logger, Post, UseGuards } from '@nestjs/common';
 import { WsAdapter } from '@nestjs/platform-ws';
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import {
@@ -403,10 +403,14 @@ describe.each(rowsOf(everywhere, quick))('a gateway of %s', (_name, { kind, plat
     await start();
     const { key } = await logIn();
     const client = await connect(key);
-    store.fail('save', new SessionStoreUnavailableError('save', 'it is away.'));
+    const lines = jest.spyOn(Logger.prototype, 'error');
+    const cause = new Error('of the driver');
+    store.fail('save', new SessionStoreUnavailableError('save', 'it is away.', { cause }));
     await expect(client.ask('add', { item: 'apple' })).rejects.toMatchObject({
       message: 'Service Unavailable',
     });
+    expect(lines.mock.calls.flat()).toEqual([expect.stringContaining('does not serve')]);
+    lines.mockRestore();
     store.heal();
     expect(await client.ask('read')).toMatchObject({ data: {} });
   });
@@ -418,7 +422,12 @@ describe.each(rowsOf(everywhere, quick))('a gateway of %s', (_name, { kind, plat
       const { key } = await logIn();
       const client = await connect(key);
       store.fail('load', new SessionStoreUnavailableError('load', 'it is away.'));
-      await expect(client.ask(event)).rejects.toMatchObject({ message: 'Service Unavailable' });
+      const lines = jest.spyOn(Logger.prototype, 'error');
+      for (let message = 0; message < 3; message++) {
+        await expect(client.ask(event)).rejects.toMatchObject({ message: 'Service Unavailable' });
+      }
+      expect(lines.mock.calls.flat()).toEqual([expect.stringContaining('does not serve')]);
+      lines.mockRestore();
       store.heal();
       expect(await client.ask(event)).toMatchObject({ userId: 'ann' });
     },

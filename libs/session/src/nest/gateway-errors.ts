@@ -32,11 +32,15 @@ export async function toWsException(error: unknown): Promise<unknown> {
   if (status === undefined) return error;
   // An optional dependency; it is there where gateways are.
   const { WsException } = await import('@nestjs/websockets');
-  if (status >= 409) {
-    const { cause = error } = error as Error;
-    new Logger('Sessions').error(`A message handler failed: ${safeMessage(cause)}`);
-  }
+  // Of our own errors the cause is the driver's, which tells less.
+  if (status >= 409) reportFailure((error instanceof HttpException && error.cause) || error);
   return Object.assign(new WsException(STATUS_CODES[status] ?? 'Internal Server Error'), { cause: error });
+}
+
+/** Of an outage of the store the log tells when it begins and when it is over, and not with each message. */
+export function reportFailure(error: unknown): void {
+  if (error instanceof SessionStoreUnavailableError) return;
+  new Logger('Sessions').error(`A message handler failed: ${safeMessage(error)}`);
 }
 
 function statusIn(error: unknown): number | undefined {

@@ -1,11 +1,10 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http';
-import { type ArgumentsHost, Catch, ConflictException, Injectable, Logger } from '@nestjs/common';
+import { type ArgumentsHost, Catch, ConflictException, Injectable } from '@nestjs/common';
 import { BaseExceptionFilter, HttpAdapterHost } from '@nestjs/core';
 import { type Observable, throwError } from 'rxjs';
 import { statusOf, toHttpException } from '../http/failure-response.js';
-import { safeMessage } from '../session/safe-message.js';
 import { SessionGoneError, SessionsPerUserError } from '../session.errors.js';
-import { type Failure, FAILURES } from './gateway-errors.js';
+import { type Failure, FAILURES, reportFailure } from './gateway-errors.js';
 import { SessionRedirect } from './session.guard.js';
 
 /**
@@ -47,6 +46,6 @@ function conflict(error: Failure): ConflictException | undefined {
 /** What is thrown here reaches no caller, and what Nest sends of an unknown error would not tell an outage. */
 function toCaller(error: Caught): Observable<never> {
   const status = error instanceof SessionGoneError ? 409 : statusOf(error);
-  new Logger('Sessions').error(`A message handler failed: ${safeMessage(error)}`);
+  reportFailure(error);
   return throwError(() => ({ status: 'error', message: STATUS_CODES[status] }));
 }

@@ -43,6 +43,16 @@ describe('Outage', () => {
     expect([outage.worked('load'), outage.worked('create')]).toEqual([undefined, '2 calls failed in 60.0 s']);
   });
 
+  it('is over when nothing has failed for five minutes, though what failed is not asked for any more', () => {
+    const outage = new Outage();
+    expect(outage.failed('count')).toBe(true);
+    now += 299_999;
+    expect(outage.worked('load')).toBeUndefined();
+    now += 1;
+    expect(outage.worked('load')).toBe('1 call failed in 0.0 s');
+    expect(outage.failed('load')).toBe(true);
+  });
+
   it('is one, however often things fail and work by turns', () => {
     const outage = new Outage();
     const began: boolean[] = [];

@@ -4,6 +4,11 @@
  * Milliseconds.
  */
 const QUIET = 5000;
+/**
+ * When nothing has failed for so long, anything that works ends the outage: what failed may be asked for once a day, and
+ * until then the log would keep quiet about the next outage. Milliseconds.
+ */
+const LONG_QUIET = 300_000;
 
 /** Sums up what fails, so that the log has one line when an outage begins and one when it is over. */
 export class Outage {
@@ -33,8 +38,9 @@ export class Outage {
 
   /** @returns how often something failed and for how long, if it is over with this: what failed works again. */
   worked(operation: string): string | undefined {
-    const isOver = this.failing.has(operation) && performance.now() - this.failedAt >= QUIET;
-    if (!isOver) return undefined;
+    if (!this.isOn) return undefined;
+    const quiet = this.failing.has(operation) ? QUIET : LONG_QUIET;
+    if (performance.now() - this.failedAt < quiet) return undefined;
     const seconds = ((this.failedAt - this.beganAt) / 1000).toFixed(1);
     const summary = `${this.failures} ${this.failures === 1 ? 'call' : 'calls'} failed in ${seconds} s`;
     this.failing.clear();
