@@ -2,7 +2,13 @@ import { createHook } from 'node:async_hooks';
 import { jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
 import { Cluster, Redis } from 'ioredis';
-import { type JsonObject, SessionConfigError, type SessionRecord, type SessionStore } from 'nest-sessions';
+import {
+  type JsonObject,
+  SessionConfigError,
+  type SessionError,
+  type SessionRecord,
+  type SessionStore,
+} from 'nest-sessions';
 import {
   type IoRedisClient,
   type NodeRedisClient,
@@ -586,11 +592,17 @@ describeWithService('redis', 'RedisStore', () => {
           ),
         );
         const expected: JsonObject = {};
+        let outrun = 0;
         for (const [n, outcome] of outcomes.entries()) {
-          const answer = 'value' in outcome ? outcome.value : (outcome.error as { code?: unknown }).code;
-          expect([true, 'SESSION_LIMIT']).toContain(answer);
+          const { code, message = '' } = ('error' in outcome ? outcome.error : {}) as Partial<SessionError>;
+          const answer = 'value' in outcome ? outcome.value : code;
+          // On a busy machine one save may be outrun by the others a hundred times, and says so.
+          const isOutrun = message.includes('too many others are writing to it');
+          if (isOutrun) outrun += 1;
+          expect([true, 'SESSION_LIMIT', ...(isOutrun ? [code] : [])]).toContain(answer);
           if (answer === true) expected[`key${n}`] = 'x'.repeat(size);
         }
+        expect(outrun).toBeLessThan(count / 50);
         expect({ ...(await bench.load(id)).data }).toEqual(expected);
         const stored = (await bench.elements(id)).join('').length;
         expect(stored).toBeLessThanOrEqual(limits.size * 1.02);
