@@ -153,7 +153,7 @@ describeWithChromium('the demo in a browser', (executablePath) => {
       await logIn('password', other);
       await follow(page.getByRole('navigation').getByText('Devices'));
       await follow(page.getByRole('button', { name: 'End all others' }));
-      expect(await page.getByText('You are logged in nowhere else.').count()).toBe(1);
+      expect(await page.getByText('You are not logged in anywhere else.').count()).toBe(1);
       await other.goto('/secret');
       expect(new URL(other.url()).pathname).toBe('/login');
       await elsewhere.close();
