@@ -38,11 +38,11 @@ export function encodeContent(record: SessionRecord, { compress, pad }: ContentF
   const members: Members = [id, userId, createdAt, lastSeenAt, expiresAt, expiry, version];
   if (Object.keys(meta).length > 0) members.push(meta);
   const text = `${JSON.stringify(members)}\n${encodeSnapshot(data)}`;
-  const length = Buffer.byteLength(text);
-  if (compress && length > SMALL && length <= LARGEST) {
-    const deflated = deflateRawSync(text);
+  if (compress) {
+    const length = Buffer.byteLength(text);
+    const deflated = length > SMALL && length <= LARGEST ? deflateRawSync(text) : undefined;
     // What follows the end of a deflated content is not looked at.
-    if (deflated.length < length) return contentOf(DEFLATED, deflated, pad);
+    if (deflated && deflated.length < length) return contentOf(DEFLATED, deflated, pad);
   }
   // JSON may end in blanks.
   return contentOf(PLAIN, text, pad);

@@ -81,7 +81,7 @@ export function metadataOf(dataSource: DataSource, entity: typeof SessionEntity)
   if (dataSource.hasMetadata(entity)) return dataSource.getMetadata(entity);
   throw new SessionConfigError(
     'engine',
-    `needs the entity ${entity.name} , which its data source does not know. Set ` +
+    `needs the entity ${entity.name}, which its data source does not know. Set ` +
       `"autoLoadEntities: true" or add ${entity.name} to its "entities", and initialize the data source.`,
   );
 }
